@@ -1,0 +1,46 @@
+"""Correct the bias of generative models by likelihood-free importance weighting (Grover et al., NeurIPS 2019).
+
+The public names are imported when first used, so that `import lfiw` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lfiw.version import __version__
+
+if TYPE_CHECKING:
+    from lfiw.diagnostics import effective_sample_size, kl_gain
+    from lfiw.errors import InputError
+    from lfiw.modules.ratio import RatioClassifier
+    from lfiw.pareto import pareto_k
+    from lfiw.resampling import sir
+    from lfiw.weights import Weighting, log_ratio_from_logits
+
+_HOMES = {
+    "InputError": "errors",
+    "RatioClassifier": "modules.ratio",
+    "Weighting": "weights",
+    "effective_sample_size": "diagnostics",
+    "kl_gain": "diagnostics",
+    "log_ratio_from_logits": "weights",
+    "pareto_k": "pareto",
+    "sir": "resampling",
+}
+
+__all__ = [
+    "InputError",
+    "RatioClassifier",
+    "Weighting",
+    "__version__",
+    "effective_sample_size",
+    "kl_gain",
+    "log_ratio_from_logits",
+    "pareto_k",
+    "sir",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lfiw' has no attribute {name!r}")
+    return getattr(import_module(f"lfiw.{_HOMES[name]}"), name)

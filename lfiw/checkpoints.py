@@ -1,0 +1,41 @@
+"""Checkpoints that are whole or absent."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from lfiw.errors import InputError
+from lfiw.files import replacing
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target, waits for the disk and renames: a kill leaves the previous checkpoint.
+
+    Lightning's own writer goes through the system's temporary folder and, where that is another file system, overwrites
+    the previous checkpoint in place. Reading runs no code from the file.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        try:
+            return torch.load(path, map_location=map_location, weights_only=True)
+        except FileNotFoundError:
+            raise InputError(f"{path} does not exist") from None
+        except Exception as error:  # whatever a broken or malicious file makes torch.load raise
+            raise InputError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        Path(path).unlink(missing_ok=True)

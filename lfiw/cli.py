@@ -1,0 +1,39 @@
+"""How every script ends: with its result, or with one line that says what to mend."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from lfiw.errors import InputError
+
+DEBUG = "--debug"
+
+
+def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None = None) -> int:
+    """Runs a script's main function → its exit code.
+
+        if __name__ == "__main__":
+            sys.exit(run_script(main))
+
+    Args:
+        main: takes the arguments without the script's name. `--debug` is left among them.
+        argv: the arguments; those of this process by default.
+
+    Returns:
+        0; 2 after an `InputError`, told as `error: …` on stderr (after its traceback with `--debug`); 130 when
+        interrupted from the keyboard.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        main(arguments)
+    except InputError as error:
+        if DEBUG in arguments:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if DEBUG in arguments:
+            traceback.print_exc()
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

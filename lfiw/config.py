@@ -1,0 +1,247 @@
+"""conf/ + overrides → a checked configuration.
+
+A configuration is put together from one file of each group of conf/ (`data=digits` takes conf/data/digits.yaml), then
+the file of conf/experiment that `experiment=` names, then the `a.b=c` overrides; later ones win. Every key is checked
+against `lfiw.schemas`. Interpolations (`${…}`) are not supported: a configuration is data and computes nothing.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lfiw.errors import InputError
+from lfiw.schemas import SCHEMAS, Config, Run
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A configuration, which files it came from, and its text as config.yaml keeps it."""
+
+    config: Config
+    choices: dict[str, str]
+    text: str
+
+
+def compose(overrides: Sequence[str]) -> Composed:
+    """The configuration of a training run.
+
+    Args:
+        overrides: `group=choice`, `experiment=name` or `a.b=value`, as on the command line.
+
+    Raises:
+        InputError: an unknown key, group or choice (the nearest valid one is named), a value of the wrong type, a key
+            that is missing a value, or a file that cannot be read.
+    """
+    choices_given, values_given = _split_overrides(overrides)
+    base = _read_yaml(CONF / "train.yaml")
+    experiment = str(choices_given.pop("experiment", base["experiment"]))
+    pinned = _read_yaml(_choice_file("experiment", experiment))
+    choices = {**base["defaults"], **pinned.pop("defaults", {}), **choices_given}
+    values: dict[str, Any] = {"experiment": experiment}
+    for group, choice in choices.items():
+        values[group] = _read_yaml(_choice_file(group, choice))
+    return _check([values, pinned, values_given], choices)
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
+    """The configuration that a run folder keeps, with overrides of values (not of groups).
+
+    Raises:
+        InputError: as `compose`, or the folder has no config.yaml.
+    """
+    kept = _read_yaml(path / "config.yaml", f"{path} is not a run folder: it has no config.yaml")
+    choices_given, values_given = _split_overrides(overrides)
+    if choices_given:
+        name = next(iter(choices_given))
+        raise InputError(
+            f"{name}={choices_given[name]}: a finished run keeps its groups; override values, as {name}.key=…"
+        )
+    return _check([kept, values_given], {})
+
+
+def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Group choices, and the other values as a nested dictionary."""
+    choices: dict[str, str] = {}
+    values = []
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals or not name:
+            raise InputError(f"cannot read {override!r}: expected key=value (see --help)")
+        if name == "experiment" or name in SCHEMAS:
+            choices[name] = value
+        else:
+            values.append(override)
+    try:
+        nested = OmegaConf.to_container(OmegaConf.from_dotlist(values), resolve=False)
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {' '.join(values)}: {_first_line(error)}") from None
+    assert isinstance(nested, dict)
+    return choices, {str(name): value for name, value in nested.items()}
+
+
+def _choice_file(group: str, choice: str) -> Path:
+    file = CONF / group / f"{choice}.yaml"
+    known = choices_of(group)
+    if choice not in known:
+        raise InputError(f"{group}={choice}: no such choice{_nearest(choice, known)}; choices: {', '.join(known)}")
+    return file
+
+
+def choices_of(group: str) -> list[str]:
+    """The choices of a group: its files in conf/."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def _read_yaml(file: Path, if_missing: str | None = None) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except FileNotFoundError:
+        raise InputError(if_missing or f"{file} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {file}: {_first_line(error)}") from None
+    if not isinstance(content, dict | None):
+        raise InputError(f"{file}: expected keys and values, found {type(content).__name__}")
+    return content or {}
+
+
+def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
+    """Merge the layers, later ones win, over the schemas' defaults."""
+    schemas = {group: _schema(group, layers) for group in SCHEMAS}
+    run_keys = [f.name for f in fields(Run)]
+    known = OmegaConf.to_container(
+        OmegaConf.create({**vars(Run()), **{g: OmegaConf.structured(s) for g, s in schemas.items()}})
+    )
+    assert isinstance(known, dict)
+    keys = {str(name): value for name, value in known.items()}
+    for layer in layers:
+        _refuse_interpolations(layer)
+        _refuse_unknown(layer, keys)
+    run = _merge("", Run, [{name: layer[name] for name in run_keys if name in layer} for layer in layers])
+    nodes = {
+        group: _merge(group, schema, [layer.get(group) or {} for layer in layers]) for group, schema in schemas.items()
+    }
+    objects = {group: OmegaConf.to_object(node) for group, node in nodes.items()}
+    for group, value in objects.items():
+        _refuse_outside_choices(value, group)
+    values: dict[str, Any] = {**{name: run[name] for name in run_keys}, **objects}
+    tree: dict[str, Any] = {**{name: run[name] for name in run_keys}, **nodes}
+    return Composed(Config(**values), choices, OmegaConf.to_yaml(OmegaConf.create(tree)))
+
+
+def _merge(name: str, schema: type, layers: list[dict[str, Any]]) -> DictConfig:
+    try:
+        node = OmegaConf.merge(OmegaConf.structured(schema), *layers)
+        OmegaConf.to_object(node)  # raises for a key that is missing its value
+    except OmegaConfBaseException as error:
+        full = ".".join(part for part in (name, getattr(error, "full_key", None)) if part)
+        raise InputError(f"{full}: {_first_line(error)}") from None
+    assert isinstance(node, DictConfig)
+    return node
+
+
+def _refuse_outside_choices(node: Any, prefix: str) -> None:
+    """Raises InputError for a key whose value is not among the ones that its schema lists."""
+    for f in fields(node):
+        value, allowed = getattr(node, f.name), f.metadata.get("choices")
+        if is_dataclass(value):
+            _refuse_outside_choices(value, f"{prefix}.{f.name}")
+        elif allowed and value not in allowed:
+            raise InputError(f"{prefix}.{f.name}={value}{_nearest(str(value), allowed)}; choices: {', '.join(allowed)}")
+
+
+def _schema(group: str, layers: list[dict[str, Any]]) -> type:
+    """The schema of a group, by the `name` that the last layer to give one gives."""
+    schema = SCHEMAS[group]
+    if isinstance(schema, type):
+        return schema
+    names = [layer[group]["name"] for layer in layers if isinstance(layer.get(group), dict) and "name" in layer[group]]
+    name = names[-1] if names else None
+    if name not in schema:
+        raise InputError(f"{group}.name={name}: no such name{_nearest(str(name), schema)}; names: {', '.join(schema)}")
+    return schema[name]
+
+
+def _refuse_unknown(layer: dict[str, Any], known: dict[str, Any], prefix: str = "") -> None:
+    for name, value in layer.items():
+        full = f"{prefix}{name}"
+        if name not in known:
+            valid = list(_flat_keys(known, prefix))
+            raise InputError(f"{full}: no such key{_nearest(full, valid)}; see --help for all keys")
+        if isinstance(known[name], dict):
+            if not isinstance(value, dict | None):
+                raise InputError(f"{full}={value}: this is a group of keys, set one of them: {', '.join(known[name])}")
+            _refuse_unknown(value or {}, known[name], f"{full}.")
+
+
+def _flat_keys(known: dict[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in known.items():
+        if isinstance(value, dict):
+            yield from _flat_keys(value, f"{prefix}{name}.")
+        yield f"{prefix}{name}"
+
+
+def _nearest(word: str, valid: Any) -> str:
+    # without its group, as well: `lr` is meant as optimizer.lr
+    found = difflib.get_close_matches(word, list(valid), n=1) or [
+        v for v in valid if v.split(".")[-1] == word.split(".")[-1]
+    ]
+    return f", did you mean {found[0]}?" if found else ""
+
+
+def _refuse_interpolations(value: Any, name: str = "") -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_interpolations(inner, f"{name}.{key}".strip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_interpolations(inner, name)
+    elif isinstance(value, str) and "${" in value:
+        raise InputError(f"{name}={value}: interpolations are not supported, write the value out")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def help_text(overrides: Sequence[str]) -> str:
+    """The manual of train.py: groups with their choices, then every key with its value under these overrides."""
+    composed = compose(overrides)
+    choices = {"experiment": composed.config.experiment, **composed.choices}
+    lines = ["groups (group=choice takes conf/group/choice.yaml; experiment= pins several at once)"]
+    for group in ("experiment", *SCHEMAS):
+        marked = [f"[{choice}]" if choice == choices.get(group) else choice for choice in choices_of(group)]
+        lines.append(f"  {group:<12} {' '.join(marked)}")
+    lines += ["", "keys (a.b=value), with their values under the choices in brackets"]
+    for name, value, text in _documented(composed.config, ""):
+        lines.append(f"  {name + '=' + _shown(value):<44} {text}")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(_shown(item) for item in value)}]"
+    if is_dataclass(value):
+        return str(getattr(value, "name", "…"))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _documented(node: Any, prefix: str) -> Iterator[tuple[str, Any, str]]:
+    for f in fields(node):
+        value = getattr(node, f.name)
+        text = f.metadata.get("help", "")
+        if choices := f.metadata.get("choices"):
+            text = f"{text}: {', '.join(choices)}"
+        if is_dataclass(value):
+            yield from _documented(value, f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", value, text

@@ -1,0 +1,28 @@
+"""Tables of samples on disk and in memory. The names are imported when first used, as in `lfiw`."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lfiw.data.cache import SampleCache
+    from lfiw.data.cache_writer import CacheWriter
+    from lfiw.data.column_writer import ColumnWriter
+    from lfiw.data.table import Column, Rows, Table, TensorTable
+
+_HOMES = {
+    "CacheWriter": "cache_writer",
+    "Column": "table",
+    "ColumnWriter": "column_writer",
+    "Rows": "table",
+    "SampleCache": "cache",
+    "Table": "table",
+    "TensorTable": "table",
+}
+
+__all__ = ["CacheWriter", "Column", "ColumnWriter", "Rows", "SampleCache", "Table", "TensorTable"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lfiw.data' has no attribute {name!r}")
+    return getattr(import_module(f"lfiw.data.{_HOMES[name]}"), name)

@@ -1,0 +1,134 @@
+"""Which rows make up each batch: a function of (seed, epoch, step, rank) alone, never of hidden random state.
+
+These are samplers for a `DataLoader(batch_size=None)`: what they yield is a whole batch, and Lightning tells them the
+epoch through `set_epoch`.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from lfiw.errors import InputError
+
+
+@dataclass(frozen=True)
+class BatchIndex:
+    """This process's share of one batch.
+
+    Args:
+        positions: rows of the mixed data set.
+        seed: of the batch's augmentation; none: not augmented.
+        share: this process has every `share[1]`-th row of the batch from `share[0]` on.
+        size: rows of the batch over all processes.
+    """
+
+    positions: Int64[Tensor, " n"]
+    seed: int | None = None
+    share: tuple[int, int] = (0, 1)
+    size: int = 0
+
+
+class MixedBatches(Sampler[BatchIndex]):
+    """Training batches of real rows (positions 0 … num_real − 1) and generated rows (the following ones).
+
+    balanced: each batch is half real, half generated; an epoch passes once through the larger side, and through the
+    smaller one as often as that takes. natural: a batch is drawn from all rows alike. Rows left over at the end of an
+    epoch that do not fill a batch are dropped; the order is new in each epoch.
+
+    Every process computes the same batches and takes every world_size-th row, so that a batch, its augmentation and the
+    mean of the processes' gradients do not depend on the number of processes.
+
+    Raises:
+        InputError: a side without rows, or a batch size that the processes (and sides) cannot share equally.
+    """
+
+    def __init__(
+        self,
+        num_real: int,
+        num_generated: int,
+        *,
+        batch_size: int,
+        mixing: str,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if num_real < 1 or num_generated < 1:
+            raise InputError(f"training needs rows of both sides, there are {num_real} real, {num_generated} generated")
+        unit = world_size * (2 if mixing == "balanced" else 1)
+        if batch_size < unit or batch_size % unit:
+            raise InputError(f"data.batch_size={batch_size} must be a positive multiple of {unit} (mixing={mixing})")
+        self.num_real, self.num_generated = num_real, num_generated
+        self.balanced = mixing == "balanced"
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        # small data sets: a batch is at most one pass through the larger side
+        rows = 2 * max(num_real, num_generated) if self.balanced else num_real + num_generated
+        self.batch_size = min(batch_size, max(unit, rows // unit * unit))
+        self.num_batches = max(1, rows // self.batch_size)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
+        rows = self.num_batches * self.batch_size
+        if self.balanced:
+            real = passes(self.num_real, rows // 2, generator).view(self.num_batches, -1)
+            generated = passes(self.num_generated, rows // 2, generator).view(self.num_batches, -1) + self.num_real
+            batches = torch.cat([real, generated], dim=1)
+        else:
+            batches = passes(self.num_real + self.num_generated, rows, generator).view(self.num_batches, -1)
+            batches = batches.sort(dim=1).values  # real rows first, as in a balanced batch
+        seeds = torch.randint(2**62, (self.num_batches,), generator=generator).tolist()
+        for positions, seed in zip(batches, seeds, strict=True):
+            share = (self.rank, self.world_size)
+            yield BatchIndex(positions[self.rank :: self.world_size], seed, share, self.batch_size)
+
+
+class RowsInOrder(Sampler[BatchIndex]):
+    """Every row exactly once: each process has a block of consecutive rows, and all take the same number of steps.
+
+    Blocks differ by at most one row; a process's last batch may be empty, so that no process waits for another in a
+    collective operation that the other has left out.
+    """
+
+    def __init__(self, num_rows: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < 1:
+            raise InputError(f"data.evaluation_batch_size={batch_size} must be at least 1")
+        self.start, self.stop = (num_rows * r // world_size for r in (rank, rank + 1))
+        self.batch_size = batch_size
+        self.num_batches = math.ceil(math.ceil(num_rows / world_size) / batch_size)
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        for batch in range(self.num_batches):
+            start = min(self.start + batch * self.batch_size, self.stop)
+            yield BatchIndex(torch.arange(start, min(start + self.batch_size, self.stop)))
+
+
+def passes(num_rows: int, length: int, generator: torch.Generator) -> Int64[Tensor, " length"]:
+    """The first `length` entries of random permutations of 0 … num_rows − 1, one after another."""
+    repeats = math.ceil(length / num_rows)
+    return torch.cat([torch.randperm(num_rows, generator=generator) for _ in range(repeats)])[:length]
+
+
+def mix_seeds(*seeds: int) -> int:
+    """One seed from several, so that (1, 2) and (2, 1) differ: splitmix64 over the sequence (Steele et al. 2014)."""
+    state = 0
+    for seed in seeds:
+        state = (state + seed + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1  # torch.Generator takes what fits into a signed 64-bit integer

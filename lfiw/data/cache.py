@@ -1,0 +1,246 @@
+"""A table of samples on disk: a folder of memory-mapped safetensors shards.
+
+cache/mine/manifest.json                     base columns, shards, provenance
+cache/mine/data/00000-00000.safetensors      <rank>-<sequence>; the base columns of the same rows together
+cache/mine/columns/features/pixels/…         a column computed later: manifest.json and shards of its own
+"""
+
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, SupportsIndex, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lfiw.data.column_writer import ColumnWriter
+from lfiw.data.gather import PiecedColumn, Plan
+from lfiw.data.manifest import (
+    FILE,
+    VALUES,
+    ColumnManifest,
+    Layout,
+    Shard,
+    TableManifest,
+    read_column_manifest,
+    read_table_manifest,
+)
+from lfiw.data.names import check_column_name
+from lfiw.data.shards import hash_file, map_shard
+from lfiw.data.table import Column, Rows, no_such_column, row_index, row_range
+from lfiw.errors import InputError
+
+
+class SampleCache:
+    """Opens a cache for reading; columns may be added.
+
+    Opening maps every shard and checks its size and header against the manifest; `verify` also checks the content.
+    Batches for a `torch.utils.data.DataLoader` come from `__getitems__` as a dict of tensors: give the loader a
+    `collate_fn` that returns its argument. Worker processes, forked or spawned, may read at once.
+
+    Args:
+        path: folder that holds `manifest.json`.
+
+    Raises:
+        InputError: nothing there, a shard is missing or truncated, or the manifest does not agree with itself.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        self._manifest, self._base = self._open_base()
+        self._later: dict[str, tuple[ColumnManifest, Pieces]] = {}
+
+    def _open_base(self) -> "tuple[TableManifest, Pieces]":
+        while True:
+            manifest = read_table_manifest(self.path)
+            try:
+                return manifest, Pieces(self.path, manifest.shards, manifest.columns)
+            except InputError:
+                # A writer that overwrites this cache removes the old shards after it has put the new manifest there.
+                if read_table_manifest(self.path).shards == manifest.shards:
+                    raise
+
+    def __len__(self) -> int:
+        return self._manifest.num_rows
+
+    def __fspath__(self) -> str:
+        """Stands for its folder where a path is expected, as in `ColumnWriter(cache, …)`."""
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"SampleCache({str(self.path)!r}): {len(self):,} rows, columns {', '.join(self.columns)}"
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the base columns: changes with any byte of them."""
+        return self._manifest.identity
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Where the samples come from, as their writer told."""
+        return self._manifest.source
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Base columns, then those added later that belong to this table, as found on disk now."""
+        return (*self._manifest.columns, *(name for name in self._added() if self._is_current(name)))
+
+    def _added(self) -> list[str]:
+        root = self.path / "columns"
+        found = []
+        for folder, inner, files in os.walk(root):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            if FILE in files:
+                found.append(Path(folder).relative_to(root).as_posix())
+        return sorted(found)
+
+    def _is_current(self, name: str) -> bool:
+        return read_column_manifest(self.path / "columns" / name, name).table == self.identity
+
+    def column(self, name: str) -> Column:
+        """Element type and shape of one row, and the stamp of what computed it."""
+        if name in self._manifest.columns:
+            return Column(name, *self._manifest.columns[name])
+        manifest, _ = self._open_later(name)
+        return Column(name, *manifest.layout, manifest.stamp)
+
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, key: Rows | SupportsIndex) -> dict[str, Tensor]: ...
+
+    def __getitem__(self, key: str | Rows | SupportsIndex) -> Tensor | dict[str, Tensor]:
+        """A column by name: (rows, …), the memory map itself where it lies in one shard, a copy where not.
+
+        Rows by slice or by a list of row numbers: base column → (rows, …), copied. One row by its number: the same
+        without the first axis.
+
+        Raises:
+            InputError: no such column or row.
+        """
+        if isinstance(key, str):
+            return self._pieces(key).columns[key].whole()
+        base = tuple(self._manifest.columns)
+        if isinstance(key, SupportsIndex) and not isinstance(key, (Tensor, np.ndarray)):
+            return {name: values[0] for name, values in self.read([operator.index(key)], base).items()}
+        return self.read(key, base)
+
+    def read(self, rows: Rows, columns: Sequence[str]) -> dict[str, Tensor]:
+        """Rows of the named columns, base or later: name → (rows, …), copied.
+
+        Raises:
+            InputError: no such column or row, or a column that was computed from another version of this table.
+        """
+        pieces = {name: self._pieces(name) for name in columns}
+        if isinstance(rows, slice):
+            start, stop = row_range(rows, len(self))
+            return {name: where.columns[name].range(start, stop, where.bounds) for name, where in pieces.items()}
+        index = row_index(rows, len(self))
+        plans = {id(where): Plan(index, where.bounds) for where in pieces.values()}
+        return {name: where.columns[name].take(plans[id(where)]) for name, where in pieces.items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """One batch of the base columns for a data loader."""
+        return self.read(indices, tuple(self._manifest.columns))
+
+    def _pieces(self, name: str) -> "Pieces":
+        return self._base if name in self._manifest.columns else self._open_later(name)[1]
+
+    def _open_later(self, name: str) -> "tuple[ColumnManifest, Pieces]":
+        if name not in self._later:
+            folder = self.path / "columns" / check_column_name(name)
+            if not (folder / FILE).is_file():
+                raise no_such_column(name, self.columns)
+            self._later[name] = self._read_later(folder, name)
+        return self._later[name]
+
+    def _read_later(self, folder: Path, name: str) -> "tuple[ColumnManifest, Pieces]":
+        while True:
+            manifest = read_column_manifest(folder, name)
+            if manifest.table != self.identity or manifest.num_rows != len(self):
+                raise InputError(
+                    f"{folder}: this column was computed from another version of the table (it names "
+                    f"{manifest.table[:12]}, the table is {self.identity[:12]}): compute it again"
+                )
+            try:
+                return manifest, Pieces(folder, manifest.shards, {VALUES: manifest.layout}, {VALUES: name})
+            except InputError:
+                # A second writer of the column removes the old shards after it has put the new manifest there.
+                if read_column_manifest(folder, name).shards == manifest.shards:
+                    raise
+
+    def add_column(self, name: str, values: Tensor | Iterable[Tensor], *, stamp: Mapping[str, Any]) -> None:
+        """Adds a column, or replaces one that was added before.
+
+        Args:
+            name: as in `features/pixels`.
+            values: (rows, …), or blocks of rows in order that make up all rows.
+            stamp: what computed it, kept beside it: name, SHA-256 of the weights, preprocessing, …
+
+        Raises:
+            InputError: rows are missing or left over, the name is taken by a base column or not allowed, or the folder
+                cannot be written.
+        """
+        if read_table_manifest(self.path).identity != self.identity:
+            raise InputError(f"{self.path}: the cache was overwritten since it was opened: open it again")
+        with ColumnWriter(self, name, stamp=stamp, part_rows=len(self), resume=False) as writer:
+            start = 0
+            for block in (values,) if isinstance(values, Tensor) else values:
+                writer.write(start, block)
+                start += len(block)
+            if start != len(self):
+                raise InputError(f"{name}: {start:,} values for {len(self):,} rows: give one for each row")
+        self._later.pop(name, None)
+
+    def verify(self) -> None:
+        """Recomputes the SHA-256 of every shard, of the base columns and of those added later.
+
+        Raises:
+            InputError: names the first shard whose content is not what was written.
+        """
+        check_hashes(self.path, self._manifest.shards)
+        for name in self._added():
+            folder = self.path / "columns" / name
+            manifest, _ = self._read_later(folder, name)
+            check_hashes(folder, manifest.shards)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "identity": self.identity}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"])  # type: ignore[misc]
+        if self.identity != state["identity"]:
+            raise InputError(f"{self.path}: the cache was overwritten since it was opened: start again")
+
+
+class Pieces:
+    """The mapped shards of columns that are cut alike: `columns[name]` and the row `bounds` of the shards."""
+
+    def __init__(
+        self,
+        folder: Path,
+        shards: Sequence[Shard],
+        layouts: Mapping[str, Layout],
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        maps = [map_shard(folder / shard.file, shard.num_bytes, shard.num_rows, layouts) for shard in shards]
+        self.columns = {
+            (names[name] if names else name): PiecedColumn([views[name] for views in maps]) for name in layouts
+        }
+        self.bounds = torch.tensor([0, *(shard.num_rows for shard in shards)]).cumsum(0)
+
+
+def check_hashes(folder: Path, shards: Iterable[Shard]) -> None:
+    for shard in shards:
+        try:
+            is_same = hash_file(folder / shard.file) == shard.sha256
+        except OSError as error:
+            raise InputError(f"{folder / shard.file}: cannot be read ({error.strerror}): write it again") from None
+        if not is_same:
+            raise InputError(
+                f"{folder / shard.file}: the content is not what was written (SHA-256 differs): write this cache or "
+                "column again"
+            )

@@ -1,0 +1,145 @@
+"""`.npz` and `.npy` files. Pickled content is never loaded."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lfiw.data.importers.imported import BLOCK_ROWS, Imported
+from lfiw.data.importers.pixels import Pixels, extremes, find_axes, find_range
+from lfiw.data.shards import hash_file
+from lfiw.errors import InputError
+
+SAMPLE_KEYS = ("images", "image", "samples", "sample", "x", "data", "arr_0")
+LABEL_KEYS = ("labels", "label", "targets", "y")
+
+
+def import_arrays(
+    path: Path, key: str | None = None, layout: str | None = None, value_range: str | None = None
+) -> Imported:
+    """Samples in an `.npz` or `.npy` file.
+
+    Images of three or four axes become the column `image`, uint8 (N, C, H, W); rows of numbers (N, D) become `vector`,
+    float32. In an `.npz`, whole numbers (N,) under `labels`, `label`, `targets` or `y` become `label`.
+
+    Args:
+        key: which array of an `.npz` holds the samples; needed if it is not the only one and has no usual name.
+        layout: "nchw" or "nhwc", detected by default.
+        value_range: "unit", "signed" or "byte", detected by default.
+
+    Raises:
+        InputError: the file cannot be read, or it is not clear what is in it.
+    """
+    arrays = load_arrays(path)
+    chosen = choose(path, arrays, key)
+    samples = arrays[chosen]
+    if samples.ndim < 1 or 0 in samples.shape:
+        raise InputError(f"{path}: {chosen} has shape {samples.shape}: there are no samples in it")
+    try:
+        column, read, notes = reader(samples, layout, value_range)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    labels = find_labels(arrays, chosen, len(samples))
+    ignored = [name for name in arrays if name != chosen and name != labels]
+    if ignored:
+        notes = [*notes, f"ignored: {', '.join(ignored)}"]
+
+    def blocks() -> Iterator[dict[str, Tensor]]:
+        for start in range(0, len(samples), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            block = {column: read(samples[rows])}
+            if labels is not None:
+                block["label"] = torch.from_numpy(arrays[labels][rows].astype(np.int64))
+            yield block
+
+    source = {"file": path.name, "sha256": hash_file(path), "array": chosen, "notes": notes}
+    return Imported(source, tuple(notes), blocks)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; an `.npy` has one, called by the file's stem, and is mapped.
+
+    Raises:
+        InputError: missing, not such a file, or it holds pickled objects.
+    """
+    if path.suffix not in (".npz", ".npy"):
+        raise InputError(f"{path}: expected a .npz or .npy file")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix == ".npy":
+            return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, UnpicklingError) as error:
+        if "ickle" in str(error) or "Python objects" in str(error):
+            raise InputError(f"{path}: holds pickled Python objects, which are never loaded: save arrays") from None
+        raise InputError(f"{path}: not a {path.suffix} file ({error})") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: cannot be read, damaged or not a {path.suffix} file ({error})") from None
+
+
+def choose(path: Path, arrays: Mapping[str, np.ndarray], key: str | None) -> str:
+    """Name of the array that holds the samples."""
+    names = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    if not arrays:
+        raise InputError(f"{path}: there is no array in it")
+    if key is not None:
+        if key not in arrays:
+            raise InputError(f"{path}: no array {key!r}: it has {names}")
+        return key
+    if len(arrays) == 1:
+        return next(iter(arrays))
+    usual = [name for name in SAMPLE_KEYS if name in arrays]
+    if len(usual) != 1:
+        raise InputError(f"{path}: which array holds the samples? Give --key NAME, one of: {names}")
+    return usual[0]
+
+
+def find_labels(arrays: Mapping[str, np.ndarray], chosen: str, rows: int) -> str | None:
+    """Name of the array of class labels: whole numbers, one a sample, under a usual name."""
+    for name in LABEL_KEYS:
+        if name != chosen and name in arrays and arrays[name].dtype.kind in "iu" and arrays[name].shape == (rows,):
+            return name
+    return None
+
+
+def reader(samples: np.ndarray, layout: str | None, value_range: str | None) -> tuple[str, Any, list[str]]:
+    """Column name, a function from a block to its tensor, and what was detected.
+
+    Raises:
+        InputError: neither images nor vectors.
+    """
+    if samples.ndim == 2:
+        if layout or value_range:
+            raise InputError(f"shape {samples.shape} holds vectors, not images: leave out --layout and --range")
+        if samples.dtype.kind not in "iuf":
+            raise InputError(f"the values are {samples.dtype}, expected numbers")
+        least, most = extremes(in_blocks(samples))
+        if max(-least, most) > np.finfo(np.float32).max:
+            raise InputError(f"the values go from {least:.6g} to {most:.6g}, more than float32 can hold: rescale them")
+        note = (
+            f"vectors of {samples.shape[1]} numbers, {samples.dtype} kept as float32 (found {least:.6g} to {most:.6g})"
+        )
+        return "vector", as_float, [note]
+    if samples.ndim not in (3, 4):
+        raise InputError(
+            f"shape {samples.shape}: expected images (N, H, W), (N, C, H, W), (N, H, W, C) or vectors (N, D)"
+        )
+    axes, layout_note = find_axes(samples.shape, layout)
+    low, high, range_note = find_range(in_blocks(samples), samples.dtype, value_range)
+    return "image", Pixels(axes, low, high).read, [layout_note, range_note]
+
+
+def in_blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
+    return (samples[start : start + BLOCK_ROWS] for start in range(0, len(samples), BLOCK_ROWS))
+
+
+def as_float(block: np.ndarray) -> Tensor:
+    return torch.from_numpy(block.astype(np.float32))

@@ -1,0 +1,77 @@
+"""The part of the cache scripts that they share: options, sub-commands for files, and the summary at the end.
+
+Nothing heavy is imported before the arguments are known to be right, so that `--help` comes at once.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lfiw.data.importers.imported import Imported
+
+
+def add_command(commands: Any, name: str, summary: str, importer: Any) -> argparse.ArgumentParser:
+    """A sub-command that writes a cache; `importer` maps its arguments to an `Imported`."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the cache to write, as in cache/mine")
+    parser.add_argument("--overwrite", action="store_true", help="replace the cache that is there")
+    parser.add_argument("--shard-mb", type=int, default=64, metavar="MB", help="size of a file (default: 64)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(importer=importer)
+    return parser
+
+
+def add_file_commands(commands: Any) -> None:
+    """`npz FILE` and `folder DIR`."""
+    npz = add_command(commands, "npz", "Images or vectors in a .npz or .npy file.", import_file)
+    npz.add_argument(
+        "file", type=Path, metavar="FILE", help="images (N, H, W), (N, C, H, W), (N, H, W, C); vectors (N, D)"
+    )
+    npz.add_argument("--key", metavar="NAME", help="which array of the .npz holds the samples")
+    npz.add_argument("--layout", choices=("nchw", "nhwc"), help="order of the axes (default: detected by the shape)")
+    npz.add_argument(
+        "--range",
+        dest="value_range",
+        choices=("unit", "signed", "byte"),
+        help="values go from 0 to 1, -1 to 1, 0 to 255 (default: detected by the values)",
+    )
+    folder = add_command(commands, "folder", "Images in a folder; sub-folders are classes.", import_files)
+    folder.add_argument("folder", type=Path, metavar="DIR")
+    folder.add_argument("--size", type=int, metavar="N", help="crop to the central square and resize to N × N")
+
+
+def import_file(options: argparse.Namespace) -> "Imported":
+    from lfiw.data.importers.arrays import import_arrays
+
+    return import_arrays(options.file, options.key, options.layout, options.value_range)
+
+
+def import_files(options: argparse.Namespace) -> "Imported":
+    from lfiw.data.importers.folders import import_folder
+
+    return import_folder(options.folder, options.size)
+
+
+def write_cache(options: argparse.Namespace) -> None:
+    """Imports what the arguments name, writes the cache and tells what is in it."""
+    started = time.perf_counter()
+    from lfiw.data.cache import SampleCache
+    from lfiw.data.cache_writer import CacheWriter, check_target
+    from lfiw.data.dtypes import dtype_name
+
+    check_target(options.out, options.overwrite)  # before minutes of reading
+    imported = options.importer(options)
+    with CacheWriter(
+        options.out, source=imported.source, shard_bytes=options.shard_mb << 20, overwrite=options.overwrite
+    ) as writer:
+        for block in imported.blocks():
+            writer.write(block)
+    cache = SampleCache(options.out)
+    columns = [cache.column(name) for name in cache.columns]
+    shapes = ", ".join(f"{column.name} {dtype_name(column.dtype)} {list(column.shape)}" for column in columns)
+    print(f"{options.out}: {len(cache):,} rows, {shapes}")
+    for note in imported.notes:
+        print(f"  {note}")
+    print(f"  identity {cache.identity[:12]}, {time.perf_counter() - started:.1f} s")

@@ -1,0 +1,249 @@
+"""The two JSON files of a cache: of the table, and of one later column. Read strictly, since they come from a disk."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lfiw.data.dtypes import BY_NAME, dtype_name
+from lfiw.data.names import check_column_name
+from lfiw.errors import InputError
+
+FILE = "manifest.json"
+TABLE_FORMAT, COLUMN_FORMAT, VERSION = "lfiw-cache", "lfiw-column", 1
+VALUES = "values"  # the one tensor in a shard of a later column
+TABLE_SHARD = re.compile(r"data/\d{5}-\d{5,9}\.safetensors")
+COLUMN_SHARD = re.compile(r"\d{5}-\d{5,9}\.safetensors")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_AXES, MAX_COUNT = 8, 1 << 62
+
+Layout = tuple[torch.dtype, tuple[int, ...]]  # of one row
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file: its path inside the folder of the manifest, and what must be found in it."""
+
+    file: str
+    num_rows: int
+    sha256: str
+    num_bytes: int
+
+    def as_json(self) -> dict[str, object]:
+        return {"file": self.file, "num_rows": self.num_rows, "sha256": self.sha256, "num_bytes": self.num_bytes}
+
+
+@dataclass(frozen=True)
+class TableManifest:
+    """The base columns of a cache."""
+
+    columns: dict[str, Layout]
+    shards: tuple[Shard, ...]
+    source: dict[str, Any]
+
+    @property
+    def num_rows(self) -> int:
+        return sum(shard.num_rows for shard in self.shards)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over columns and shard hashes: equal for equal content, whatever the files are called."""
+        shards = [[shard.num_rows, shard.sha256] for shard in self.shards]
+        text = json.dumps({"columns": columns_as_json(self.columns), "shards": shards}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "format": TABLE_FORMAT,
+            "version": VERSION,
+            "num_rows": self.num_rows,
+            "columns": columns_as_json(self.columns),
+            "shards": [shard.as_json() for shard in self.shards],
+            "source": self.source,
+            "identity": self.identity,
+        }
+
+
+@dataclass(frozen=True)
+class ColumnManifest:
+    """A column that was computed from a table."""
+
+    name: str
+    layout: Layout
+    shards: tuple[Shard, ...]
+    table: str  # identity of the table whose rows these are
+    stamp: dict[str, Any]  # what computed it: name, SHA-256 of the weights, preprocessing, …
+
+    @property
+    def num_rows(self) -> int:
+        return sum(shard.num_rows for shard in self.shards)
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "format": COLUMN_FORMAT,
+            "version": VERSION,
+            "column": self.name,
+            **layout_as_json(self.layout),
+            "num_rows": self.num_rows,
+            "table": self.table,
+            "shards": [shard.as_json() for shard in self.shards],
+            "stamp": self.stamp,
+        }
+
+
+def layout_as_json(layout: Layout) -> dict[str, object]:
+    return {"dtype": dtype_name(layout[0]), "shape": list(layout[1])}
+
+
+def columns_as_json(columns: Mapping[str, Layout]) -> dict[str, object]:
+    return {name: layout_as_json(layout) for name, layout in columns.items()}
+
+
+def columns_from_json(columns: Mapping[str, Any]) -> dict[str, Layout]:
+    return {name: (BY_NAME[entry["dtype"]], tuple(entry["shape"])) for name, entry in columns.items()}
+
+
+def check_json(what: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a free mapping as it will read back from its file.
+
+    Raises:
+        InputError: it is not made of strings, finite numbers, booleans, lists and mappings.
+    """
+    try:
+        copy = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{what} cannot be kept as JSON ({error}): use strings, numbers, lists and mappings") from None
+    return copy
+
+
+def read_table_manifest(folder: Path) -> TableManifest:
+    """Reads `folder/manifest.json` of a cache.
+
+    Raises:
+        InputError: it is missing, not that of a cache, or does not agree with itself.
+    """
+    fields = Fields.read(folder / FILE, TABLE_FORMAT)
+    columns = {}
+    entries = fields.get("columns", dict)
+    for name in entries:
+        check_name_in(fields, name)
+        columns[name] = fields.inside(entries, name).layout()
+    if not columns:
+        raise fields.error("columns", "at least one column")
+    manifest = TableManifest(columns, fields.shards(TABLE_SHARD), fields.get("source", dict))
+    fields.check_rows(manifest.num_rows)
+    if fields.get("identity", str) != manifest.identity:
+        raise fields.error("identity", f"{manifest.identity} from its shards and columns")
+    return manifest
+
+
+def read_column_manifest(folder: Path, name: str) -> ColumnManifest:
+    """Reads `folder/manifest.json` of the later column `name`.
+
+    Raises:
+        InputError: it is missing, not that of this column, or does not agree with itself.
+    """
+    fields = Fields.read(folder / FILE, COLUMN_FORMAT)
+    if fields.get("column", str) != name:
+        raise fields.error("column", repr(name))
+    table = fields.get("table", str)
+    if not SHA256.fullmatch(table):
+        raise fields.error("table", "64 hexadecimal digits")
+    manifest = ColumnManifest(name, fields.layout(), fields.shards(COLUMN_SHARD), table, fields.get("stamp", dict))
+    fields.check_rows(manifest.num_rows)
+    return manifest
+
+
+def check_name_in(fields: "Fields", name: str) -> None:
+    try:
+        check_column_name(name)
+    except InputError as error:
+        raise InputError(f"{fields.path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Typed look-ups in a parsed manifest; a wrong value names the file and the key."""
+
+    path: Path
+    values: dict[str, Any]
+    prefix: str = ""
+
+    @classmethod
+    def read(cls, path: Path, expected_format: str) -> "Fields":
+        try:
+            values = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{path.parent}: no cache there (no {FILE}): check the path, or write it first") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, RecursionError):
+            raise InputError(
+                f"{path}: not valid JSON: the file was changed; write this cache or column again"
+            ) from None
+        if not isinstance(values, dict) or values.get("format") != expected_format:
+            raise InputError(f'{path}: "format" is not "{expected_format}": this is another kind of file')
+        if values.get("version") != VERSION:
+            raise InputError(f"{path}: version {values.get('version')!r}, this lfiw reads {VERSION}: upgrade lfiw")
+        return cls(path, values)
+
+    def error(self, key: str, expected: str) -> InputError:
+        found = repr(self.values[key]) if key in self.values else "missing"
+        found = found if len(found) <= 80 else found[:77] + "…"
+        return InputError(
+            f"{self.path}: {self.prefix}{key} is {found}, expected {expected}: write this cache or column again"
+        )
+
+    def get(self, key: str, kind: type) -> Any:
+        value = self.values.get(key)
+        if type(value) is not kind:
+            raise self.error(key, {dict: "a mapping", list: "a list", str: "a text", int: "a whole number"}[kind])
+        return value
+
+    def count(self, key: str) -> int:
+        value = self.get(key, int)
+        if not 1 <= value <= MAX_COUNT:
+            raise self.error(key, f"a number from 1 to {MAX_COUNT}")
+        return value
+
+    def inside(self, entries: dict[str, Any] | list[Any], key: str | int) -> "Fields":
+        entry = entries[key]  # type: ignore[index]
+        if not isinstance(entry, dict):
+            raise InputError(f"{self.path}: the entry {key} is not a mapping: write this cache or column again")
+        return Fields(self.path, entry, f"{self.prefix}{key}.")
+
+    def layout(self) -> Layout:
+        name, shape = self.get("dtype", str), self.get("shape", list)
+        if name not in BY_NAME:
+            raise self.error("dtype", f"one of {', '.join(BY_NAME)}")
+        sizes = all(type(size) is int and 1 <= size <= MAX_COUNT for size in shape)
+        if not sizes or len(shape) > MAX_AXES or prod(shape) > MAX_COUNT:
+            raise self.error("shape", f"at most {MAX_AXES} positive numbers")
+        return BY_NAME[name], tuple(shape)
+
+    def shards(self, name: re.Pattern[str]) -> tuple[Shard, ...]:
+        entries = self.get("shards", list)
+        if not entries:
+            raise self.error("shards", "at least one shard")
+        shards = []
+        for index in range(len(entries)):
+            entry = self.inside(entries, index)
+            file, sha256 = entry.get("file", str), entry.get("sha256", str)
+            if not name.fullmatch(file):
+                raise entry.error("file", "<rank>-<sequence>.safetensors inside this folder")
+            if not SHA256.fullmatch(sha256):
+                raise entry.error("sha256", "64 hexadecimal digits")
+            shards.append(Shard(file, entry.count("num_rows"), sha256, entry.count("num_bytes")))
+        if len({shard.file for shard in shards}) != len(shards):
+            raise InputError(f"{self.path}: a shard is listed twice: write this cache or column again")
+        return tuple(shards)
+
+    def check_rows(self, in_shards: int) -> None:
+        if self.count("num_rows") != in_shards:
+            raise self.error("num_rows", f"{in_shards:,}, the sum over its shards")

@@ -1,0 +1,222 @@
+"""Real and generated samples together: the data module that every ratio classifier trains on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lfiw.data.batches import BatchIndex, MixedBatches, RowsInOrder
+from lfiw.data.splits import Subset, everything, split_rows
+from lfiw.data.table import Table
+from lfiw.data.transforms import AUGMENTATIONS
+from lfiw.errors import InputError
+
+Batch = dict[str, Tensor]
+REAL, GENERATED, REFERENCE = 0, 1, 2  # values of a batch's `side`
+STATISTICS_ROWS = 20_000  # rows a side that the input's mean and scale are taken from
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the classifier is fed: the shape of a sample, and the affine map that standardises it.
+
+    Args:
+        column: name in the tables.
+        shape, dtype: of one sample, as `torch.uint8`.
+        mean, std: of the raw values over the training rows of both sides: one a channel of images (c, h, w), one a
+            feature of vectors (d,).
+    """
+
+    column: str
+    shape: tuple[int, ...]
+    dtype: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class MixedRows(Dataset[Batch]):
+    """Subsets one after another; an item is a batch, chosen by a `BatchIndex`.
+
+    A batch maps each column's name to (n, …), `side` to the number of the subset (int64) and `position` to the place in
+    it (int64). Rows of an earlier subset come first.
+    """
+
+    def __init__(self, subsets: Sequence[Subset], columns: Sequence[str], augment: str = "none") -> None:
+        self.subsets, self.columns = list(subsets), list(columns)
+        self.augment = AUGMENTATIONS[augment]
+        self.bounds = torch.tensor([0, *(len(subset) for subset in subsets)]).cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self.bounds[-1])
+
+    def __getitem__(self, index: BatchIndex) -> Batch:
+        side = torch.bucketize(index.positions, self.bounds[1:], right=True)
+        position = index.positions - self.bounds[side]
+        parts = [subset.read(position[side == i], self.columns) for i, subset in enumerate(self.subsets)]
+        batch = {name: torch.cat([part[name] for part in parts]) for name in self.columns}
+        if self.augment is not None and index.seed is not None:
+            images = self.columns[0]
+            batch[images] = self.augment(batch[images], index.seed, share=index.share, size=index.size)
+        return {**batch, "side": side, "position": position}
+
+
+class MixedDataModule(LightningDataModule):
+    """Splits two tables, mixes them for training, and passes through them in order for everything else.
+
+    Args:
+        real, generated: tables of samples with the same input column.
+        real_evaluation, generated_evaluation: tables whose rows are all for evaluation; the training tables are then
+            split into train and validation alone.
+        input: the column that the classifier sees.
+        fractions: shares of train, validation and evaluation rows, the same on both sides.
+        split_seed, seed: of the split; of the batches and their augmentation.
+        mixing: balanced or natural (`MixedBatches`).
+        batch_size: rows a training step over all processes; evaluation_batch_size: rows a step a process.
+        augment: name in `AUGMENTATIONS`.
+
+    Raises:
+        InputError: (in `setup`) the sides' samples differ in shape or dtype, or a split has no row.
+    """
+
+    def __init__(
+        self,
+        real: Table | None,
+        generated: Table | None,
+        *,
+        real_evaluation: Table | None = None,
+        generated_evaluation: Table | None = None,
+        input: str = "image",
+        fractions: Mapping[str, float] | None = None,
+        split_seed: int = 0,
+        seed: int = 0,
+        mixing: str = "balanced",
+        batch_size: int = 256,
+        evaluation_batch_size: int = 1000,
+        augment: str = "none",
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.real, self.generated = real, generated
+        self.real_evaluation, self.generated_evaluation = real_evaluation, generated_evaluation
+        self.input = input
+        self.fractions = dict(fractions or {"train": 0.4, "validation": 0.2, "evaluation": 0.4})
+        self.split_seed, self.seed = split_seed, seed
+        self.mixing, self.batch_size, self.evaluation_batch_size = mixing, batch_size, evaluation_batch_size
+        self.augment, self.num_workers = augment, num_workers
+        self.splits: dict[str, tuple[Subset, Subset]] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split; the same in every process."""
+        if self.splits:
+            return
+        self.open_tables()
+        assert self.real is not None
+        assert self.generated is not None
+        check_same_samples(self.real, self.generated, self.input)
+        sides = []
+        pairs = ((self.real, self.real_evaluation), (self.generated, self.generated_evaluation))
+        for side, (table, evaluation) in enumerate(pairs):
+            fractions = dict(self.fractions)
+            if evaluation is not None:
+                check_same_samples(table, evaluation, self.input)
+                del fractions["evaluation"]
+                fractions = {name: share / sum(fractions.values()) for name, share in fractions.items()}
+            rows = split_rows(len(table), fractions, seed=2 * self.split_seed + side)
+            subsets = {name: Subset(table, chosen) for name, chosen in rows.items()}
+            if evaluation is not None:
+                subsets["evaluation"] = everything(evaluation)
+            sides.append(subsets)
+        self.splits = {name: (sides[REAL][name], sides[GENERATED][name]) for name in self.fractions}
+
+    def open_tables(self) -> None:
+        """Called by `setup` before the first use of the tables; data sets that open files do it here."""
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tables by what they hold."""
+        named = {
+            "real": self.real,
+            "generated": self.generated,
+            "real_evaluation": self.real_evaluation,
+            "generated_evaluation": self.generated_evaluation,
+        }
+        return {name: table for name, table in named.items() if table is not None}
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """(num_real, num_generated): rows that the training loss effectively sees, whose ratio is the prior odds."""
+        if self.mixing == "balanced":
+            return 1, 1
+        real, generated = self.splits["train"]
+        return len(real), len(generated)
+
+    def input_spec(self) -> InputSpec:
+        """Shape and statistics of the classifier's input, from the training rows of both sides in equal parts."""
+        column = self.splits["train"][REAL].table.column(self.input)
+        moments = []
+        for subset in self.splits["train"]:
+            step = max(1, len(subset) // STATISTICS_ROWS)
+            values = subset.read(torch.arange(0, len(subset), step), [self.input])[self.input].double()
+            # images: one mean a channel; vectors: one a feature
+            axes = (0, *range(2, values.ndim)) if values.ndim > 2 else (0,)
+            moments.append((values.mean(axes), values.square().mean(axes)))
+        mean = (moments[0][0] + moments[1][0]) / 2
+        variance = (moments[0][1] + moments[1][1]) / 2 - mean.square()
+        std = variance.clamp(min=0).sqrt()
+        std[std < 1e-6 * std.max().clamp(min=1e-6)] = 1.0  # a constant feature carries nothing: leave it constant
+        return InputSpec(self.input, column.shape, str(column.dtype), tuple(mean.tolist()), tuple(std.tolist()))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        real, generated = self.splits["train"]
+        rank, world_size = self._processes()
+        batches = MixedBatches(
+            len(real),
+            len(generated),
+            batch_size=self.batch_size,
+            mixing=self.mixing,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+        return batch_loader(MixedRows((real, generated), [self.input], self.augment), batches, self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        rows = MixedRows(self.splits["validation"], [self.input])
+        rank, world_size = self._processes()
+        order = RowsInOrder(len(rows), batch_size=self.evaluation_batch_size, rank=rank, world_size=world_size)
+        return batch_loader(rows, order, self.num_workers)
+
+    def _processes(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def batch_loader(rows: MixedRows, batches: Sampler[BatchIndex], num_workers: int) -> DataLoader[Batch]:
+    """A loader whose sampler chooses whole batches."""
+    return DataLoader(
+        rows,
+        batch_size=None,
+        sampler=batches,
+        collate_fn=as_it_is,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def as_it_is(batch: Any) -> Any:
+    """The collate function of loaders whose data set makes whole batches."""
+    return batch
+
+
+def check_same_samples(first: Table, second: Table, column: str) -> None:
+    """Raises InputError unless the column has the same shape and dtype in both tables."""
+    a, b = first.column(column), second.column(column)
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        raise InputError(
+            f"the two tables do not match in column {column!r}: {a.dtype} {tuple(a.shape)} in {first}, "
+            f"{b.dtype} {tuple(b.shape)} in {second}; a classifier would tell them apart by that alone"
+        )

@@ -1,0 +1,149 @@
+"""What every table of samples can do, on disk (`SampleCache`) or in memory (`TensorTable`)."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, SupportsIndex, overload, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from lfiw.errors import InputError
+
+Rows = slice | Tensor | np.ndarray | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Of one row: element type and shape; and what computed it (empty for a base column)."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    stamp: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Table(Protocol):
+    """Rows are samples, columns are aligned tensors of shape (rows, …)."""
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def column(self, name: str) -> Column: ...
+
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, key: Rows | SupportsIndex) -> dict[str, Tensor]: ...
+
+    def read(self, rows: Rows, columns: Sequence[str]) -> dict[str, Tensor]: ...
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]: ...
+
+
+class TensorTable:
+    """A table whose columns are tensors in memory; they are kept, not copied.
+
+    Args:
+        columns: name → (rows, …), all of the same length.
+
+    Raises:
+        InputError: no column, no row, or lengths that differ.
+    """
+
+    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+        sizes = {name: len(values) if values.ndim else 0 for name, values in columns.items()}
+        if not sizes or min(sizes.values()) < 1 or len(set(sizes.values())) > 1:
+            raise InputError(f"a table needs columns of one length, at least one row; rows here: {sizes}")
+        self._columns = dict(columns)
+        self._num_rows = next(iter(sizes.values()))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self._columns)
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def column(self, name: str) -> Column:
+        values = self[name]
+        return Column(name, values.dtype, tuple(values.shape[1:]))
+
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, key: Rows | SupportsIndex) -> dict[str, Tensor]: ...
+
+    def __getitem__(self, key: str | Rows | SupportsIndex) -> Tensor | dict[str, Tensor]:
+        """A column by name; rows by index, slice, or a list of indices: name → (rows, …), copied."""
+        if isinstance(key, str):
+            if key not in self._columns:
+                raise no_such_column(key, self.columns)
+            return self._columns[key]
+        if isinstance(key, SupportsIndex) and not isinstance(key, (Tensor, np.ndarray)):
+            return {name: values[0] for name, values in self.read([operator.index(key)], self.columns).items()}
+        return self.read(key, self.columns)
+
+    def read(self, rows: Rows, columns: Sequence[str]) -> dict[str, Tensor]:
+        """The rows of the named columns: name → (rows, …)."""
+        values = {name: self[name] for name in columns}
+        if isinstance(rows, slice):
+            start, stop = row_range(rows, len(self))
+            return {name: column[start:stop].clone() for name, column in values.items()}
+        index = row_index(rows, len(self))
+        return {name: column.index_select(0, index.to(column.device)) for name, column in values.items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """One batch for a `torch.utils.data.DataLoader`; give the loader a `collate_fn` that returns its argument."""
+        return self.read(indices, self.columns)
+
+
+def row_index(rows: Tensor | np.ndarray | Sequence[int], num_rows: int) -> Int64[Tensor, " n"]:
+    """Row numbers as a tensor on the CPU.
+
+    Raises:
+        InputError: not a list of whole numbers, or one is below 0 or not below `num_rows`.
+    """
+    try:
+        index = rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+    except (TypeError, ValueError):
+        raise InputError("rows are not a list of whole numbers") from None
+    if index.shape == (0,):
+        return torch.empty(0, dtype=torch.int64)
+    if index.ndim != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise InputError(
+            f"rows are {index.dtype} of shape {tuple(index.shape)}, expected whole numbers in one dimension "
+            "(for a mask, give mask.nonzero().squeeze(1))"
+        )
+    index = index.to("cpu", torch.int64)
+    low, high = torch.aminmax(index)
+    if low < 0 or high >= num_rows:
+        wrong = int(low) if low < 0 else int(high)
+        raise InputError(f"row {wrong:,} does not exist: the table has rows 0 to {num_rows - 1:,}")
+    return index
+
+
+def row_range(rows: slice, num_rows: int) -> tuple[int, int]:
+    """(start, stop) of a slice without a step.
+
+    Raises:
+        InputError: the slice has a step, or its ends are not whole numbers.
+    """
+    try:
+        start, stop, step = rows.indices(num_rows)
+    except (TypeError, ValueError):
+        raise InputError(f"{rows} does not select rows: its ends must be whole numbers") from None
+    if step != 1:
+        raise InputError(f"{rows} has a step: give torch.arange(start, stop, step) instead")
+    return start, max(start, stop)
+
+
+def no_such_column(name: str, columns: Sequence[str]) -> InputError:
+    return InputError(f"no column {name!r}: the table has {', '.join(columns)}")

@@ -1,0 +1,9 @@
+"""The one exception for what a user can mend."""
+
+
+class InputError(ValueError):
+    """Something that came in is wrong: a key, a path, a shape, a dtype, a value, a file.
+
+    The message is one line that names the thing, what was expected and what to do. The scripts print it without a
+    traceback and exit with code 2; library code raises it where the bad value enters.
+    """

@@ -1,0 +1,91 @@
+"""Pictures of an evaluation, as PNG files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from lfiw.files import replacing
+
+REAL_COLOUR, UNIFORM_COLOUR, WEIGHTED_COLOUR, EXTRA_COLOUR = "#444444", "#c44e52", "#4c72b0", "#55a868"
+SHEET = 64  # images on a contact sheet
+
+
+def save(figure: Figure, file: Path) -> Path:
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=120)
+    return file
+
+
+def weight_histogram(log_weights: Float[Tensor, " n"], ess: float, pareto_k: float, file: Path) -> Path:
+    """Density of the self-normalised weights relative to uniform, on a log axis, and how much mass the largest hold."""
+    relative = torch.softmax(log_weights, 0) * log_weights.numel()
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    values = relative.clamp(min=1e-6).numpy()
+    left.hist(values, bins=np.geomspace(values.min(), values.max() * 1.01, 60), color=WEIGHTED_COLOUR)
+    left.axvline(1, color=UNIFORM_COLOUR, label="uniform")
+    left.set(xscale="log", xlabel="weight relative to uniform", ylabel="samples")
+    left.legend(frameon=False)
+    mass = relative.sort(descending=True).values.cumsum(0).numpy() / relative.sum().item()
+    share = np.arange(1, len(mass) + 1) / len(mass)
+    right.plot(share, mass, color=WEIGHTED_COLOUR, label="weighted")
+    right.plot([0, 1], [0, 1], color=UNIFORM_COLOUR, label="uniform")
+    right.set(xlabel="share of samples, heaviest first", ylabel="share of the weight", xlim=(0, 1), ylim=(0, 1))
+    right.legend(frameon=False, loc="lower right")
+    figure.suptitle(f"weights of {len(values):,} generated samples: ESS {ess:,.0f}, Pareto k̂ {pareto_k:.2f}")
+    return save(figure, file)
+
+
+def contact_sheet(groups: Sequence[tuple[str, Shaped[Tensor, "_ c h w"]]], file: Path) -> Path:
+    """Grids of images (uint8, or floats in [0, 1]) side by side under their titles; up to 64 of each."""
+    figure = Figure(figsize=(3.2 * len(groups), 3.6), layout="constrained")
+    for axes, (title, images) in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
+        pixels = images[:SHEET].float() / (255 if images.dtype == torch.uint8 else 1)
+        if pixels.shape[1] not in (1, 3):
+            pixels = pixels.mean(dim=1, keepdim=True)
+        grid = make_grid(pixels.clamp(0, 1), nrow=8, padding=1, pad_value=1.0)
+        axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        axes.set_axis_off()
+    return save(figure, file)
+
+
+def class_proportions(shares: Sequence[tuple[str, Sequence[float]]], real: Sequence[float], file: Path) -> Path:
+    """Bars of the share of each class, a group of bars a class, the real ones as lines across."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    classes = np.arange(len(real))
+    width = 0.8 / len(shares)
+    colours = (UNIFORM_COLOUR, WEIGHTED_COLOUR, EXTRA_COLOUR)
+    for i, ((name, values), colour) in enumerate(zip(shares, colours, strict=False)):
+        axes.bar(classes - 0.4 + (i + 0.5) * width, values, width, label=name, color=colour)
+    axes.hlines(real, classes - 0.4, classes + 0.4, color=REAL_COLOUR, linewidth=2, label="real")
+    axes.set(xlabel="class", ylabel="share", xticks=classes)
+    axes.legend(frameon=False, ncols=len(shares) + 1, loc="upper center", bbox_to_anchor=(0.5, 1.16))
+    return save(figure, file)
+
+
+def reliability(probability: Float[Tensor, " n"], is_real: Tensor, file: Path, bins: int = 15) -> Path:
+    """Share of real rows against the classifier's probability, in bins of equal width, with binomial standard errors.
+
+    On the diagonal the classifier's odds are those of the data, and so its ratio is the density ratio.
+    """
+    figure = Figure(figsize=(4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    index = (probability * bins).long().clamp(max=bins - 1)
+    count = torch.bincount(index, minlength=bins).double()
+    filled = count > 0
+    mean = (torch.bincount(index, weights=probability, minlength=bins) / count)[filled]
+    share = (torch.bincount(index, weights=is_real.double(), minlength=bins) / count)[filled]
+    error = (share * (1 - share) / count[filled]).sqrt()
+    axes.plot([0, 1], [0, 1], color=UNIFORM_COLOUR)
+    axes.errorbar(mean.numpy(), share.numpy(), yerr=error.numpy(), fmt="o-", color=WEIGHTED_COLOUR, capsize=2)
+    axes.set(xlabel="predicted probability of real", ylabel="share of real rows", xlim=(0, 1), ylim=(0, 1))
+    axes.set_title("calibration on validation rows", fontsize=10)
+    return save(figure, file)

@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+
+from lfiw.errors import InputError
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Puts a file in place at once: readers see the old content or the new, also after a kill or a power cut.
+
+    Raises:
+        InputError: the file system refuses.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name in the same folder to write to; on leaving without an error it takes the place of `path`.
+
+    Raises:
+        InputError: the file system refuses.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}~{token_hex(4)}{path.suffix}")
+    try:
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turns what the file system refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "free some space" if error.errno == errno.ENOSPC else "choose a folder that you can write to"
+        raise InputError(f"{path}: cannot write there ({error.strerror}): {remedy}") from error
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the names in a folder are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,62 @@
+"""How well a ratio classifier tells real from generated, and whether its odds are a density ratio."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
+
+from lfiw.errors import InputError
+
+
+class RatioScores(Metric):
+    """Scores of log-ratios on held-out rows, both sides counting the same however many rows each has.
+
+    With c = σ(log ŵ), the probability of `real` at even prior odds:
+
+    - log_loss, brier, accuracy: means over each side, averaged over the two (nats; log 2 is chance);
+    - auroc: P(log ŵ of a real row > that of a generated one);
+    - calibration_error: expected calibration error, 15 bins of equal width (Naeini et al. 2015), at the rows' own odds;
+    - mean_weight_generated = E_q[ŵ] and mean_inverse_weight_real = E_p[1/ŵ]: both 1 for the exact ratio.
+    """
+
+    full_state_update = False
+    log_ratio: list[Tensor]
+    is_real: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("log_ratio", default=[], dist_reduce_fx="cat")
+        self.add_state("is_real", default=[], dist_reduce_fx="cat")
+
+    def update(self, log_ratio: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> None:
+        self.log_ratio.append(log_ratio.detach().double())
+        self.is_real.append(is_real)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The scores by name, 0-d float64.
+
+        Raises:
+            InputError: a side has no row.
+        """
+        log_ratio, is_real = (torch.cat(s) if isinstance(s, list) else s for s in (self.log_ratio, self.is_real))
+        real, generated = log_ratio[is_real], log_ratio[~is_real]
+        if not len(real) or not len(generated):
+            raise InputError(f"scores need rows of both sides, there are {len(real)} real, {len(generated)} generated")
+        balanced = (F.softplus(-real).mean() + F.softplus(generated).mean()) / 2
+        brier = (torch.sigmoid(-real).square().mean() + torch.sigmoid(generated).square().mean()) / 2
+        accuracy = ((real > 0).double().mean() + (generated <= 0).double().mean()) / 2
+        odds = torch.log(torch.tensor(len(real) / len(generated), dtype=torch.float64, device=log_ratio.device))
+        probability = torch.sigmoid(log_ratio + odds)
+        return {
+            "log_loss": balanced,
+            "accuracy": accuracy,
+            "auroc": binary_auroc(probability, is_real.long()).double(),
+            "brier": brier,
+            "calibration_error": binary_calibration_error(probability, is_real.long(), n_bins=15).double(),
+            "mean_weight_generated": generated.exp().mean(),
+            "mean_inverse_weight_real": (-real).exp().mean(),
+        }

@@ -1,0 +1,400 @@
+"""Kernel distance (squared maximum mean discrepancy) between weighted samples."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lfiw.errors import InputError
+from lfiw.metrics.validation import (
+    check_features,
+    check_same_width,
+    check_total_weight,
+    normalised_columns,
+    reliability_correction,
+    weight_columns,
+)
+from lfiw.metrics.weighted_metric import WeightedMetric, agree_on_maximum
+
+# Rows that differ by less than this part of their size are equal up to the rounding of their centre.
+_SMALLEST_RELATIVE_SPREAD = 1e-14
+
+Kernel = Callable[[Tensor, Tensor], Tensor]
+
+
+def kernel_distance(
+    real: Float[Tensor, "n d"],
+    generated: Float[Tensor, "m d"],
+    real_weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
+    generated_weights: Float[Tensor, " m"] | Float[Tensor, "m k"] | None = None,
+    block_size: int = 2048,
+) -> Float[Tensor, "*k"]:
+    """Unbiased squared MMD with the cubic kernel k(x, y) = (x·y/d + 1)³ (Bińkowski et al. 2018, eq. 4), full sample.
+
+    Σ_{i≠j} v̄ᵢv̄ⱼk(xᵢ,xⱼ)/(1 − Σv̄²) + Σ_{i≠j} w̄ᵢw̄ⱼk(yᵢ,yⱼ)/(1 − Σw̄²) − 2 Σ v̄ᵢw̄ⱼk(xᵢ,yⱼ), with v̄ and w̄ the real and
+    the generated weights, self-normalised. Uniform weights give the usual U-statistic. May be slightly negative.
+    Kernel values are made once, in float64, block by block, for all k weightings.
+
+    Args:
+        real, generated: any floating dtype.
+        real_weights, generated_weights: non-negative, any scale, shape (n,) or one column a weighting; None is uniform.
+        block_size: rows of a block; memory is about 3·8·block_size² bytes beside the features.
+
+    Returns:
+        A float64 scalar, or shape (k,) if weights have columns.
+
+    Raises:
+        InputError: a value is not finite, a weight is negative, a shape is wrong, or fewer than two rows of a side
+            carry weight.
+    """
+    real, v, generated, w = _checked_sides(real, generated, real_weights, generated_weights, block_size)
+    v, w = normalised_columns(v, "real"), normalised_columns(w, "generated")
+    within_real = _off_diagonal_sum(real, v, _cubic_kernel, block_size) / _correction(v, "real")
+    within_generated = _off_diagonal_sum(generated, w, _cubic_kernel, block_size) / _correction(w, "generated")
+    values = within_real + within_generated - 2 * _cross_sum(real, v, generated, w, _cubic_kernel, block_size)
+    if not torch.isfinite(values).all():
+        raise InputError("the kernel of these features overflows float64: rescale the features")
+    return _scalar_unless_columns(values, real_weights, generated_weights)
+
+
+def gaussian_kernel_distance(
+    real: Float[Tensor, "n d"],
+    generated: Float[Tensor, "m d"],
+    real_weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
+    generated_weights: Float[Tensor, " m"] | Float[Tensor, "m k"] | None = None,
+    block_size: int = 2048,
+) -> Float[Tensor, "*k"]:
+    """The "KID" of the official code of Grover et al. 2019: √ of the biased squared MMD with a Gaussian kernel.
+
+    √(Σ vᵢvⱼk(xᵢ,xⱼ) + Σ wᵢwⱼk(yᵢ,yⱼ) − 2 Σ vᵢwⱼk(xᵢ,yⱼ)), over all pairs, k(x, y) = exp(−|x−y|²/2s), s the (weighted)
+    mean of |x−x'|² over all pairs of real rows. Not comparable with other papers' KID.
+
+    Args:
+        real, generated: any floating dtype.
+        real_weights, generated_weights: used at the scale given, shape (n,) or one column a weighting; None is 1/n.
+        block_size: rows of a block; memory is about 3·8·block_size² bytes beside the features.
+
+    Returns:
+        A float64 scalar, or shape (k,) if weights have columns; at least 0.
+
+    Raises:
+        InputError: a value is not finite, a weight is negative, a shape is wrong, a side has no weight, or all real
+            rows are equal (s = 0).
+    """
+    real, v, generated, w = _checked_sides(real, generated, real_weights, generated_weights, block_size)
+    v = normalised_columns(v, "real") if real_weights is None else v
+    w = normalised_columns(w, "generated") if generated_weights is None else w
+    check_total_weight(w.sum(dim=0), "generated")
+    if v.shape[1] == 1:
+        squared = _gaussian_squared_distances(real, v, generated, w, block_size)
+    else:  # each column of real weights has its own s, hence its own kernel
+        pairs = zip(v.split(1, dim=1), w.expand(-1, v.shape[1]).split(1, dim=1), strict=True)
+        squared = torch.cat([_gaussian_squared_distances(real, a, generated, b, block_size) for a, b in pairs])
+    if not torch.isfinite(squared).all():
+        raise InputError("sums of weights overflow float64: give weights that sum to about 1")
+    return _scalar_unless_columns(squared.clamp(min=0).sqrt(), real_weights, generated_weights)
+
+
+def subset_kernel_distances(
+    real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], subsets: int, subset_size: int, seed: int
+) -> Float[Tensor, " subsets"]:
+    """`kernel_distance` on random subsets: the estimate whose mean torch-fidelity reports.
+
+    Rows are drawn as torch-fidelity draws them with the generated samples as its input 1 and the real ones as input 2:
+    without replacement within a subset, by NumPy's `RandomState(seed)`. The order of the rows matters.
+
+    Args:
+        real, generated: any floating dtype, at least `subset_size` rows each.
+        subsets: how many; torch-fidelity's default is 100.
+        subset_size: rows of each side in a subset; torch-fidelity's default is 1000.
+        seed: of the draws; torch-fidelity's default is 2020.
+
+    Raises:
+        InputError: a side has fewer rows than a subset, or a value is not finite.
+    """
+    for side, rows in (("real", real), ("generated", generated)):
+        if len(rows) < subset_size:
+            raise InputError(f"the {side} side has {len(rows)} rows, expected at least subset_size={subset_size}")
+    # RandomState is frozen by NumPy's policy, which is why the draws can be reproduced.
+    draws = np.random.RandomState(seed)
+    values = []
+    for _ in range(subsets):
+        generated_rows = torch.from_numpy(draws.choice(len(generated), subset_size, replace=False))
+        real_rows = torch.from_numpy(draws.choice(len(real), subset_size, replace=False))
+        values.append(kernel_distance(real[real_rows.to(real.device)], generated[generated_rows.to(generated.device)]))
+    return torch.stack(values)
+
+
+class KernelDistance(WeightedMetric):
+    """Weighted kernel distance (KID when the features are Inception's), on all rows, unbiased.
+
+    `kernel_distance` of all rows seen; their order and batches do not matter. Keeps the features in memory, in the
+    dtype given. With `subsets`, the mean over random subsets instead, as torch-fidelity computes it (see
+    `subset_kernel_distances`; without weights, and the order of the rows matters); `compute_std` gives its spread.
+    Under convention "paper", `gaussian_kernel_distance`.
+
+    Args:
+        num_features: d.
+        num_weightings: k, the number of weightings, served by one pass over the kernel.
+        convention: "standard" or "paper".
+        subsets: number of subsets; None is the full sample.
+        subset_size: rows of each side in a subset; needed with `subsets`.
+        seed: of the subsets.
+        metric_options: the options of `torchmetrics.Metric`.
+
+    Raises:
+        InputError: an argument is out of its range, or `subsets` goes with weightings or convention "paper".
+
+    Example:
+        >>> kid = KernelDistance(num_features=1)
+        >>> kid.update(torch.tensor([[0.0], [1.0]]), real=True)
+        >>> kid.update(torch.tensor([[0.0], [2.0]]), real=False)
+        >>> kid.compute()  # 1 + 1 − 2·(1 + 1 + 1 + 27)/4
+        tensor(-13., dtype=torch.float64)
+    """
+
+    higher_is_better = False
+
+    def __init__(
+        self,
+        num_features: int,
+        num_weightings: int = 1,
+        convention: str = "standard",
+        subsets: int | None = None,
+        subset_size: int | None = None,
+        seed: int = 2020,
+        **metric_options: Any,
+    ) -> None:
+        super().__init__(num_weightings, convention, **metric_options)
+        if num_features < 1:
+            raise InputError(f"num_features is {num_features}, expected at least 1")
+        if (subsets is None) != (subset_size is None):
+            raise InputError(f"subsets={subsets} and subset_size={subset_size}: expected both or neither")
+        if subsets is not None and (num_weightings > 1 or convention != "standard"):
+            raise InputError(
+                "subsets are drawn without weights, expected num_weightings=1 and convention='standard': "
+                "leave subsets out for the weighted full-sample statistic"
+            )
+        if subsets is not None and subset_size is not None and (subsets < 1 or subset_size < 2):
+            raise InputError(f"subsets={subsets} and subset_size={subset_size}, expected at least 1 and 2")
+        self.num_features = num_features
+        self.subsets = subsets
+        self.subset_size = subset_size
+        self.seed = seed
+        self._subset_distances: Tensor | None = None
+        for side in ("real", "generated"):
+            self.add_state(f"{side}_features", [], dist_reduce_fx="cat")
+            self.add_state(f"{side}_weights", [], dist_reduce_fx="cat")
+            self.add_state(f"{side}_uniform_rows", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        features: Float[Tensor, "n d"],
+        real: bool,
+        weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
+    ) -> None:
+        """Add a batch of rows to one side.
+
+        Args:
+            features: shape (n, num_features), any floating dtype; n may be 0.
+            real: whether the rows are real or generated.
+            weights: shape (n,), shared by all weightings, or (n, num_weightings); None is 1 for each row.
+
+        Raises:
+            InputError: a shape or dtype is wrong, a value is not finite, a weight is negative, or weights come with
+                `subsets`.
+        """
+        check_features(features, self.num_features)
+        side = "real" if real else "generated"
+        rows = features.detach()
+        if weights is None:
+            columns = torch.ones(len(rows), self.num_weightings, dtype=torch.float64, device=rows.device)
+            uniform_rows = getattr(self, f"{side}_uniform_rows")
+            setattr(self, f"{side}_uniform_rows", uniform_rows + len(rows))
+        elif self.subsets is not None:
+            raise InputError("subsets are drawn without weights, expected weights=None: leave subsets out for weights")
+        else:
+            columns = weight_columns(weights, len(rows), self.num_weightings).to(rows.device)
+            columns = columns.expand(-1, self.num_weightings)
+            positive = (columns > 0).any(dim=1)
+            rows, columns = rows[positive], columns[positive]
+        # Copies: a batch buffer that its owner fills again must not change what was seen.
+        getattr(self, f"{side}_features").append(rows.clone())
+        getattr(self, f"{side}_weights").append(columns.clone())
+
+    def compute(self) -> Float[Tensor, "*k"]:
+        """The distance of each weighting (with `subsets`, the mean over the subsets).
+
+        Returns:
+            A float64 scalar, or shape (num_weightings,) for more than one.
+
+        Raises:
+            InputError: a side has fewer than two rows that carry weight, or fewer than a subset.
+        """
+        real, real_weights = self._rows("real")
+        generated, generated_weights = self._rows("generated")
+        if self.subsets is not None and self.subset_size is not None:
+            self._subset_distances = subset_kernel_distances(real, generated, self.subsets, self.subset_size, self.seed)
+            return self._subset_distances.mean()
+        distance = kernel_distance if self.convention == "standard" else gaussian_kernel_distance
+        return self._per_weighting(distance(real, generated, real_weights, generated_weights))
+
+    def compute_std(self) -> Float[Tensor, ""]:
+        """Standard deviation of the distance over the subsets (divided by their number, as torch-fidelity's).
+
+        Raises:
+            InputError: the metric was made without `subsets`.
+        """
+        if self.subsets is None:
+            raise InputError("the standard deviation is over subsets, expected subsets= and subset_size= at the start")
+        self.compute()
+        assert self._subset_distances is not None
+        return self._subset_distances.std(correction=0)
+
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """Same as `update`: one batch fills one side, so there is no value of the batch."""
+        self.update(*args, **kwargs)
+
+    def _rows(self, side: str) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"] | Float[Tensor, "n k"]]:
+        features = _concatenated(getattr(self, f"{side}_features"))
+        weights = _concatenated(getattr(self, f"{side}_weights"))
+        if features is None or weights is None or len(features) == 0:
+            raise InputError(f"the {side} side has no rows that carry weight: call update with some")
+        uniform_rows = getattr(self, f"{side}_uniform_rows")
+        if self.convention == "paper":
+            given = weights.sum(dim=0) if uniform_rows < len(weights) else weights.new_zeros(self.num_weightings)
+            weights = normalised_columns(weights, side) * self._scale(given, uniform_rows, side)
+        if side == "real" and (weights == weights[:, :1]).all():
+            weights = weights[:, 0]  # shared by all weightings: one kernel, one bandwidth
+        return features, weights
+
+    def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any = None) -> None:
+        # Processes must gather tensors of one dtype and as many dimensions, also those that saw no rows.
+        for side in ("real", "generated"):
+            features = _concatenated(getattr(self, f"{side}_features"))
+            weights = _concatenated(getattr(self, f"{side}_weights"))
+            any_double = int(features is not None and features.dtype == torch.float64)
+            any_double = agree_on_maximum(any_double, self, dist_sync_fn, process_group)
+            if features is None or weights is None:
+                features = torch.zeros(0, self.num_features, device=self.device)
+                weights = torch.zeros(0, self.num_weightings, dtype=torch.float64, device=self.device)
+            setattr(self, f"{side}_features", [features.to(torch.float64 if any_double else torch.float32)])
+            setattr(self, f"{side}_weights", [weights])
+        super()._sync_dist(dist_sync_fn, process_group)
+
+
+def _concatenated(state: Tensor | list[Tensor]) -> Tensor | None:
+    """A list state as one tensor; None if it is empty. After a synchronisation it is a tensor already."""
+    if isinstance(state, Tensor):
+        return state
+    return torch.cat(state) if state else None
+
+
+def _checked_sides(
+    real: Tensor,
+    generated: Tensor,
+    real_weights: Tensor | None,
+    generated_weights: Tensor | None,
+    block_size: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features and weight columns of both sides, checked, without the rows that have no weight."""
+    if block_size < 1:
+        raise InputError(f"block_size is {block_size}, expected at least 1")
+    checked: list[Tensor] = []
+    for side, features, weights in (("real", real, real_weights), ("generated", generated, generated_weights)):
+        check_features(features, name=f"{side} features")
+        if weights is None:
+            columns = torch.ones(len(features), 1, dtype=torch.float64, device=features.device)
+        else:
+            columns = weight_columns(weights, len(features)).to(features.device)
+        positive = (columns > 0).any(dim=1)
+        checked += [features, columns] if positive.all() else [features[positive], columns[positive]]
+    real, v, generated, w = checked
+    check_same_width(real, generated)
+    if 1 not in (v.shape[1], w.shape[1]) and v.shape[1] != w.shape[1]:
+        raise InputError(
+            f"real weights have {v.shape[1]} columns and generated ones {w.shape[1]}, expected as many, or one"
+        )
+    return real, v, generated, w
+
+
+def _correction(normalised: Float[Tensor, "n k"], side: str) -> Float[Tensor, " k"]:
+    return reliability_correction(normalised.sum(dim=0), normalised.square().sum(dim=0), side)
+
+
+def _scalar_unless_columns(values: Float[Tensor, " k"], *weights: Float[Tensor, "..."] | None) -> Float[Tensor, "*k"]:
+    return values if any(given is not None and given.ndim == 2 for given in weights) else values[0]
+
+
+def _cubic_kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
+    return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
+
+
+def _gaussian_squared_distances(
+    real: Float[Tensor, "n d"],
+    v: Float[Tensor, "n 1"],
+    generated: Float[Tensor, "m d"],
+    w: Float[Tensor, "m k"],
+    block_size: int,
+) -> Float[Tensor, " k"]:
+    """`gaussian_kernel_distance`, squared, for one column of real weights."""
+    normalised = normalised_columns(v, "real")
+    blocks = list(zip(real.split(block_size), normalised.split(block_size), strict=True))
+    # Small numbers: distances from rows about their centre lose fewer digits to cancellation.
+    centre = torch.stack([u[:, 0] @ x.double() for x, u in blocks]).sum(dim=0)
+    spread = torch.stack([u[:, 0] @ (x.double() - centre).square().sum(dim=1) for x, u in blocks]).sum()
+    if spread.sqrt() <= _SMALLEST_RELATIVE_SPREAD * centre.norm():
+        raise InputError("all real rows are equal, so the kernel has no bandwidth: expected at least 2 distinct rows")
+    kernel = _gaussian_kernel(centre, 2 * spread)  # mean |x−x′|² = 2·mean |x−centre|²
+
+    # k(x, x) = 1 puts Σ w² on the diagonal.
+    within_real = _off_diagonal_sum(real, v, kernel, block_size) + v.square().sum(dim=0)
+    within_generated = _off_diagonal_sum(generated, w, kernel, block_size) + w.square().sum(dim=0)
+    return within_real + within_generated - 2 * _cross_sum(real, v, generated, w, kernel, block_size)
+
+
+def _gaussian_kernel(centre: Float[Tensor, " d"], mean_squared_distance: Float[Tensor, ""]) -> Kernel:
+    def kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
+        x, y = x - centre, y - centre
+        squared_norms = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)
+        squared_distances = squared_norms.sub_(x @ y.T, alpha=2).clamp_(min=0)
+        return squared_distances.div_(-2 * mean_squared_distance).exp_()
+
+    return kernel
+
+
+def _off_diagonal_sum(
+    features: Float[Tensor, "n d"], weights: Float[Tensor, "n k"], kernel: Kernel, block_size: int
+) -> Float[Tensor, " k"]:
+    """Σ_{i≠j} wᵢwⱼk(xᵢ,xⱼ); the kernel is symmetric, so each pair of blocks is made once."""
+    total = weights.new_zeros(weights.shape[1])
+    blocks = list(zip(features.split(block_size), weights.split(block_size), strict=True))
+    for i, (x, w) in enumerate(blocks):
+        x = x.double()
+        for j, (other, other_w) in enumerate(blocks[: i + 1]):
+            values = kernel(x, other.double())
+            if i == j:
+                values.fill_diagonal_(0)
+            total += (1 if i == j else 2) * (values @ other_w).mul_(w).sum(dim=0)
+    return total
+
+
+def _cross_sum(
+    real: Float[Tensor, "n d"],
+    v: Float[Tensor, "n kv"],
+    generated: Float[Tensor, "m d"],
+    w: Float[Tensor, "m kw"],
+    kernel: Kernel,
+    block_size: int,
+) -> Float[Tensor, " k"]:
+    """Σ vᵢwⱼk(xᵢ,yⱼ)."""
+    total = w.new_zeros(max(v.shape[1], w.shape[1]))
+    for x, v_block in zip(real.split(block_size), v.split(block_size), strict=True):
+        x = x.double()
+        for y, w_block in zip(generated.split(block_size), w.split(block_size), strict=True):
+            total += ((kernel(x, y.double()) @ w_block) * v_block).sum(dim=0)
+    return total

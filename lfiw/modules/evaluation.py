@@ -1,0 +1,145 @@
+"""Scores of generated samples under any number of weightings, from one pass over cached features."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lfiw.data.mixed import GENERATED, REAL, REFERENCE
+from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance
+from lfiw.metrics.class_proportions import ClassProportions
+from lfiw.weights import Weighting
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """Features to score in: the column, its size, and what is added to the metrics' names ('' for the main one)."""
+
+    name: str
+    size: int
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class LogitColumn:
+    """Class logits, for the Inception Score and class proportions."""
+
+    name: str
+    size: int
+    suffix: str = ""
+
+
+Scores = dict[str, list[float]]  # metric → one value a weighting
+
+
+class Evaluation(LightningModule):
+    """FID, KID, IS and class proportions of the evaluation rows, run by `trainer.test`.
+
+    A batch holds feature and logit columns, `side` (real, generated, reference) and `position`. After the test,
+    `scores` has a value for each weighting, `reference` the scores of other real rows taken for generated ones,
+    `proportions` the share of each class under each weighting, and `real_proportions` that among the real rows.
+
+    Args:
+        log_ratio: of the generated evaluation rows, in order.
+        weightings: name → weighting; the order is kept in the results.
+        features: columns for FID and KID.
+        logits: column for IS and proportions, if there is one.
+        with_reference: the batches hold reference rows.
+        paper: also score by the definitions of the paper's official code: metrics named `fid_paper`, …
+    """
+
+    def __init__(
+        self,
+        log_ratio: Float[Tensor, " n"],
+        weightings: Mapping[str, Weighting],
+        features: Sequence[FeatureColumn],
+        logits: LogitColumn | None = None,
+        *,
+        with_reference: bool = False,
+        paper: bool = False,
+    ) -> None:
+        super().__init__()
+        self.features, self.logits, self.with_reference = list(features), logits, with_reference
+        k = len(weightings)
+        self.conventions = {"standard": torch.stack([w(log_ratio) for w in weightings.values()], dim=1)}
+        if paper:
+            self.conventions["paper"] = torch.stack([paper_weights(w, log_ratio) for w in weightings.values()], dim=1)
+        self.scored, self.referenced = nn.ModuleDict(), nn.ModuleDict()
+        for metrics, num_weightings in ((self.scored, k), (self.referenced, 1)):
+            for convention in self.conventions:
+                for i, column in enumerate(features):
+                    metrics[f"fid {i} {convention}"] = FrechetDistance(column.size, num_weightings, convention)
+                    metrics[f"kid {i} {convention}"] = KernelDistance(column.size, num_weightings, convention)
+                if logits is not None:
+                    metrics[f"is 0 {convention}"] = InceptionScore(logits.size, num_weightings, convention)
+        if logits is not None:
+            self.class_shares = ClassProportions(logits.size, k)
+            self.real_class_shares = ClassProportions(logits.size)
+        self.scores: Scores = {}
+        self.reference: Scores = {}
+        self.proportions: list[list[float]] = []
+        self.real_proportions: list[float] = []
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        rows = {side: batch["side"] == side for side in (REAL, GENERATED, REFERENCE)}
+        chosen = batch["position"][rows[GENERATED]].cpu()
+        for convention, all_weights in self.conventions.items():
+            weights = all_weights[chosen].to(self.device)
+            for i, column in enumerate(self.features):
+                values = {side: batch[column.name][mask] for side, mask in rows.items()}
+                for kind in ("fid", "kid"):
+                    name = f"{kind} {i} {convention}"
+                    if len(values[REAL]):
+                        metric_of(self.scored, name).update(values[REAL], real=True)
+                        metric_of(self.referenced, name).update(values[REAL], real=True)
+                    if len(values[GENERATED]):
+                        metric_of(self.scored, name).update(values[GENERATED], real=False, weights=weights)
+                    if len(values[REFERENCE]):
+                        metric_of(self.referenced, name).update(values[REFERENCE], real=False)
+            if self.logits is not None:
+                probabilities = torch.softmax(batch[self.logits.name].double(), dim=1)
+                if len(weights):
+                    metric_of(self.scored, f"is 0 {convention}").update(probabilities[rows[GENERATED]], weights=weights)
+                if rows[REFERENCE].any():
+                    metric_of(self.referenced, f"is 0 {convention}").update(probabilities[rows[REFERENCE]])
+        if self.logits is not None:
+            classes = batch[self.logits.name].argmax(dim=1)
+            weights = self.conventions["standard"][chosen].to(self.device)
+            self.class_shares.update(classes[rows[GENERATED]], weights)
+            self.real_class_shares.update(classes[rows[REAL]])
+
+    def on_test_epoch_end(self) -> None:
+        # every process computes the same from all rows: no further reduction
+        self.scores = self._compute(self.scored)
+        if self.with_reference:
+            self.reference = self._compute(self.referenced)
+        if self.logits is not None:
+            self.proportions = self.class_shares.compute().tolist()
+            self.real_proportions = self.real_class_shares.compute()[0].tolist()
+
+    def _compute(self, metrics: nn.ModuleDict) -> Scores:
+        scores = {}
+        for name in metrics:
+            kind, i, convention = name.split()
+            column = self.logits if kind == "is" else self.features[int(i)]
+            assert column is not None
+            paper = "_paper" if convention == "paper" else ""
+            scores[f"{kind}{paper}{column.suffix}"] = metric_of(metrics, name).compute().reshape(-1).tolist()
+        return scores
+
+
+def metric_of(metrics: nn.ModuleDict, name: str) -> Metric:
+    metric = metrics[name]
+    assert isinstance(metric, Metric)
+    return metric
+
+
+def paper_weights(weighting: Weighting, log_ratio: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Weights on the scale of the official code: flattened and clipped ones are ŵ/N, the others self-normalised."""
+    if weighting == Weighting() or weighting.smooth or weighting.flatten == 0:
+        return weighting(log_ratio)
+    return Weighting(weighting.flatten, weighting.clip, normalize=False)(log_ratio) / log_ratio.numel()

@@ -1,0 +1,180 @@
+"""The classifier whose odds are the density ratio."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Shaped
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+
+from lfiw.errors import InputError
+from lfiw.metrics.classifier import RatioScores
+from lfiw.nets import build_net
+from lfiw.weights import log_ratio_from_logits
+
+if TYPE_CHECKING:
+    from lfiw.data.mixed import Batch, InputSpec
+
+KIND = "lfiw.RatioClassifier"  # written into checkpoints, so that another module's is told apart
+SCORING_BATCH = 1000
+
+
+class RatioClassifier(LightningModule):
+    """Binary classifier of real (1) against generated (0) samples; its log-odds plus log γ are log p_data/p_model.
+
+    Trained by the binary cross-entropy (Grover et al. 2019, section 2); γ = num_generated/num_real of the rows that the
+    loss effectively saw, 1 under balanced mixing. The best epoch is the one with the lowest log-loss on held-out rows,
+    not the highest accuracy: a ratio needs probabilities, not decisions.
+
+    The network is built when the samples' shape is known: from the trainer's data module at `setup`, or from a
+    checkpoint in `load`.
+
+    Args:
+        net: name and options of the network (`lfiw.nets`).
+        optimizer: lr, weight_decay, schedule (constant, cosine) and compile, as in `lfiw.schemas.Optimizer`.
+        spec: `InputSpec` as a dictionary; none: taken from the data module.
+        counts: (num_real, num_generated) that the loss effectively saw; none: taken from the data module.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        net: Mapping[str, Any],
+        optimizer: Mapping[str, Any] | None = None,
+        spec: Mapping[str, Any] | None = None,
+        counts: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net_options = dict(net)
+        self.optimizer_options = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", **(optimizer or {})}
+        self.scores = RatioScores()
+        if spec is not None and counts is not None:
+            self._build(dict(spec), (int(counts[0]), int(counts[1])))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Build for the data module's samples, unless that has been done."""
+        if not hasattr(self, "net"):
+            datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+            spec: InputSpec = datamodule.input_spec()
+            self._build(asdict(spec), datamodule.counts)
+
+    def _build(self, spec: dict[str, Any], counts: tuple[int, int]) -> None:
+        self.spec, self.counts = spec, counts
+        shape = spec["shape"]
+        trailing = (1,) * (len(shape) - 1)
+        self.register_buffer("mean", torch.tensor(spec["mean"], dtype=torch.float32).view(-1, *trailing))
+        self.register_buffer("std", torch.tensor(spec["std"], dtype=torch.float32).view(-1, *trailing))
+        self.net = build_net(self.net_options, shape)
+        if self.optimizer_options.get("compile"):
+            self.net.compile()
+
+    def forward(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Logits of P(real | x) for raw samples, as they stand in the tables (uint8 images in 0 … 255)."""
+        standardised = (samples.float() - self.mean) / self.std
+        return self.net(standardised).squeeze(1)
+
+    def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
+        logits = self(batch[self.spec["column"]])
+        loss = F.binary_cross_entropy_with_logits(logits, (batch["side"] == 0).to(logits.dtype))
+        self.log("train/log_loss", loss, on_step=False, on_epoch=True, batch_size=len(logits), sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: "Batch", batch_idx: int) -> None:
+        self.scores.update(self._log_ratio(batch[self.spec["column"]]), batch["side"] == 0)
+
+    def on_validation_epoch_end(self) -> None:
+        # every process computes the same from all rows: no further reduction
+        self.log_dict({f"val/{name}": value for name, value in self.scores.compute().items()}, prog_bar=False)
+        self.scores.reset()
+
+    def predict_step(self, batch: "Batch", batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        return {"log_ratio": self._log_ratio(batch[self.spec["column"]])}
+
+    def _log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        num_real, num_generated = self.counts
+        return log_ratio_from_logits(self(samples), num_real=num_real, num_generated=num_generated)
+
+    @torch.inference_mode()
+    def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Log density ratio of new samples, float64 on the CPU.
+
+        Args:
+            samples: as they stood in the training tables: same shape, same dtype, same range (uint8 images in 0 … 255).
+
+        Raises:
+            InputError: another shape or dtype, no samples, or values that are not finite.
+        """
+        expected = tuple(self.spec["shape"])
+        if samples.ndim != len(expected) + 1 or tuple(samples.shape[1:]) != expected or not len(samples):
+            raise InputError(
+                f"samples: expected shape (n, {', '.join(map(str, expected))}), got {tuple(samples.shape)}"
+            )
+        if str(samples.dtype) != self.spec["dtype"]:
+            raise InputError(f"samples: expected {self.spec['dtype']} as in training, got {samples.dtype}")
+        if samples.is_floating_point() and not torch.isfinite(samples).all():
+            raise InputError("samples: some values are NaN or infinite")
+        was_training = self.training
+        self.eval()
+        parts = [self._log_ratio(block.to(self.device)).cpu() for block in samples.split(SCORING_BATCH)]
+        self.train(was_training)
+        return torch.cat(parts)
+
+    def configure_optimizers(self) -> Any:
+        options = self.optimizer_options
+        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=options["lr"])
+        if options["schedule"] == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> Iterator[dict[str, Any]]:
+        """Weight decay for matrices and kernels only: it has no reason to pull biases and norms to zero."""
+        parameters = list(self.net.parameters())
+        yield {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.optimizer_options["weight_decay"]}
+        yield {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["classifier"] = {
+            "kind": KIND,
+            "net": self.net_options,
+            "optimizer": self.optimizer_options,
+            "spec": self.spec,
+            "counts": self.counts,
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "RatioClassifier":
+        """A trained classifier, in evaluation mode.
+
+        Args:
+            path: a checkpoint, or a run folder (its best checkpoint). No code in the file is run.
+
+        Raises:
+            InputError: no such file, or it is not a checkpoint of a ratio classifier.
+        """
+        file = Path(path)
+        if file.is_dir():
+            file = file / "checkpoints" / "best.ckpt"
+        if not file.is_file():
+            raise InputError(f"{file} does not exist: give a run folder of a finished run, or a checkpoint")
+        try:
+            checkpoint = torch.load(file, map_location=device, weights_only=True)
+        except Exception as error:  # whatever a broken or malicious file makes torch.load raise
+            raise InputError(f"{file} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
+        kept = checkpoint.get("classifier") if isinstance(checkpoint, dict) else None
+        if not isinstance(kept, dict) or kept.get("kind") != KIND:
+            raise InputError(f"{file} is not a checkpoint of a ratio classifier")
+        classifier = cls(kept["net"], {**kept["optimizer"], "compile": False}, kept["spec"], kept["counts"])
+        try:
+            classifier.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise InputError(f"{file}: the weights do not fit the network: {str(error).splitlines()[0]}") from None
+        return classifier.to(device).eval()

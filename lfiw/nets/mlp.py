@@ -1,0 +1,29 @@
+"""A fully connected network."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from lfiw.nets.net import Net
+
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class MLP(Net):
+    """(n, …) → (n, outputs): `depth` hidden layers of `width` units on the flattened sample."""
+
+    def __init__(
+        self, shape: Sequence[int], *, width: int, depth: int, dropout: float, activation: str, outputs: int = 1
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        features = math.prod(shape)
+        for _ in range(depth):
+            layers += [nn.Linear(features, width), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            features = width
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Linear(features, outputs)
+
+    def penultimate(self, x: Tensor) -> Tensor:
+        return self.layers(x)

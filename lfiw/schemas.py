@@ -1,0 +1,251 @@
+"""Every key of the configuration: its type, its default and one line of help.
+
+A group (data, model, …) is a folder of conf/; a file there names the class of this module that its keys must fit. Names
+are looked up in `SCHEMAS`; a configuration never names code to import.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+def key(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    """A configuration key with its line for `--help` and, where only certain words are allowed, those."""
+    metadata = {"help": help, "choices": choices}
+    if isinstance(default, (list, dict)) or callable(default):
+        factory = default if callable(default) else (lambda: type(default)(default))
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Fractions:
+    train: float = key(0.4, "share of the rows that train the classifier")
+    validation: float = key(0.2, "share that stops it early and recommends a weighting")
+    evaluation: float = key(0.4, "share on which the scores are reported")
+
+
+@dataclass
+class MixedData:
+    """How two tables of samples are split and mixed."""
+
+    input: str = key("image", "column that the classifier sees: image, or features/<extractor>")
+    fractions: Fractions = key(Fractions, "how the rows of each side are split")
+    split_seed: int = key(0, "seed of the split")
+    mixing: str = key(
+        "balanced", "as many real as generated rows a batch, or every row once an epoch", ("balanced", "natural")
+    )
+    batch_size: int = key(256, "rows a training step, over all processes together")
+    evaluation_batch_size: int = key(1000, "rows a step of validation, prediction and scoring, a process")
+    augment: str = key("none", "training augmentation of both sides", ("none", "crop_flip"))
+    num_workers: int = key(0, "loader processes; 0 is fastest for small memory-mapped samples")
+
+
+@dataclass
+class CachedData(MixedData):
+    """Two tables of samples on disk."""
+
+    name: str = key("cached", "kind of data")
+    real: str = key(MISSING, "cache folder of real samples (tools/cache_dataset.py)")
+    generated: str = key(MISSING, "cache folder of generated samples (tools/cache_samples.py)")
+    real_evaluation: str | None = key(None, "cache folder of the real rows to score on; null: a part of data.real")
+    generated_evaluation: str | None = key(
+        None, "cache folder of the generated rows to score; null: a part of data.generated"
+    )
+
+
+@dataclass
+class DigitsData(MixedData):
+    """scikit-learn's 8×8 digits against a generator that is made here, biased on purpose."""
+
+    name: str = key("digits", "kind of data")
+    folder: str = key("cache", "where the caches go")
+    keep: list[float] = key([1.0] * 5 + [0.15] * 5, "share of the training rows of each digit that the generator sees")
+    bandwidth: float = key(0.2, "kernel bandwidth of the generator, in standard deviations of the whitened pixels")
+    num_generated: int = key(10_000, "samples to draw")
+
+
+@dataclass
+class ToyCase:
+    """A mixture of two Gaussians in d dimensions; the model is the one Gaussian fitted to its samples."""
+
+    name: str = key(MISSING, "name in tables and plots")
+    means: list[list[float]] = key(MISSING, "of the two components, each of length d")
+    scales: list[float] = key(MISSING, "standard deviation of each component, the same in every direction")
+    proportions: list[float] = key(MISSING, "of the components; they sum to 1")
+    valley: float = key(MISSING, "half-width, along the line between the modes, of the slab between them")
+
+
+@dataclass
+class ToyData(MixedData):
+    """Samples of known densities, made in memory."""
+
+    name: str = key("toy", "kind of data")
+    input: str = key("vector", "column that the classifier sees")
+    cases: list[ToyCase] = key([], "data densities")
+    num_evaluation: int = key(20_000, "fresh samples of the fitted Gaussian to weight")
+
+
+@dataclass
+class MLP:
+    """Fully connected network on the flattened sample."""
+
+    name: str = key("mlp", "network")
+    width: int = key(128, "units a layer")
+    depth: int = key(2, "hidden layers")
+    dropout: float = key(0.0, "share of units dropped in training")
+    activation: str = key("silu", "nonlinearity", ("relu", "silu"))
+    spectral_norm: bool = key(False, "bound each layer's Lipschitz constant by 1")
+
+
+@dataclass
+class Conv4:
+    """Four 3×3 convolutions with ReLU, batch norm and pooling."""
+
+    name: str = key("conv4", "network")
+    width: int = key(64, "channels")
+    dropout: float = key(0.0, "share of channels dropped after each block")
+    spectral_norm: bool = key(False, "bound each layer's Lipschitz constant by 1")
+
+
+@dataclass
+class ResNet:
+    """Small pre-activation residual network with group norm."""
+
+    name: str = key("resnet", "network")
+    width: int = key(32, "channels of the first stage; doubled at each stage")
+    blocks: int = key(1, "residual blocks a stage")
+    stages: int = key(3, "stages, each at half the resolution of the one before")
+    dropout: float = key(0.0, "share of features dropped before the last layer")
+    spectral_norm: bool = key(False, "bound each layer's Lipschitz constant by 1")
+
+
+@dataclass
+class Optimizer:
+    """AdamW."""
+
+    lr: float = key(1e-3, "learning rate")
+    weight_decay: float = key(0.01, "decoupled weight decay")
+    schedule: str = key(
+        "constant", "learning rate over the run; cosine ends at zero with trainer.max_epochs", ("constant", "cosine")
+    )
+    ema_decay: float = key(0.0, "decay of the exponential moving average of the weights a step; 0: no averaging")
+    compile: bool = key(False, "torch.compile the network")
+
+
+@dataclass
+class Trainer:
+    """What pytorch_lightning.Trainer is given."""
+
+    accelerator: str = key("auto", "auto, cpu, gpu, …")
+    devices: int | str = key(1, "processes on each node, one a device; auto: all devices")
+    num_nodes: int = key(1, "machines")
+    strategy: str = key("auto", "auto, ddp")
+    precision: str = key("32-true", "32-true, bf16-mixed, 16-mixed, 64-true")
+    max_epochs: int = key(40, "most epochs to train")
+    patience: int = key(10, "stop after so many validations without a lower log-loss; 0: never")
+    gradient_clip: float = key(0.0, "largest gradient norm; 0: not clipped")
+    deterministic: bool = key(False, "deterministic kernels only")
+    progress: bool = key(True, "progress bars")
+
+
+@dataclass
+class Logger:
+    """Where metrics go beside metrics.jsonl, which is always written."""
+
+    name: str = key("wandb", "tracker", ("wandb", "csv", "none"))
+    project: str = key("lfiw", "W&B project")
+    entity: str | None = key(None, "W&B team or user")
+    mode: str = key(
+        "auto",
+        "W&B mode; auto is online with an API key in the environment, else offline",
+        ("auto", "online", "offline"),
+    )
+    log_checkpoint: bool = key(False, "keep the best checkpoint as a W&B artifact")
+
+
+@dataclass
+class WeightingSpec:
+    name: str = key(MISSING, "name in tables")
+    flatten: float = key(1.0, "α in ŵ^α")
+    clip: float = key(0.0, "β in max(ŵ^α, β)")
+    smooth: bool = key(False, "Pareto-smooth the upper tail")
+
+
+@dataclass
+class Evaluation:
+    """Which scores, under which weightings."""
+
+    extractors: list[str] = key(["pixels"], "feature extractors for FID and KID; the first is the main one")
+    classifier: str | None = key(None, "network with class logits, for IS and class proportions; null: no IS")
+    weightings: list[WeightingSpec] = key([], "the uniform weighting stands first without being listed")
+    reference: str = key(
+        "validation", "real rows scored as if generated, for comparison", ("train", "validation", "none")
+    )
+    paper: bool = key(False, "also score by the definitions of the paper's official code")
+    figures: bool = key(True, "write PNGs and report.html")
+
+
+@dataclass
+class Features:
+    """Where the feature extractors find their weights."""
+
+    classifier_weights: str | None = key(
+        None, "safetensors file for `classifier`; null: the one that the data set makes"
+    )
+
+
+@dataclass
+class RatioTask:
+    """Train the ratio classifier, write a log-ratio for every cached sample, score."""
+
+    name: str = key("ratio", "what to do")
+
+
+@dataclass
+class ToyTask:
+    """Learned against exact density ratios where both densities are known."""
+
+    name: str = key("toy", "what to do")
+    num_samples: list[int] = key(
+        [50, 100, 1000], "sizes n: for fitting the Gaussian, and of each side of the classifier"
+    )
+    seeds: int = key(5, "repetitions of each size; repetition i uses seed + i")
+
+
+@dataclass
+class Run:
+    """Keys that belong to no group."""
+
+    experiment: str = key("digits", "file of conf/experiment that pins the rest")
+    seed: int = key(0, "of the network, the batches and the augmentation")
+    run_dir: str | None = key(None, "run folder; null: runs/<experiment>/<date>-<seed>")
+    resume: str | None = key(None, "run folder of an interrupted run to go on with")
+
+
+# group → its one schema, or name → schema for the groups whose files choose among several
+SCHEMAS: dict[str, type | dict[str, type]] = {
+    "task": {"ratio": RatioTask, "toy": ToyTask},
+    "data": {"cached": CachedData, "digits": DigitsData, "toy": ToyData},
+    "model": {"mlp": MLP, "conv4": Conv4, "resnet": ResNet},
+    "optimizer": Optimizer,
+    "trainer": Trainer,
+    "logger": Logger,
+    "features": Features,
+    "evaluation": Evaluation,
+}
+
+
+@dataclass
+class Config(Run):
+    """A whole configuration, checked."""
+
+    task: Any = None
+    data: Any = None
+    model: Any = None
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    trainer: Trainer = field(default_factory=Trainer)
+    logger: Logger = field(default_factory=Logger)
+    features: Features = field(default_factory=Features)
+    evaluation: Evaluation = field(default_factory=Evaluation)

@@ -1,0 +1,119 @@
+"""Where a run's numbers and pictures go: metrics.jsonl always, and Weights & Biases or CSV files if asked."""
+
+import json
+import math
+import os
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lfiw.files import write_atomically
+
+WANDB_ID = "wandb_id.txt"
+
+
+class JsonLines(Logger):
+    """One JSON object a line: step, and the metrics logged at that step. Not a number becomes null."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        return self.path.parent.name
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The configuration stands in config.yaml beside this file."""
+
+
+def build_loggers(
+    name: str,
+    run_dir: Path,
+    config: Mapping[str, Any],
+    *,
+    project: str = "lfiw",
+    entity: str | None = None,
+    mode: str = "auto",
+    log_checkpoint: bool = False,
+) -> list[Logger]:
+    """The loggers of a run.
+
+    The W&B run id is kept in the run folder: a resumed run and a later evaluation continue the same W&B run.
+
+    Args:
+        name: wandb, csv or none; metrics.jsonl is written in any case.
+        config: the whole configuration, for W&B.
+        mode: of W&B: online, offline, or auto, which is online where WANDB_API_KEY is set and offline elsewhere.
+        log_checkpoint: keep the best checkpoint as a W&B artifact at the end (online only).
+    """
+    loggers: list[Logger] = [JsonLines(run_dir / "metrics.jsonl")]
+    if name == "csv":
+        loggers.append(CSVLogger(run_dir, name="csv", version=""))
+    if name == "wandb":
+        if mode == "auto":
+            mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+        os.environ.setdefault("WANDB_SILENT", "true")  # its banner would stand between the tables
+        loggers.append(
+            WandbLogger(
+                project=project,
+                entity=entity,
+                name=f"{run_dir.parent.name}/{run_dir.name}",
+                id=wandb_id(run_dir),
+                save_dir=run_dir,
+                offline=mode == "offline",
+                log_model=log_checkpoint and mode == "online",
+                config=dict(config),
+            )
+        )
+    return loggers
+
+
+def wandb_id(run_dir: Path) -> str:
+    """The run's id at W&B, chosen once and kept in the run folder."""
+    file = run_dir / WANDB_ID
+    if not file.is_file():
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            return "other-rank"  # only the first process talks to W&B
+        write_atomically(file, token_hex(4) + "\n")
+    return file.read_text().strip()
+
+
+def log_pictures(loggers: Sequence[Logger], pictures: Mapping[str, Path]) -> None:
+    """Send PNG files to W&B, if it is among the loggers."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            for name, file in pictures.items():
+                logger.log_image(name, [str(file)])
+
+
+def log_table(loggers: Sequence[Logger], name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Send a table to W&B, if it is among the loggers."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_table(name, columns=list(columns), data=[list(row) for row in rows])
+
+
+def log_histogram(loggers: Sequence[Logger], name: str, values: Sequence[float]) -> None:
+    """Send a histogram to W&B, if it is among the loggers."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            logger.experiment.log({name: wandb.Histogram(list(values))})

@@ -1,0 +1,151 @@
+"""The Lightning trainer of a run."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.trainer.states import TrainerStatus
+
+from lfiw.checkpoints import AtomicCheckpointIO
+from lfiw.errors import InputError
+from lfiw.schemas import Trainer as TrainerOptions
+
+MONITOR = "val/log_loss"
+CHECKPOINTS = "checkpoints"
+QUIET = (
+    ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of torch
+    ".*does not have many workers.*",  # memory-mapped samples load faster in the process itself
+    ".*it is recommended to use `Trainer\\(devices=1.*",  # our samplers give every row once, with no duplicates
+    ".*exists and is not empty.*",  # a resumed run
+    ".*smaller than the logging interval.*",
+)
+
+
+class ProgressBar(RichProgressBar):
+    """Without the logger's version number."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+def build_trainer(
+    options: TrainerOptions,
+    run_dir: Path,
+    loggers: Sequence[Logger],
+    *,
+    ema_decay: float = 0.0,
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
+    """A trainer that keeps the epoch with the lowest validation log-loss (best.ckpt) and the last one (last.ckpt).
+
+    Args:
+        options: as in the configuration.
+        run_dir: of the run; checkpoints go below it.
+        ema_decay: of the moving average of the weights, 0 for none.
+
+    Raises:
+        InputError: Lightning does not take an option's value, or the machine has no such device.
+    """
+    quiet()
+    checkpoint = ModelCheckpoint(
+        run_dir / CHECKPOINTS,
+        filename="best",
+        monitor=MONITOR,
+        mode="min",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    kept: list[Callback] = [checkpoint, *callbacks]
+    if options.patience:
+        kept.append(EarlyStopping(MONITOR, mode="min", patience=options.patience, check_finite=True))
+    if ema_decay:
+        kept.append(EMAWeightAveraging(decay=ema_decay))
+    if options.progress:
+        kept.append(ProgressBar())
+    try:
+        return Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=_strategy(options.strategy),
+            precision=options.precision,  # type: ignore[arg-type]
+            max_epochs=options.max_epochs,
+            gradient_clip_val=options.gradient_clip or None,
+            deterministic=options.deterministic,
+            logger=list(loggers),
+            callbacks=kept,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=run_dir,
+            use_distributed_sampler=False,  # ours are distributed and give no row twice
+            enable_model_summary=False,
+            enable_progress_bar=options.progress,
+            num_sanity_val_steps=0,
+            log_every_n_steps=50,
+        )
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise InputError(f"trainer: {str(error).splitlines()[0]}") from None
+    except Exception as error:
+        if type(error).__name__ != "MisconfigurationException":
+            raise
+        raise InputError(f"trainer: {str(error).splitlines()[0]}") from None
+
+
+def _strategy(name: str) -> str | Strategy:
+    # gradients live in the buckets that are reduced: one copy less a step
+    return DDPStrategy(gradient_as_bucket_view=True) if name == "ddp" else name
+
+
+def quiet() -> None:
+    """Silence what Lightning says on each run without telling the user anything to act on."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+        for child in ("utilities.rank_zero",):
+            logging.getLogger(f"{name}.{child}").setLevel(logging.WARNING)
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
+
+
+def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, checkpoint: Path | None = None) -> None:
+    """Train, from a checkpoint if one is given.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the run folder holds the last whole epoch.
+        InputError: the loss became NaN or infinite.
+    """
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into exit code 1
+        if trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise KeyboardInterrupt from None
+        raise
+    loss = trainer.callback_metrics.get(MONITOR)
+    if loss is not None and not torch.isfinite(loss):
+        raise InputError(
+            f"training ended at epoch {trainer.current_epoch} with {MONITOR}={loss.item()}: lower optimizer.lr"
+        )
+
+
+def best_checkpoint(run_dir: Path) -> Path:
+    """The checkpoint with the lowest validation log-loss.
+
+    Raises:
+        InputError: the run has none yet.
+    """
+    file = run_dir / CHECKPOINTS / "best.ckpt"
+    if not file.is_file():
+        raise InputError(f"{run_dir} has no checkpoint: the run was stopped before its first epoch ended; train again")
+    return file

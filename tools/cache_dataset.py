@@ -1,0 +1,49 @@
+"""Put a data set of real samples into a cache.
+
+python tools/cache_dataset.py digits --out cache/digits
+python tools/cache_dataset.py cifar10 --split train --out cache/cifar10-train
+python tools/cache_dataset.py npz images.npz --out cache/mine
+python tools/cache_dataset.py folder images/ --out cache/mine
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lfiw.cli import run_script
+from lfiw.data.importers.commands import add_command, add_file_commands, write_cache
+
+if TYPE_CHECKING:
+    from lfiw.data.importers.imported import Imported
+
+NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "omniglot", "svhn", "stl10")
+
+
+def named(options: argparse.Namespace, name: str) -> "Imported":
+    from lfiw.data.importers.datasets import import_dataset
+
+    return import_dataset(name, options.split, options.root)
+
+
+def digits(options: argparse.Namespace) -> "Imported":
+    from lfiw.data.importers.digits import import_digits
+
+    return import_digits()
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="SOURCE")
+    add_command(commands, "digits", "The 8 × 8 digits of scikit-learn; no download.", digits)
+    for name in NAMES:
+        command = add_command(commands, name, f"{name} of torchvision.", partial(named, name=name))
+        command.add_argument("--split", choices=("train", "test"), required=True)
+        command.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="downloads (default: data)")
+    add_file_commands(commands)
+    write_cache(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

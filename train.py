@@ -1,0 +1,66 @@
+#!/usr/bin/env python
+"""Train a ratio classifier and score generated samples with its weights.
+
+python train.py                                            digits: no download, about a minute
+python train.py experiment=toy                             known densities
+python train.py data=cached data.real=DIR data.generated=DIR model=resnet evaluation.classifier=null ...
+python train.py trainer=ddp_cpu                            two processes
+torchrun --nproc-per-node 2 train.py trainer.devices=2 trainer.strategy=ddp
+python train.py resume=runs/digits/ID                      go on with an interrupted run
+python train.py --help                                     all groups and keys
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lfiw.cli import DEBUG, run_script
+from lfiw.config import Composed, compose, help_text, load
+
+
+def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
+    """The configuration, and the folder of the run to go on with, if any."""
+    resume = next((o.partition("=")[2] for o in overrides if o.startswith("resume=")), None)
+    if resume is None:
+        return compose(overrides), None
+    return load(Path(resume), overrides), Path(resume)
+
+
+def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Compose, build, run.
+
+    Returns:
+        The metrics by name, and the objects that made them.
+    """
+    composed, run_dir = compose_run(overrides)
+    config = composed.config
+    # after the configuration has been found right: these imports take seconds
+    import yaml
+    from pytorch_lightning import seed_everything
+
+    from lfiw.run_folder import create_run
+    from lfiw.tracking import build_loggers
+
+    seed_everything(config.seed, workers=True, verbose=False)
+    if run_dir is None:
+        run_dir = create_run(config.experiment, config.seed, config.run_dir, composed.text)
+    loggers = build_loggers(config=yaml.safe_load(composed.text), run_dir=run_dir, **vars(config.logger))
+    print(f"run folder: {run_dir}")
+    try:
+        return import_module(f"lfiw.tasks.{config.task.name}").run(config, run_dir, loggers)
+    finally:
+        for logger in loggers:
+            logger.finalize("finished")
+
+
+def main(arguments: list[str]) -> None:
+    overrides = [a for a in arguments if a not in (DEBUG, "--help", "-h")]
+    if len(overrides) < len([a for a in arguments if a != DEBUG]):
+        print(__doc__, help_text(overrides), sep="\n")
+        return
+    train(overrides)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
