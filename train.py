@@ -38,6 +38,7 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     # after the configuration has been found right: these imports take seconds
     import yaml
     from pytorch_lightning import seed_everything
+    from pytorch_lightning.utilities import rank_zero_only
 
     from lfiw.run_folder import create_run
     from lfiw.tracking import build_loggers
@@ -46,7 +47,7 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     if run_dir is None:
         run_dir = create_run(config.experiment, config.seed, config.run_dir, composed.text)
     loggers = build_loggers(config=yaml.safe_load(composed.text), run_dir=run_dir, **vars(config.logger))
-    print(f"run folder: {run_dir}")
+    rank_zero_only(print)(f"run folder: {run_dir}")
     try:
         return import_module(f"lfiw.tasks.{config.task.name}").run(config, run_dir, loggers)
     finally:

@@ -1,6 +1,6 @@
 """Pictures of an evaluation, as PNG files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +89,38 @@ def reliability(probability: Float[Tensor, " n"], is_real: Tensor, file: Path, b
     axes.set(xlabel="predicted probability of real", ylabel="share of real rows", xlim=(0, 1), ylim=(0, 1))
     axes.set_title("calibration on validation rows", fontsize=10)
     return save(figure, file)
+
+
+def toy_probabilities(
+    groups: Mapping[tuple[str, int], Sequence[tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]], file: Path
+) -> Path:
+    """Learned against Bayes-optimal class probability: mean and 95 % band over seeds, a panel a case and size.
+
+    Args:
+        groups: (case, n) → for each seed the exact and the learned probability of the same samples.
+    """
+    cases = list(dict.fromkeys(case for case, _ in groups))
+    sizes = list(dict.fromkeys(n for _, n in groups))
+    figure = Figure(figsize=(3 * len(sizes), 3 * len(cases)), layout="constrained")
+    panels = np.array(figure.subplots(len(cases), len(sizes), sharex=True, sharey=True, squeeze=False))
+    edges = torch.linspace(0, 1, 21, dtype=torch.float64)
+    for (case, n), seeds in groups.items():
+        axes = panels[cases.index(case), sizes.index(n)]
+        curves = np.stack([binned_means(exact, learned, edges) for exact, learned in seeds])
+        centres = ((edges[1:] + edges[:-1]) / 2).numpy()
+        shown = ~np.isnan(curves).all(axis=0)
+        low, high = np.nanpercentile(curves[:, shown], [2.5, 97.5], axis=0)
+        axes.plot([0, 1], [0, 1], color=UNIFORM_COLOUR, linewidth=1)
+        axes.fill_between(centres[shown], low, high, color=WEIGHTED_COLOUR, alpha=0.25, linewidth=0)
+        axes.plot(centres[shown], np.nanmean(curves[:, shown], axis=0), color=WEIGHTED_COLOUR)
+        axes.set_title(f"{case}, n = {n}, {len(seeds)} seeds", fontsize=10)
+    figure.supxlabel("Bayes-optimal probability of real", fontsize=10)
+    figure.supylabel("learned probability of real", fontsize=10)
+    return save(figure, file)
+
+
+def binned_means(x: Float[Tensor, " n"], y: Float[Tensor, " n"], edges: Float[Tensor, " b"]) -> Float[np.ndarray, " _"]:
+    """Mean of y in each bin of x; nan for an empty bin."""
+    index = (torch.bucketize(x, edges) - 1).clamp(0, len(edges) - 2)
+    count = torch.bincount(index, minlength=len(edges) - 1).double()
+    return (torch.bincount(index, weights=y, minlength=len(edges) - 1) / count).numpy()

@@ -2,10 +2,10 @@
 
 import contextlib
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from secrets import token_hex
 
 from lfiw.errors import InputError
 
@@ -20,15 +20,26 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def write_json(path: str | os.PathLike[str], content: Mapping[str, object]) -> None:
+    """As `write_atomically`, a JSON object.
+
+    Raises:
+        ValueError: a number is not finite; JSON has no word for it.
+    """
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name in the same folder to write to; on leaving without an error it takes the place of `path`.
+
+    One process at a time writes a file. The name is always the same, so that what a killed process left is overwritten.
 
     Raises:
         InputError: the file system refuses.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}~{token_hex(4)}{path.suffix}")
+    temporary = temporary_name(path)
     try:
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +50,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where `replacing` writes: hidden, in the same folder, with the same ending."""
+    return path.with_name(f".{path.stem}~{path.suffix}")
 
 
 @contextlib.contextmanager

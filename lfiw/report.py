@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from lfiw.files import write_atomically
-from lfiw.tables import proportion_rows, score_rows
+from lfiw.tables import is_paper, proportion_rows, score_rows
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -38,6 +38,10 @@ none of which trained or chose anything. Features: {{ record.extractors | map(at
 {% endmacro %}
 <h2>Scores</h2>
 {{ table("★", *scores) }}
+{% if paper_scores %}
+<p>By the definitions of the paper's official code:</p>
+{{ table("★", *paper_scores) }}
+{% endif %}
 <p class="note">ESS: number of equally weighted samples that carry as much information. k̂: shape of the upper tail of
 the weights; above {{ "%.2f" | format(record.pareto_k_threshold) }} a weighted mean is not to be trusted. FID is biased
 upward at a small ESS: a weighting with few effective samples is held back by that alone.</p>
@@ -66,6 +70,7 @@ def write_report(file: Path, record: Mapping[str, Any], pictures: Mapping[str, P
     page = template.render(
         record=record,
         scores=score_rows(record),
+        paper_scores=score_rows(record, paper=True) if any(map(is_paper, record["weightings"][0]["metrics"])) else None,
         proportions=proportion_rows(record) if record["real_class_proportions"] else None,
         pictures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},
     )

@@ -23,9 +23,18 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
 
 
-def score_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells: the reference, then a row a weighting, the recommended one marked."""
-    metrics = list(record["weightings"][0]["metrics"])
+def is_paper(metric: str) -> bool:
+    """Whether a metric follows the definitions of the paper's official code."""
+    return "_paper" in metric
+
+
+def score_rows(record: dict[str, Any], *, paper: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: the reference, then a row a weighting, the recommended one marked.
+
+    Args:
+        paper: the metrics by the definitions of the official code, instead of the standard ones.
+    """
+    metrics = [name for name in record["weightings"][0]["metrics"] if is_paper(name) == paper]
     titles = ["weighting", "ESS", "k̂", "max w", *map(metric_title, metrics)]
     rows = []
     if record["reference"]:
@@ -77,6 +86,8 @@ def print_evaluation(record: dict[str, Any]) -> None:
     """Both tables of an evaluation, and which weighting is recommended."""
     title = f"{record['experiment']}: {record['num_generated']:,} generated against {record['num_real']:,} real rows"
     print_table(title, *score_rows(record))
+    if any(map(is_paper, record["weightings"][0]["metrics"])):
+        print_table("by the definitions of the paper's official code", *score_rows(record, paper=True))
     if record["real_class_proportions"]:
         print_table("class proportions", *proportion_rows(record))
     print(f"★ {record['recommended']}: {record['reason']}")

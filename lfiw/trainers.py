@@ -34,6 +34,14 @@ QUIET = (
 )
 
 
+class MovingAverage(EMAWeightAveraging):
+    """For modules that build their network in `setup`: the copy to average into is made after that."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        pl_module.setup(stage)
+        super().setup(trainer, pl_module, stage)
+
+
 class ProgressBar(RichProgressBar):
     """Without the logger's version number."""
 
@@ -72,7 +80,7 @@ def build_trainer(
     if options.patience:
         kept.append(EarlyStopping(MONITOR, mode="min", patience=options.patience, check_finite=True))
     if ema_decay:
-        kept.append(EMAWeightAveraging(decay=ema_decay))
+        kept.append(MovingAverage(decay=ema_decay))
     if options.progress:
         kept.append(ProgressBar())
     try:

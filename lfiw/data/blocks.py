@@ -55,8 +55,10 @@ def layouts_of(block: Mapping[str, Tensor]) -> dict[str, Layout]:
 
 
 def check_same_layouts(what: str, found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
-    """Raises:
-    InputError: `found` differs from `expected`.
+    """Blocks of one table are alike.
+
+    Raises:
+        InputError: `found` differs from `expected`.
     """
     if dict(found) != dict(expected):
         raise InputError(f"{what} has {show(found)}, expected {show(expected)}: all blocks must be alike")

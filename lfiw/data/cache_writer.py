@@ -23,11 +23,13 @@ from lfiw.data.manifest import (
 )
 from lfiw.data.names import check_column_name
 from lfiw.data.shards import write_shard
-from lfiw.data.staging import Staging, publishing, shared_path, sweep, sync_folder, write_errors, write_json
+from lfiw.data.staging import Staging, publishing, shared_path, sweep
 from lfiw.errors import InputError
+from lfiw.files import sync_folder, temporary_name, write_errors, write_json
 
 TABLE = "table"  # inside the staging folder: what is moved into place
-ENTRIES = {FILE, "data", "columns", ".lock"}  # what a cache folder holds, and what overwriting one may touch
+# what a cache folder holds; one that holds more is no cache
+ENTRIES = {FILE, temporary_name(Path(FILE)).name, "data", "columns", ".lock"}
 
 
 class CacheWriter:
@@ -179,8 +181,10 @@ class CacheWriter:
 
 
 def check_processes(rank: int, world_size: int, barrier: Callable[[], object] | None) -> None:
-    """Raises:
-    InputError: the rank is not below the number of processes, or several have no way to wait for each other.
+    """One process among several knows its number and can wait for the others.
+
+    Raises:
+        InputError: the rank is not below the number of processes, or there is no barrier.
     """
     if not 0 <= rank < world_size <= 99_999:
         raise InputError(f"rank {rank} of {world_size} processes: expected 0 ≤ rank < world_size")
@@ -189,8 +193,10 @@ def check_processes(rank: int, world_size: int, barrier: Callable[[], object] | 
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """Raises:
-    InputError: something is there that may not be replaced.
+    """A cache may be written there.
+
+    Raises:
+        InputError: something is there that may not be replaced.
     """
     if not path.exists():
         return

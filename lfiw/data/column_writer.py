@@ -19,9 +19,10 @@ from lfiw.data.manifest import FILE, VALUES, ColumnManifest, Layout, Shard, chec
 from lfiw.data.names import check_column_name
 from lfiw.data.parts import ROWS, Part, complement, covered, disjoint, merged_blocks, read_parts, write_part
 from lfiw.data.shards import write_shard
-from lfiw.data.staging import LOCK, Staging, publishing, shared_path, sweep, sync_folder, write_errors, write_json
+from lfiw.data.staging import LOCK, Staging, publishing, shared_path, sweep
 from lfiw.data.table import row_index
 from lfiw.errors import InputError
+from lfiw.files import sync_folder, write_errors, write_json
 
 PART_ROWS = 65_536  # a killed run loses at most so many computed rows a process
 

@@ -5,14 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from lfiw.data.cache import SampleCache
 from lfiw.data.cache_writer import CacheWriter
+from lfiw.data.importers.digits import import_digits
 from lfiw.data.mixed import MixedDataModule
 from lfiw.data.splits import split_rows
 from lfiw.errors import InputError
@@ -55,12 +54,12 @@ class DigitsDataModule(MixedDataModule):
         self.classifier_weights = Path(folder) / f"digits-classifier-{key}.safetensors"
 
     def prepare_data(self) -> None:
-        images, labels = real_digits()
+        digits = import_digits()
+        (block,) = digits.blocks()
+        images, labels = block["image"], block["label"]
         if not self.real_path.exists():
-            with CacheWriter(
-                self.real_path, source={"dataset": "scikit-learn digits", "range": "0…16 → 0…255"}
-            ) as writer:
-                writer.write({"image": images, "label": labels})
+            with CacheWriter(self.real_path, source=digits.source) as writer:
+                writer.write(block)
         rows = split_rows(len(images), self.fractions, seed=2 * self.split_seed)["train"]
         if not self.generated_path.exists():
             source = {
@@ -84,12 +83,6 @@ class DigitsDataModule(MixedDataModule):
 
     def open_tables(self) -> None:
         self.real, self.generated = SampleCache(self.real_path), SampleCache(self.generated_path)
-
-
-def real_digits() -> tuple[Tensor, Tensor]:
-    """scikit-learn's digits: images uint8 (1797, 1, 8, 8) with 0 … 16 stretched to 0 … 255, labels int64 (1797,)."""
-    data = load_digits()
-    return to_bytes(torch.from_numpy(data.data)).view(-1, *SHAPE), torch.from_numpy(data.target.astype(np.int64))
 
 
 def to_bytes(levels: Tensor) -> Tensor:

@@ -30,17 +30,18 @@ class PiecedColumn:
             self._joined = self.whole()
         if self._joined is not None:
             return self._joined.index_select(0, plan.rows)
-        # By piece, then into the order asked for: the second copy stays in the processor's cache. As bytes, since numpy
-        # has no bfloat16; numpy, since its calls cost less than torch's and there is one for each piece.
-        gathered = np.empty((len(plan.rows), self._bytes[0].shape[1]), dtype=np.uint8)
-        for piece, rows, start, stop in plan.groups:
-            np.take(self._bytes[piece], rows, axis=0, out=gathered[start:stop], mode="clip")  # clip: no temporary
+        # numpy's calls cost less than torch's, and there is one for each piece; a row is one opaque value, so that any
+        # element type will do.
+        gathered = np.empty(len(plan.rows), dtype=self._opaque[0].dtype)
+        for piece, rows, places in plan.groups:
+            gathered[places] = self._opaque[piece][rows]
         first = self.pieces[0]
-        return torch.from_numpy(gathered).index_select(0, plan.order).view(first.dtype).view(-1, *first.shape[1:])
+        return torch.from_numpy(gathered.view(np.uint8)).view(first.dtype).view(-1, *first.shape[1:])
 
     @cached_property
-    def _bytes(self) -> list[np.ndarray]:
-        return [piece.flatten().view(torch.uint8).view(len(piece), -1).numpy() for piece in self.pieces]
+    def _opaque(self) -> list[np.ndarray]:
+        row_bytes = self.pieces[0][0].nbytes
+        return [piece.flatten().view(torch.uint8).numpy().view(f"V{row_bytes}") for piece in self.pieces]
 
     def range(self, start: int, stop: int, bounds: Int64[Tensor, " pieces_plus_1"]) -> Tensor:
         """Rows start to stop, copied."""
@@ -66,28 +67,15 @@ class Plan:
         self._bounds = bounds.numpy()
 
     @cached_property
-    def _piece_of_row(self) -> np.ndarray:
-        return np.searchsorted(self._bounds, self.rows.numpy(), side="right") - 1
-
-    @cached_property
-    def _by_piece(self) -> np.ndarray:
-        return np.argsort(self._piece_of_row, kind="stable")
-
-    @cached_property
-    def order(self) -> Int64[Tensor, " n"]:
-        """Position of each asked row among the gathered ones."""
-        order = np.empty_like(self._by_piece)
-        order[self._by_piece] = np.arange(len(order))
-        return torch.from_numpy(order)
-
-    @cached_property
-    def groups(self) -> list[tuple[int, np.ndarray, int, int]]:
-        """(piece, its rows, start and stop among the gathered rows), for each piece that is needed."""
-        pieces = self._piece_of_row[self._by_piece]
-        rows = self.rows.numpy()[self._by_piece] - self._bounds[pieces]
+    def groups(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """(piece, rows of that piece, their places in the result), for each piece that is needed."""
+        pieces = np.searchsorted(self._bounds, self.rows.numpy(), side="right") - 1
+        places = np.argsort(pieces, kind="stable")
+        pieces = pieces[places]
+        rows = self.rows.numpy()[places] - self._bounds[pieces]
         needed, starts = np.unique(pieces, return_index=True)
-        edges = [*starts.tolist(), len(rows)]
+        edges = pairwise([*starts.tolist(), len(rows)])
         return [
-            (piece, rows[start:stop], start, stop)
-            for piece, (start, stop) in zip(needed.tolist(), pairwise(edges), strict=True)
+            (piece, rows[start:stop], places[start:stop])
+            for piece, (start, stop) in zip(needed.tolist(), edges, strict=True)
         ]

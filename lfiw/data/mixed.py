@@ -54,7 +54,7 @@ class MixedRows(Dataset[Batch]):
         return int(self.bounds[-1])
 
     def __getitem__(self, index: BatchIndex) -> Batch:
-        side = torch.bucketize(index.positions, self.bounds[1:], right=True)
+        side = torch.bucketize(index.positions.contiguous(), self.bounds[1:], right=True)
         position = index.positions - self.bounds[side]
         parts = [subset.read(position[side == i], self.columns) for i, subset in enumerate(self.subsets)]
         batch = {name: torch.cat([part[name] for part in parts]) for name in self.columns}

@@ -102,11 +102,11 @@ def open_shard(path: Path, num_bytes: int) -> dict[str, Tensor]:
         content = torch.from_file(str(path), shared=False, size=num_bytes, dtype=torch.uint8)
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be mapped ({error})") from None
-    length = int.from_bytes(bytes(content[:8].tolist()), "little")
+    length = int.from_bytes(content[:8].numpy().tobytes(), "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, num_bytes - 8):
         raise InputError(f"{path}: not a safetensors file (header of {length} bytes): write this cache or column again")
     try:
-        header = json.loads(bytes(content[8 : 8 + length].numpy()))
+        header = json.loads(content[8 : 8 + length].numpy().tobytes())
         header.pop("__metadata__", None)
         return {name: view_of(content[8 + length :], entry) for name, entry in header.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

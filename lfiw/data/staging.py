@@ -4,12 +4,10 @@ A killed process loses its locks, so the next writer can tell abandoned folders 
 """
 
 import contextlib
-import errno
 import fcntl
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
 
@@ -48,10 +46,7 @@ class Lock:
 
 
 class Staging:
-    """A locked hidden folder `parent/<stem>~<suffix>`.
-
-    `claim` takes the folder that a killed writer of the same stem left, content and all, or makes one.
-    """
+    """A locked hidden folder `parent/<stem>~<suffix>`."""
 
     def __init__(self, path: Path, lock: Lock) -> None:
         self.path = path
@@ -59,7 +54,9 @@ class Staging:
 
     @classmethod
     def claim(cls, parent: Path, stem: str, shared: bool) -> "Staging":
-        """Args:
+        """Takes over the folder that a killed writer left, or makes one.
+
+        Args:
             shared: several processes will write into it, so its name must be the one that `shared_path` gives.
 
         Raises:
@@ -111,34 +108,3 @@ def publishing(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextlib.contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turns what the file system refuses into one line."""
-    try:
-        yield
-    except OSError as error:
-        remedy = "free some space" if error.errno == errno.ENOSPC else "choose a folder that you can write to"
-        raise InputError(f"{path}: cannot write there ({error.strerror}): {remedy}") from error
-
-
-def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Puts a file in place at once: readers see the old one or the new one, also after a power cut."""
-    temporary = path.with_name(f".{path.name}~{token_hex(4)}")
-    with open(temporary, "x", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Waits until the names in a folder are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

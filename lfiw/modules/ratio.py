@@ -39,6 +39,7 @@ class RatioClassifier(LightningModule):
         optimizer: lr, weight_decay, schedule (constant, cosine) and compile, as in `lfiw.schemas.Optimizer`.
         spec: `InputSpec` as a dictionary; none: taken from the data module.
         counts: (num_real, num_generated) that the loss effectively saw; none: taken from the data module.
+        seed: of the initial weights.
     """
 
     mean: Tensor
@@ -50,10 +51,12 @@ class RatioClassifier(LightningModule):
         optimizer: Mapping[str, Any] | None = None,
         spec: Mapping[str, Any] | None = None,
         counts: tuple[int, int] | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.net_options = dict(net)
         self.optimizer_options = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", **(optimizer or {})}
+        self.seed = seed
         self.scores = RatioScores()
         if spec is not None and counts is not None:
             self._build(dict(spec), (int(counts[0]), int(counts[1])))
@@ -71,27 +74,38 @@ class RatioClassifier(LightningModule):
         trailing = (1,) * (len(shape) - 1)
         self.register_buffer("mean", torch.tensor(spec["mean"], dtype=torch.float32).view(-1, *trailing))
         self.register_buffer("std", torch.tensor(spec["std"], dtype=torch.float32).view(-1, *trailing))
-        self.net = build_net(self.net_options, shape)
+        with torch.random.fork_rng(devices=[]):  # the same weights whatever else has drawn random numbers before
+            torch.manual_seed(self.seed)
+            self.net = build_net(self.net_options, shape)
         if self.optimizer_options.get("compile"):
             self.net.compile()
 
     def forward(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Logits of P(real | x) for raw samples, as they stand in the tables (uint8 images in 0 … 255)."""
-        standardised = (samples.float() - self.mean) / self.std
+        standardised = (samples.float() - self.mean).div_(self.std)  # in place: memory for a batch is slow to get
         return self.net(standardised).squeeze(1)
+
+    def on_train_epoch_start(self) -> None:
+        # summed here, logged once an epoch: `log` in each step takes longer than a small network's forward pass
+        self.train_loss, self.train_steps = torch.zeros((), device=self.device), 0
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         logits = self(batch[self.spec["column"]])
         loss = F.binary_cross_entropy_with_logits(logits, (batch["side"] == 0).to(logits.dtype))
-        self.log("train/log_loss", loss, on_step=False, on_epoch=True, batch_size=len(logits), sync_dist=True)
+        self.train_loss += loss.detach()
+        self.train_steps += 1
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        if self.train_steps:  # none where a run goes on from the end of an epoch
+            self.log("train/log_loss", self.train_loss / self.train_steps, sync_dist=True)
 
     def validation_step(self, batch: "Batch", batch_idx: int) -> None:
         self.scores.update(self._log_ratio(batch[self.spec["column"]]), batch["side"] == 0)
 
     def on_validation_epoch_end(self) -> None:
-        # every process computes the same from all rows: no further reduction
-        self.log_dict({f"val/{name}": value for name, value in self.scores.compute().items()}, prog_bar=False)
+        # every process computes the same from all rows: the mean over processes changes nothing
+        self.log_dict({f"val/{name}": value for name, value in self.scores.compute().items()}, sync_dist=True)
         self.scores.reset()
 
     def predict_step(self, batch: "Batch", batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:

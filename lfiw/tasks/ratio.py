@@ -26,7 +26,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Any]) -> tuple[dict[str
         trainer, classifier, datamodule, record (the content of evaluation.json).
     """
     datamodule = build_datamodule(config.data, config.seed)
-    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer))
+    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=config.seed)
     trainer = build_trainer(config.trainer, run_dir, loggers, ema_decay=config.optimizer.ema_decay)
     last = run_dir / CHECKPOINTS / "last.ckpt"
     fit(trainer, classifier, datamodule, last if config.resume and last.exists() else None)

@@ -1,6 +1,5 @@
 """From log-ratio columns to evaluation.json, the tables, the pictures and report.html."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from lfiw.data.splits import Subset
 from lfiw.diagnostics import effective_sample_size
 from lfiw.errors import InputError
 from lfiw.features import Extractor, build_extractor
-from lfiw.files import write_atomically
+from lfiw.files import write_json
 from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn
 from lfiw.modules.extraction import FeatureExtraction
 from lfiw.pareto import pareto_k
@@ -81,7 +80,7 @@ def score(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedData
         "weightings": weighting_records(weightings, log_ratio, evaluation, candidates),
     }
     if trainer.is_global_zero:
-        write_atomically(run_dir / "evaluation.json", json.dumps(finite_or_null(record), indent=1) + "\n")
+        write_json(run_dir / "evaluation.json", finite_or_null(record))
         print_evaluation(record)
         pictures = draw(run_dir, record, weightings, generated, datamodule, validation) if options.figures else {}
         if options.figures:

@@ -1,13 +1,11 @@
 """SIGKILL at every point where a writer touches the disk: what can be opened is whole, and the next writer works.
 
-One process imports the library and forks a child for each point. The child kills itself at its n-th call of a function that
-changes the file system; n counts up until a child ends by itself, so that no point is left out.
+One process imports the library and forks a child for each point. The child kills itself at its n-th call of a function
+that changes the file system; n counts up until a child ends by itself, so that no point is left out.
 """
 
 import subprocess
 import sys
-
-import pytest
 
 HARNESS = """
 import os, signal, sys
@@ -19,6 +17,7 @@ from lfiw import InputError
 from lfiw.data import CacheWriter, ColumnWriter, SampleCache
 
 torch.set_num_threads(1)  # threads do not survive a fork
+os.fsync = lambda descriptor: None  # what a killed process has written stays without it, and this test is fast
 folder = Path(sys.argv[1])
 path = folder / "mine"
 OLD, NEW, COLUMN = torch.zeros(6, 3), torch.ones(6, 3), torch.arange(6.0)
@@ -136,17 +135,14 @@ def check_column():
     return point
 
 
-what = sys.argv[2]
-points = {"writing": check_writing, "overwriting": check_overwriting, "column": check_column}[what]()
-print("points", points)
+for check in (check_writing, check_overwriting, check_column):
+    points = check()
+    assert points > 15, points
+    print(check.__name__, points, "points")
 """
 
 
-@pytest.mark.parametrize("what", ["writing", "overwriting", "column"])
-def test_killed_at_every_point(tmp_path, what):
-    if what == "column":
-        prepare = "from lfiw.data import CacheWriter; import sys, torch\nwith CacheWriter(sys.argv[1]) as w:\n w.write({'x': torch.zeros(6)})"
-        subprocess.run([sys.executable, "-c", prepare, str(tmp_path / "mine")], check=True)
-    done = subprocess.run([sys.executable, "-c", HARNESS, str(tmp_path), what], capture_output=True, text=True, timeout=100)
+def test_killed_at_every_point(tmp_path):
+    done = subprocess.run([sys.executable, "-c", HARNESS, str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout.split("points")[1]) > 15
+    assert done.stdout.count("points") == 3

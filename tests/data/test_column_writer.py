@@ -157,7 +157,7 @@ def test_many_small_parts_become_few_shards(cache):
     assert torch.equal(cache["x"], VALUES)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 40), st.integers(1, 3000))
 def test_any_order_and_overlap(tmp_path_factory, random, part_rows, shard_bytes):
     cache = make(tmp_path_factory.mktemp("cache") / "mine")

@@ -75,7 +75,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         if path.suffix == ".npy":
             return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a damaged archive open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, UnpicklingError) as error:
         if "ickle" in str(error) or "Python objects" in str(error):
@@ -122,7 +123,7 @@ def reader(samples: np.ndarray, layout: str | None, value_range: str | None) -> 
         if samples.dtype.kind not in "iuf":
             raise InputError(f"the values are {samples.dtype}, expected numbers")
         least, most = extremes(in_blocks(samples))
-        if max(-least, most) > np.finfo(np.float32).max:
+        if max(-least, most) > float(np.finfo(np.float32).max):
             raise InputError(f"the values go from {least:.6g} to {most:.6g}, more than float32 can hold: rescale them")
         note = (
             f"vectors of {samples.shape[1]} numbers, {samples.dtype} kept as float32 (found {least:.6g} to {most:.6g})"

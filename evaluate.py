@@ -1,0 +1,51 @@
+#!/usr/bin/env python
+"""Score a trained run again: other weightings, extractors or metrics, from its cached log-ratios and features.
+
+python evaluate.py                                                  the latest run, as it was configured
+python evaluate.py run=runs/digits/ID evaluation.paper=true         with the definitions of the paper's official code
+python evaluate.py 'evaluation.weightings=[{name: half, flatten: 0.5}]'
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lfiw.cli import DEBUG, run_script
+from lfiw.config import load
+
+
+def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Load the run's configuration, score, write evaluation.json and report.html.
+
+    Returns:
+        The metrics by name, and the objects that made them.
+
+    Raises:
+        InputError: no such run, or it did not get far enough to be scored.
+    """
+    from lfiw.run_folder import latest_run
+
+    run = next((o.partition("=")[2] for o in overrides if o.startswith("run=")), None)
+    run_dir = Path(run) if run is not None else latest_run()
+    composed = load(run_dir, [o for o in overrides if not o.startswith("run=")])
+    config = composed.config
+    import yaml
+    from pytorch_lightning.utilities import rank_zero_only
+
+    from lfiw.tracking import build_loggers
+
+    loggers = build_loggers(config=yaml.safe_load(composed.text), run_dir=run_dir, **vars(config.logger))
+    rank_zero_only(print)(f"run folder: {run_dir}")
+    return import_module(f"lfiw.tasks.{config.task.name}").evaluate(config, run_dir, loggers)
+
+
+def main(arguments: list[str]) -> None:
+    if {"--help", "-h"} & set(arguments):
+        print(__doc__, "All keys: python train.py --help", sep="\n")
+        return
+    evaluate([a for a in arguments if a != DEBUG])
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

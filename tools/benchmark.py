@@ -1,0 +1,122 @@
+#!/usr/bin/env python
+"""Measure speed against the peers, side by side in one run.
+
+python tools/benchmark.py                                  all, about 8 minutes on 2 CPU cores
+python tools/benchmark.py --only frechet_2048 trainer_step --rounds 5
+python tools/benchmark.py --out results/benchmarks.json    where the whole run goes by itself
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lfiw.cli import DEBUG, run_script
+
+THREADS = 2
+OUT = Path("results/benchmarks.json")
+NAMES = (
+    "cache_random_batches",
+    "loader_crop_flip_normalise",
+    "frechet_2048",
+    "frechet_few_samples",
+    "trainer_step",
+    "trainer_step_mlp",
+)
+
+
+def measure(name: str, rounds: int) -> list[Any]:
+    """The rows of one benchmark."""
+    # imported by name: a benchmark needs its own peers only
+    from benchmarks import cache_random_batches, frechet, loader_crop_flip_normalise, trainer_step
+
+    run = {
+        "cache_random_batches": cache_random_batches.run,
+        "loader_crop_flip_normalise": loader_crop_flip_normalise.run,
+        "frechet_2048": frechet.run_from_moments,
+        "frechet_few_samples": frechet.run_few_samples,
+        "trainer_step": trainer_step.run_resnet,
+        "trainer_step_mlp": trainer_step.run_mlp,
+    }[name]
+    return run(rounds)
+
+
+def hardware() -> dict[str, Any]:
+    """What the figures depend on, without the machine's name."""
+    import torch
+
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": THREADS,
+        "torch": torch.__version__,
+        "load_before": round(os.getloadavg()[0], 2),  # other work on the machine slows both sides, not always alike
+    }
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def cells(row: Any) -> list[str]:
+    from lfiw.tables import number
+
+    limit = f"{row.limit['share']:.0%} of {row.limit['what']}" if row.limit else "–"
+    goal = "–" if row.goal is None else f"≥ {number(row.goal)}"
+    met = {None: "–", True: "yes", False: "no"}[row.met]
+    ours, theirs = (f"{number(value)} {row.unit}" for value in (row.ours, row.theirs))
+    span = f"{number(row.min, 3)}–{number(row.max, 3)}"
+    return [row.name, ours, row.peer, theirs, number(row.ratio), span, goal, met, limit]
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--rounds", type=int, default=7, help="pairs of timings (default 7; slow peers fewer)")
+    parser.add_argument("--out", type=Path, help=f"JSON file (default {OUT}; with --only, none)")
+    options = parser.parse_args([a for a in arguments if a != DEBUG])
+    import torch
+
+    from lfiw.tables import print_table
+
+    torch.set_num_threads(THREADS)
+    described, start, rows = hardware(), time.perf_counter(), []
+    for name in options.only:
+        print(f"{name} …", flush=True)
+        rows += measure(name, options.rounds)
+    titles = ["benchmark", "ours", "peer", "peer's", "ratio", "min–max", "goal", "met", "of the limit"]
+    print_table("speed ratio = peer's time / our time, median over rounds", titles, [cells(row) for row in rows])
+    for row in rows:
+        if row.note:
+            print(f"{row.name}: {row.note}")
+    out = options.out or (OUT if options.only == NAMES else None)
+    if out is not None:
+        write(out, arguments, described, time.perf_counter() - start, rows)
+
+
+def write(out: Path, arguments: list[str], described: dict[str, Any], seconds: float, rows: list[Any]) -> None:
+    import json
+
+    from lfiw.files import write_atomically
+    from lfiw.version import __version__
+
+    record = {
+        "study": "benchmarks",
+        "command": " ".join(["python tools/benchmark.py", *arguments]),
+        "version": __version__,
+        "hardware": described,
+        "seconds": round(seconds, 1),
+        "rows": [row.as_json() for row in rows],
+    }
+    write_atomically(out, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

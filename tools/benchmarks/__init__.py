@@ -1,0 +1,1 @@
+"""Speed against the peers: one file a benchmark, each with `run(rounds)` that returns rows."""

@@ -1,0 +1,102 @@
+"""Log-ratios and importance weights of samples that were not there when the classifier was trained.
+
+python tools/score.py run=runs/digits/ID samples.npz --out weights.npz
+python tools/score.py samples.npz --out weights.npz --flatten 0.5          with the latest run
+
+The samples are images as the classifier was trained on, in an .npz or .npy file. The output has, in the order of the file,
+`log_ratio` and `weights` (float64, one a sample, the weights summing to 1).
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lfiw.cli import run_script
+from lfiw.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lfiw.data.importers.imported import Imported
+    from lfiw.modules.ratio import RatioClassifier
+
+
+def main(arguments: list[str]) -> None:
+    options = parse(arguments)
+    import numpy as np
+    import torch
+
+    from lfiw.data.importers.arrays import import_arrays
+    from lfiw.diagnostics import effective_sample_size
+    from lfiw.files import replacing
+    from lfiw.modules.ratio import RatioClassifier
+    from lfiw.pareto import pareto_k
+    from lfiw.run_folder import latest_run
+    from lfiw.weights import Weighting
+
+    weighting = Weighting(options.flatten, options.clip, options.smooth)
+    if options.out.suffix != ".npz":
+        raise InputError(f"--out {options.out}: expected a name that ends in .npz")
+    run = Path(options.run) if options.run else latest_run()
+    classifier = RatioClassifier.load(run)
+    samples = import_arrays(options.file, options.key, options.layout, options.value_range)
+    log_ratio = torch.cat(list(log_ratios(classifier, run, samples)))
+    weights = weighting(log_ratio)
+    with replacing(options.out) as temporary:
+        np.savez(temporary, log_ratio=log_ratio.numpy(), weights=weights.numpy())
+    for note in samples.notes:
+        print(note)
+    ess, k = effective_sample_size(weights).item(), pareto_k(weighting.log_weights(log_ratio))
+    print(f"{options.out}: {len(weights):,} weights by {run}, ESS {ess:,.1f}, Pareto k̂ {k:.2f}")
+
+
+def log_ratios(classifier: "RatioClassifier", run: Path, samples: "Imported") -> "Iterator[Tensor]":
+    """The classifier's log-ratio of each block of samples."""
+    column = classifier.spec["column"]
+    for block in samples.blocks():
+        values = block.get(column)
+        if values is None and column.startswith("features/"):
+            values = features_of(block, column, run)
+        if values is None:
+            raise InputError(f"{run} was trained on column {column!r}, the file has {', '.join(block)}")
+        yield classifier.log_ratio(values)
+
+
+def features_of(block: "dict[str, Tensor]", column: str, run: Path) -> "Tensor | None":
+    """What the classifier was trained on, where that is the features of an extractor."""
+    from lfiw.config import load
+    from lfiw.features import build_extractor
+
+    if "image" not in block:
+        return None
+    config = load(run).config
+    name = column.removeprefix("features/").partition("-")[0]
+    extractor = build_extractor(name, block["image"].shape[1:], classifier_weights=config.features.classifier_weights)
+    if extractor.columns["features"] != column:
+        raise InputError(f"{run} was trained on {column}; these weights make {extractor.columns['features']}")
+    return extractor(block["image"])["features"]
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    run = next((a.partition("=")[2] for a in arguments if a.startswith("run=")), None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, metavar="FILE", help="samples, .npz or .npy")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go, .npz")
+    parser.add_argument("--key", metavar="NAME", help="which array of the .npz holds the samples")
+    parser.add_argument("--layout", choices=("nchw", "nhwc"), help="order of the axes (default: detected)")
+    parser.add_argument(
+        "--range", dest="value_range", choices=("unit", "signed", "byte"), help="of the values (default: detected)"
+    )
+    parser.add_argument("--flatten", type=float, default=1.0, metavar="α", help="exponent of the weights (default: 1)")
+    parser.add_argument("--clip", type=float, default=0.0, metavar="β", help="lower bound of the ratio (default: 0)")
+    parser.add_argument("--smooth", action="store_true", help="Pareto-smooth the upper tail")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args([a for a in arguments if not a.startswith("run=")])
+    options.run = run
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
