@@ -40,7 +40,7 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     from pytorch_lightning import seed_everything
     from pytorch_lightning.utilities import rank_zero_only
 
-    from lfiw.run_folder import create_run
+    from lfiw.run_folder import create_run, leave_run
     from lfiw.tracking import build_loggers
 
     seed_everything(config.seed, workers=True, verbose=False)
@@ -51,6 +51,7 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     try:
         return import_module(f"lfiw.tasks.{config.task.name}").run(config, run_dir, loggers)
     finally:
+        leave_run()
         for logger in loggers:
             logger.finalize("finished")
 

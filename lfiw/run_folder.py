@@ -39,6 +39,11 @@ def create_run(experiment: str, seed: int, run_dir: str | None, config_text: str
     return path
 
 
+def leave_run() -> None:
+    """The next run of this process is another one."""
+    os.environ.pop(ENVIRONMENT, None)
+
+
 def _claim(path: Path, may_rename: bool) -> Path:
     """A new folder of that name, or of that name and a number where a run has it already."""
     with write_errors(path):

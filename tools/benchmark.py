@@ -68,12 +68,17 @@ def cpu_model() -> str:
 def cells(row: Any) -> list[str]:
     from lfiw.tables import number
 
-    limit = f"{row.limit['share']:.0%} of {row.limit['what']}" if row.limit else "–"
     goal = "–" if row.goal is None else f"≥ {number(row.goal)}"
     met = {None: "–", True: "yes", False: "no"}[row.met]
     ours, theirs = (f"{number(value)} {row.unit}" for value in (row.ours, row.theirs))
     span = f"{number(row.min, 3)}–{number(row.max, 3)}"
-    return [row.name, ours, row.peer, theirs, number(row.ratio), span, goal, met, limit]
+    return [row.name, ours, row.peer, theirs, number(row.ratio), span, goal, met]
+
+
+def remarks(row: Any) -> str:
+    """How far from the hardware's limit, and the conditions."""
+    limit = [f"{row.limit['share']:.0%} of the speed of {row.limit['what']}"] if row.limit else []
+    return "; ".join([*limit, *([row.note] if row.note else [])])
 
 
 def main(arguments: list[str]) -> None:
@@ -91,11 +96,10 @@ def main(arguments: list[str]) -> None:
     for name in options.only:
         print(f"{name} …", flush=True)
         rows += measure(name, options.rounds)
-    titles = ["benchmark", "ours", "peer", "peer's", "ratio", "min–max", "goal", "met", "of the limit"]
+    titles = ["benchmark", "ours", "peer", "peer's", "ratio", "min–max", "goal", "met"]
     print_table("speed ratio = peer's time / our time, median over rounds", titles, [cells(row) for row in rows])
     for row in rows:
-        if row.note:
-            print(f"{row.name}: {row.note}")
+        print(f"{row.name}: {remarks(row)}")
     out = options.out or (OUT if options.only == NAMES else None)
     if out is not None:
         write(out, arguments, described, time.perf_counter() - start, rows)

@@ -75,9 +75,7 @@ def tables(shape: tuple[int, ...], steps: int) -> tuple[TensorTable, TensorTable
     """Noise, the generated a little darker; half of each side trains."""
     generator = torch.Generator().manual_seed(0)
     rows = steps * BATCH  # a balanced batch takes half its rows from each side
-    real, generated = (
-        torch.randint(top, (rows, *shape), dtype=torch.uint8, generator=generator) for top in (256, 250)
-    )
+    real, generated = (torch.randint(top, (rows, *shape), dtype=torch.uint8, generator=generator) for top in (256, 250))
     return TensorTable({"image": real}), TensorTable({"image": generated})
 
 

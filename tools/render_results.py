@@ -1,0 +1,109 @@
+"""Put the tables of results/*.json into README.md, between its <!-- results:NAME --> and <!-- /results --> marks.
+
+python tools/render_results.py            rewrite the README
+python tools/render_results.py --check    fail if it would change
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lfiw.cli import run_script
+from lfiw.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+MARKED = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- /results -->)", re.S)
+
+Study = dict[str, Any]
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if the README is out of date")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(arguments)
+    readme = ROOT / "README.md"
+    old = readme.read_text()
+    new = MARKED.sub(lambda mark: f"{mark[1]}{render(mark[2])}\n{mark[3]}", old)
+    if options.check and new != old:
+        raise InputError("README.md does not show what results/ holds: run python tools/render_results.py")
+    if new != old:
+        readme.write_text(new)
+
+
+def render(name: str) -> str:
+    """A study's table, and under it how it was made."""
+    file = ROOT / "results" / f"{name}.json"
+    if name not in TABLES or not file.is_file():
+        raise InputError(f"README.md asks for results:{name}, but there is no {file.name} or no table for it")
+    study: Study = json.loads(file.read_text())
+    minutes = f"{study['seconds'] / 60:.1f} minutes" if study["seconds"] > 90 else f"{study['seconds']:.0f} seconds"
+    note = f"`{study['command']}`, {minutes} on {study['hardware']}, lfiw {study['version']}."
+    return f"{TABLES[name](study)}\n\n{note}"
+
+
+def markdown(titles: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def cells(study: Study) -> Callable[[str, str], str]:
+    """(name, metric) → mean ± standard error, two digits of the error."""
+    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+
+    def cell(name: str, metric: str) -> str:
+        row = found.get((name, metric))
+        return "–" if row is None else plus_minus(row["mean"], row["se"])
+
+    return cell
+
+
+def plus_minus(mean: float, error: float | None) -> str:
+    """A mean with as many digits as two digits of its error allow."""
+    if not error:
+        return f"{mean:.4g}"
+    digits = max(0, 1 - int(f"{error:e}".partition("e")[2]))
+    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+
+
+def digits(study: Study) -> str:
+    cell = cells(study)
+    metrics = ["ess", "fid", "kid", "fid@classifier", "is@classifier", "class_distance"]
+    titles = ["weighting", "ESS", "FID ↓", "KID ↓", "FID ↓ @classifier", "IS ↑", "distance of class proportions ↓"]
+    names = list(dict.fromkeys(r["name"] for r in study["rows"]))
+    return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in names])
+
+
+def toy(study: Study) -> str:
+    cell = cells(study)
+    cases = [r["name"] for r in study["rows"] if r["metric"] == "log_ratio_rmse"]
+    kinds = ["uniform", "learned", "exact"]
+    titles = [
+        "data",
+        "log-ratio RMSE",
+        *(f"bias of {quantity}, {kind}" for quantity in ("P(valley)", "E\\|x − μ\\|") for kind in kinds),
+    ]
+    quantities = ("bias_valley", "bias_distance")
+    rows = [
+        [c, cell(c, "log_ratio_rmse"), *(cell(f"{c} {kind}", q) for q in quantities for kind in kinds)] for c in cases
+    ]
+    return markdown(titles, rows)
+
+
+def benchmarks(study: Study) -> str:
+    titles = ["benchmark", "peer", "times as fast", "goal"]
+    rows = []
+    for r in study["rows"]:
+        rows.append([r["name"], r["peer"], f"{r['ratio']:.3g}", "–" if r["goal"] is None else f"{r['goal']:g}"])
+    return markdown(titles, rows)
+
+
+TABLES: dict[str, Callable[[Study], str]] = {"digits": digits, "toy": toy, "benchmarks": benchmarks}
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
