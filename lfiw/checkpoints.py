@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 from lfiw.files import replacing
 
 
@@ -30,12 +30,21 @@ class AtomicCheckpointIO(CheckpointIO):
         map_location: Any = None,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        try:
-            return torch.load(path, map_location=map_location, weights_only=True)
-        except FileNotFoundError:
-            raise InputError(f"{path} does not exist") from None
-        except Exception as error:  # whatever a broken or malicious file makes torch.load raise
-            raise InputError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
+        return read_checkpoint(path, map_location)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | os.PathLike[str], map_location: Any = None) -> Any:
+    """What a checkpoint holds. No code in the file is run.
+
+    Raises:
+        InputError: no such file, or it is broken or holds more than tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except Exception as error:  # whatever a broken or malicious file makes torch.load raise
+        raise InputError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None

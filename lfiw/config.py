@@ -15,7 +15,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 from lfiw.schemas import SCHEMAS, Config, Run
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -82,7 +82,7 @@ def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str
     try:
         nested = OmegaConf.to_container(OmegaConf.from_dotlist(values), resolve=False)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {' '.join(values)}: {_first_line(error)}") from None
+        raise InputError(f"cannot read {' '.join(values)}: {first_line(error)}") from None
     assert isinstance(nested, dict)
     return choices, {str(name): value for name, value in nested.items()}
 
@@ -106,7 +106,7 @@ def _read_yaml(file: Path, if_missing: str | None = None) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(if_missing or f"{file} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {file}: {_first_line(error)}") from None
+        raise InputError(f"cannot read {file}: {first_line(error)}") from None
     if not isinstance(content, dict | None):
         raise InputError(f"{file}: expected keys and values, found {type(content).__name__}")
     return content or {}
@@ -142,7 +142,7 @@ def _merge(name: str, schema: type, layers: list[dict[str, Any]]) -> DictConfig:
         OmegaConf.to_object(node)  # raises for a key that is missing its value
     except OmegaConfBaseException as error:
         full = ".".join(part for part in (name, getattr(error, "full_key", None)) if part)
-        raise InputError(f"{full}: {_first_line(error)}") from None
+        raise InputError(f"{full}: {first_line(error)}") from None
     assert isinstance(node, DictConfig)
     return node
 
@@ -164,7 +164,7 @@ def _schema(group: str, layers: list[dict[str, Any]]) -> type:
         return schema
     names = [layer[group]["name"] for layer in layers if isinstance(layer.get(group), dict) and "name" in layer[group]]
     name = names[-1] if names else None
-    if name not in schema:
+    if not isinstance(name, str) or name not in schema:
         raise InputError(f"{group}.name={name}: no such name{_nearest(str(name), schema)}; names: {', '.join(schema)}")
     return schema[name]
 
@@ -179,6 +179,8 @@ def _refuse_unknown(layer: dict[str, Any], known: dict[str, Any], prefix: str = 
             if not isinstance(value, dict | None):
                 raise InputError(f"{full}={value}: this is a group of keys, set one of them: {', '.join(known[name])}")
             _refuse_unknown(value or {}, known[name], f"{full}.")
+        elif isinstance(known[name], list) and isinstance(value, dict):
+            raise InputError(f"{full}.{next(iter(value), '')}: {full} is a list, give it whole: {full}=[…]")
 
 
 def _flat_keys(known: dict[str, Any], prefix: str) -> Iterator[str]:
@@ -205,11 +207,6 @@ def _refuse_interpolations(value: Any, name: str = "") -> None:
             _refuse_interpolations(inner, name)
     elif isinstance(value, str) and "${" in value:
         raise InputError(f"{name}={value}: interpolations are not supported, write the value out")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
 
 
 def help_text(overrides: Sequence[str]) -> str:

@@ -7,3 +7,9 @@ class InputError(ValueError):
     The message is one line that names the thing, what was expected and what to do. The scripts print it without a
     traceback and exit with code 2; library code raises it where the bad value enters.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, cut to one line; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -31,6 +32,10 @@ def weight_histogram(log_weights: Float[Tensor, " n"], ess: float, pareto_k: flo
     left.hist(values, bins=np.geomspace(values.min(), values.max() * 1.01, 60), color=WEIGHTED_COLOUR)
     left.axvline(1, color=UNIFORM_COLOUR, label="uniform")
     left.set(xscale="log", xlabel="weight relative to uniform", ylabel="samples")
+    if values.max() / values.min() < 1000:  # decades alone would leave a short axis without numbers
+        left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.xaxis.set_major_formatter("{x:g}")
+        left.xaxis.set_minor_formatter(NullFormatter())
     left.legend(frameon=False)
     mass = relative.sort(descending=True).values.cumsum(0).numpy() / relative.sum().item()
     share = np.arange(1, len(mass) + 1) / len(mass)

@@ -1,16 +1,15 @@
 """The folder of a run: config.yaml, metrics.jsonl, checkpoints/, evaluation.json, report.html."""
 
 import os
-import re
 from datetime import datetime
 from pathlib import Path
 
+from lfiw.data.names import check_column_name
 from lfiw.errors import InputError
 from lfiw.files import write_atomically, write_errors
 
 RUNS = Path("runs")
 ENVIRONMENT = "LFIW_RUN_DIR"  # tells the processes that a run starts on its own where the run is
-ID = re.compile(r"[A-Za-z0-9_.@=+-]+")  # a run's name is also the name of its log-ratio columns
 
 
 def create_run(experiment: str, seed: int, run_dir: str | None, config_text: str) -> Path:
@@ -30,8 +29,10 @@ def create_run(experiment: str, seed: int, run_dir: str | None, config_text: str
         return Path(inherited)
     name = _launcher_id() or f"{datetime.now():%Y%m%d-%H%M%S}"
     path = Path(run_dir) if run_dir else RUNS / experiment / f"{name}-s{seed}"
-    if not ID.fullmatch(path.name):
-        raise InputError(f"run_dir={path}: its last part may have letters, digits and _ . @ = + - only")
+    try:
+        check_column_name(f"log_ratio/{path.name}")
+    except InputError as error:
+        raise InputError(f"run_dir={path}: a run's name also names its log-ratio columns; {error}") from None
     if _launcher_rank() == 0:
         path = _claim(path, may_rename=run_dir is None and _launcher_id() is None)
         write_atomically(path / "config.yaml", config_text)

@@ -17,10 +17,10 @@ def metric_title(name: str) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Four significant digits; a dash for what is not a number."""
+    """`digits` significant digits, and all of those before the point; a dash for what is not a number."""
     if value is None or value != value:
         return "–"
-    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
 
 
 def is_paper(metric: str) -> bool:

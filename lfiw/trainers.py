@@ -20,7 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.trainer.states import TrainerStatus
 
 from lfiw.checkpoints import AtomicCheckpointIO
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 from lfiw.schemas import Trainer as TrainerOptions
 
 MONITOR = "val/log_loss"
@@ -79,6 +79,8 @@ def build_trainer(
     kept: list[Callback] = [checkpoint, *callbacks]
     if options.patience:
         kept.append(EarlyStopping(MONITOR, mode="min", patience=options.patience, check_finite=True))
+    if not 0 <= ema_decay < 1:
+        raise InputError(f"optimizer.ema_decay={ema_decay} must lie in [0, 1)")
     if ema_decay:
         kept.append(MovingAverage(decay=ema_decay))
     if options.progress:
@@ -104,11 +106,11 @@ def build_trainer(
             log_every_n_steps=50,
         )
     except (ValueError, RuntimeError, TypeError) as error:
-        raise InputError(f"trainer: {str(error).splitlines()[0]}") from None
+        raise InputError(f"trainer: {first_line(error)}") from None
     except Exception as error:
         if type(error).__name__ != "MisconfigurationException":
             raise
-        raise InputError(f"trainer: {str(error).splitlines()[0]}") from None
+        raise InputError(f"trainer: {first_line(error)}") from None
 
 
 def _strategy(name: str) -> str | Strategy:

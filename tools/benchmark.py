@@ -11,12 +11,15 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lfiw.cli import DEBUG, run_script
 
 THREADS = 2
+# read when torch is imported: a thread that spins while it waits takes the core from the one that it waits for
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 OUT = Path("results/benchmarks.json")
 NAMES = (
     "cache_random_batches",
@@ -33,15 +36,15 @@ def measure(name: str, rounds: int) -> list[Any]:
     # imported by name: a benchmark needs its own peers only
     from benchmarks import cache_random_batches, frechet, loader_crop_flip_normalise, trainer_step
 
-    run = {
+    runs: dict[str, Callable[[int], list[Any]]] = {
         "cache_random_batches": cache_random_batches.run,
         "loader_crop_flip_normalise": loader_crop_flip_normalise.run,
         "frechet_2048": frechet.run_from_moments,
         "frechet_few_samples": frechet.run_few_samples,
         "trainer_step": trainer_step.run_resnet,
         "trainer_step_mlp": trainer_step.run_mlp,
-    }[name]
-    return run(rounds)
+    }
+    return runs[name](rounds)
 
 
 def hardware() -> dict[str, Any]:

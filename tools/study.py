@@ -1,4 +1,4 @@
-"""Repeat an experiment over seeds and keep what came out in results/<study>.json.
+"""Repeat an experiment over seeds and keep what came out in results/<study>.json, its pictures beside it.
 
 python tools/study.py digits --seeds 5
 python tools/study.py toy --seeds 20
@@ -7,6 +7,7 @@ python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs
 
 import argparse
 import shlex
+import shutil
 import sys
 import time
 from collections import defaultdict
@@ -19,6 +20,8 @@ from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 STUDIES = ("digits", "toy")
+
+Row = dict[str, Any]
 
 
 def main(arguments: list[str]) -> None:
@@ -36,31 +39,36 @@ def main(arguments: list[str]) -> None:
     from lfiw.results import write_study
 
     started = time.perf_counter()
-    rows = toy(options.seeds, options.overrides) if options.study == "toy" else digits(options.seeds, options.overrides)
+    repeat = {"digits": digits, "toy": toy}[options.study]
+    rows, pictures = repeat(options.seeds, options.overrides)
     out = options.out or ROOT / "results" / f"{options.study}.json"
     command = shlex.join(["python", "tools/study.py", options.study, "--seeds", str(options.seeds), *options.overrides])
     write_study(out, options.study, command, time.perf_counter() - started, rows)
-    print(f"{out}: {len(rows)} rows")
+    for picture in pictures:
+        shutil.copyfile(picture, out.with_name(f"{options.study}-{picture.name}"))
+    print(f"{out}: {len(rows)} rows, {len(pictures)} pictures")
 
 
-def toy(seeds: int, overrides: Sequence[str]) -> list[dict[str, Any]]:
+def toy(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
     """The toy experiment repeats itself."""
     from train import train
 
     _, objects = train(["experiment=toy", f"task.seeds={seeds}", *overrides])
-    return objects["rows"]
+    return objects["rows"], [objects["picture"]]
 
 
-def digits(seeds: int, overrides: Sequence[str]) -> list[dict[str, Any]]:
+def digits(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
     """Another split, another generator and another classifier a seed.
 
-    Rows are named by weighting; a metric's `difference_…` is against uniform weights on the same samples.
+    Rows are named by weighting; a metric's `difference_…` is against uniform weights on the same samples. The pictures
+    are those of seed 0.
     """
     from lfiw.results import row
     from lfiw.tables import total_variation
     from train import train
 
     found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    pictures: list[Path] = []
     for seed in range(seeds):
         _, objects = train(["experiment=digits", f"seed={seed}", f"data.split_seed={seed}", *overrides])
         record = objects["record"]
@@ -78,7 +86,10 @@ def digits(seeds: int, overrides: Sequence[str]) -> list[dict[str, Any]]:
             for metric, score in w["metrics"].items():
                 found[w["name"], metric].append(score["value"])
                 found[w["name"], f"difference_{metric}"].append(score["difference"]["value"])
-    return [row(name, metric, values) for (name, metric), values in found.items()]
+        if seed == 0:
+            folder = Path(objects["trainer"].default_root_dir)
+            pictures = [folder / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
+    return [row(name, metric, values) for (name, metric), values in found.items()], pictures
 
 
 if __name__ == "__main__":

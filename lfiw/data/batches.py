@@ -15,6 +15,8 @@ from torch.utils.data import Sampler
 
 from lfiw.errors import InputError
 
+MIXINGS = ("balanced", "natural")
+
 
 @dataclass(frozen=True)
 class BatchIndex:
@@ -44,7 +46,8 @@ class MixedBatches(Sampler[BatchIndex]):
     mean of the processes' gradients do not depend on the number of processes.
 
     Raises:
-        InputError: a side without rows, or a batch size that the processes (and sides) cannot share equally.
+        InputError: an unknown mixing, a side without rows, or a batch size that the processes (and sides) cannot share
+            equally.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class MixedBatches(Sampler[BatchIndex]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        if mixing not in MIXINGS:
+            raise InputError(f"data.mixing={mixing}: expected one of {', '.join(MIXINGS)}")
         if num_real < 1 or num_generated < 1:
             raise InputError(f"training needs rows of both sides, there are {num_real} real, {num_generated} generated")
         unit = world_size * (2 if mixing == "balanced" else 1)

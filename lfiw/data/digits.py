@@ -76,6 +76,8 @@ class DigitsDataModule(MixedDataModule):
     def _generate(self, images: Tensor, labels: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.split_seed)
         seen = torch.rand(len(labels), generator=generator) < torch.tensor(self.keep)[labels]
+        if (left := int(seen.sum())) < 2:
+            raise InputError(f"data.keep={self.keep} leaves the generator {left} digits, it needs at least 2")
         data = images[seen].flatten(1).double() * (LEVELS / 255)
         samples = sample_kernel_density(data, self.num_generated, bandwidth=self.bandwidth, seed=self.split_seed)
         # real pixels take 17 levels only: other values would give the generator away, whatever the digit looks like

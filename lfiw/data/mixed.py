@@ -9,7 +9,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lfiw.data.batches import BatchIndex, MixedBatches, RowsInOrder
+from lfiw.data.batches import MIXINGS, BatchIndex, MixedBatches, RowsInOrder
 from lfiw.data.splits import Subset, everything, split_rows
 from lfiw.data.table import Table
 from lfiw.data.transforms import AUGMENTATIONS
@@ -17,6 +17,7 @@ from lfiw.errors import InputError
 
 Batch = dict[str, Tensor]
 REAL, GENERATED, REFERENCE = 0, 1, 2  # values of a batch's `side`
+PARTS = ("train", "validation", "evaluation")
 STATISTICS_ROWS = 20_000  # rows a side that the input's mean and scale are taken from
 
 
@@ -79,7 +80,8 @@ class MixedDataModule(LightningDataModule):
         augment: name in `AUGMENTATIONS`.
 
     Raises:
-        InputError: (in `setup`) the sides' samples differ in shape or dtype, or a split has no row.
+        InputError: an option has no such value; (in `setup`) the sides' samples differ in shape or dtype, there are no
+            rows to train or to validate on, or the evaluation rows are the training table's.
     """
 
     def __init__(
@@ -100,10 +102,17 @@ class MixedDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        for name, value, known in (("mixing", mixing, MIXINGS), ("augment", augment, AUGMENTATIONS)):
+            if value not in known:
+                raise InputError(f"data.{name}={value}: expected one of {', '.join(known)}")
+        if num_workers < 0:
+            raise InputError(f"data.num_workers={num_workers} must be at least 0")
         self.real, self.generated = real, generated
         self.real_evaluation, self.generated_evaluation = real_evaluation, generated_evaluation
         self.input = input
-        self.fractions = dict(fractions or {"train": 0.4, "validation": 0.2, "evaluation": 0.4})
+        self.fractions = dict(fractions or zip(PARTS, (0.4, 0.2, 0.4), strict=True))
+        if absent := set(PARTS) - set(self.fractions):
+            raise InputError(f"fractions {self.fractions} lack {', '.join(sorted(absent))}: 0 leaves a part empty")
         self.split_seed, self.seed = split_seed, seed
         self.mixing, self.batch_size, self.evaluation_batch_size = mixing, batch_size, evaluation_batch_size
         self.augment, self.num_workers = augment, num_workers
@@ -117,18 +126,30 @@ class MixedDataModule(LightningDataModule):
         assert self.real is not None
         assert self.generated is not None
         check_same_samples(self.real, self.generated, self.input)
+        shape = self.real.column(self.input).shape
+        if not shape or (self.augment != "none" and len(shape) != 3):
+            raise InputError(
+                f"column {self.input!r} has samples of shape {shape}; expected (d,), or (channels, height, width) for "
+                f"images and their augmentation (data.augment={self.augment})"
+            )
         sides = []
         pairs = ((self.real, self.real_evaluation), (self.generated, self.generated_evaluation))
         for side, (table, evaluation) in enumerate(pairs):
             fractions = dict(self.fractions)
             if evaluation is not None:
                 check_same_samples(table, evaluation, self.input)
+                if same_table(table, evaluation):
+                    raise InputError(f"{table} is given for evaluation too: leave that out to evaluate on a part of it")
                 del fractions["evaluation"]
-                fractions = {name: share / sum(fractions.values()) for name, share in fractions.items()}
+                total = sum(fractions.values()) or 1.0
+                fractions = {name: share / total for name, share in fractions.items()}
             rows = split_rows(len(table), fractions, seed=2 * self.split_seed + side)
             subsets = {name: Subset(table, chosen) for name, chosen in rows.items()}
             if evaluation is not None:
                 subsets["evaluation"] = everything(evaluation)
+            for name in ("train", "validation"):
+                if not len(subsets[name]):
+                    raise InputError(f"data.fractions.{name}={self.fractions[name]:g} leaves no row for it")
             sides.append(subsets)
         self.splits = {name: (sides[REAL][name], sides[GENERATED][name]) for name in self.fractions}
 
@@ -166,6 +187,8 @@ class MixedDataModule(LightningDataModule):
             moments.append((values.mean(axes), values.square().mean(axes)))
         mean = (moments[0][0] + moments[1][0]) / 2
         variance = (moments[0][1] + moments[1][1]) / 2 - mean.square()
+        if not torch.isfinite(variance).all():
+            raise InputError(f"column {self.input!r} has NaN or infinite values in the training rows: drop those")
         std = variance.clamp(min=0).sqrt()
         std[std < 1e-6 * std.max().clamp(min=1e-6)] = 1.0  # a constant feature carries nothing: leave it constant
         return InputSpec(self.input, column.shape, str(column.dtype), tuple(mean.tolist()), tuple(std.tolist()))
@@ -210,6 +233,12 @@ def batch_loader(rows: MixedRows, batches: Sampler[BatchIndex], num_workers: int
 def as_it_is(batch: Any) -> Any:
     """The collate function of loaders whose data set makes whole batches."""
     return batch
+
+
+def same_table(first: Table, second: Table) -> bool:
+    """Whether two tables are one, in memory or on disk."""
+    path = getattr(first, "path", None)
+    return first is second or (path is not None and path == getattr(second, "path", None))
 
 
 def check_same_samples(first: Table, second: Table, column: str) -> None:

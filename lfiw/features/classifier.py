@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 from lfiw.features.extractor import Extractor
 from lfiw.files import write_atomically
 from lfiw.nets import build_net
@@ -40,15 +40,15 @@ class Classifier(Extractor):
             self.register_buffer("mean", state.pop("input.mean"))
             self.register_buffer("std", state.pop("input.std"))
             self.net.load_state_dict(state)
+            self.num_features, self.num_classes = int(header["num_features"]), int(header["num_classes"])
         except FileNotFoundError:
             raise InputError(
                 f"{path}: no such file; features.classifier_weights names a classifier's weights"
             ) from None
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} does not hold a classifier: {str(error).splitlines()[0]}") from None
+            raise InputError(f"{path} does not hold a classifier: {first_line(error)}") from None
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.preprocessing = "standardised"
-        self.num_features, self.num_classes = int(header["num_features"]), int(header["num_classes"])
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = self.net.penultimate((images.float() - self.mean) / self.std)

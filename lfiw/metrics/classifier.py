@@ -42,6 +42,8 @@ class RatioScores(Metric):
         Raises:
             InputError: a side has no row.
         """
+        if not len(self.is_real):
+            raise InputError("scores need rows of both sides, there are none")
         log_ratio, is_real = (torch.cat(s) if isinstance(s, list) else s for s in (self.log_ratio, self.is_real))
         real, generated = log_ratio[is_real], log_ratio[~is_real]
         if not len(real) or not len(generated):
@@ -51,10 +53,12 @@ class RatioScores(Metric):
         accuracy = ((real > 0).double().mean() + (generated <= 0).double().mean()) / 2
         odds = torch.log(torch.tensor(len(real) / len(generated), dtype=torch.float64, device=log_ratio.device))
         probability = torch.sigmoid(log_ratio + odds)
+        # by rank: probabilities near 1 round to ties that the log-ratios are not
+        rank = torch.unique(log_ratio, return_inverse=True)[1].double()
         return {
             "log_loss": balanced,
             "accuracy": accuracy,
-            "auroc": binary_auroc(probability, is_real.long()).double(),
+            "auroc": binary_auroc(rank / rank.max().clamp(min=1), is_real.long()).double(),
             "brier": brier,
             "calibration_error": binary_calibration_error(probability, is_real.long(), n_bins=15).double(),
             "mean_weight_generated": generated.exp().mean(),

@@ -12,7 +12,8 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
 
-from lfiw.errors import InputError
+from lfiw.checkpoints import read_checkpoint
+from lfiw.errors import InputError, first_line
 from lfiw.metrics.classifier import RatioScores
 from lfiw.nets import build_net
 from lfiw.weights import log_ratio_from_logits
@@ -20,6 +21,7 @@ from lfiw.weights import log_ratio_from_logits
 if TYPE_CHECKING:
     from lfiw.data.mixed import Batch, InputSpec
 
+SCHEDULES = ("constant", "cosine")
 KIND = "lfiw.RatioClassifier"  # written into checkpoints, so that another module's is told apart
 SCORING_BATCH = 1000
 
@@ -101,7 +103,11 @@ class RatioClassifier(LightningModule):
             self.log("train/log_loss", self.train_loss / self.train_steps, sync_dist=True)
 
     def validation_step(self, batch: "Batch", batch_idx: int) -> None:
-        self.scores.update(self._log_ratio(batch[self.spec["column"]]), batch["side"] == 0)
+        try:
+            log_ratio = self._log_ratio(batch[self.spec["column"]])
+        except InputError as error:
+            raise InputError(f"training diverged in epoch {self.current_epoch} ({error}): lower optimizer.lr") from None
+        self.scores.update(log_ratio, batch["side"] == 0)
 
     def on_validation_epoch_end(self) -> None:
         # every process computes the same from all rows: the mean over processes changes nothing
@@ -123,8 +129,10 @@ class RatioClassifier(LightningModule):
             samples: as they stood in the training tables: same shape, same dtype, same range (uint8 images in 0 … 255).
 
         Raises:
-            InputError: another shape or dtype, no samples, or values that are not finite.
+            InputError: another shape or dtype, no samples, values that are not finite, or there is no network yet.
         """
+        if not hasattr(self, "net"):
+            raise InputError("this classifier has no network yet: train it, or load() a trained one")
         expected = tuple(self.spec["shape"])
         if samples.ndim != len(expected) + 1 or tuple(samples.shape[1:]) != expected or not len(samples):
             raise InputError(
@@ -142,7 +150,12 @@ class RatioClassifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         options = self.optimizer_options
-        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=options["lr"])
+        if options["schedule"] not in SCHEDULES:
+            raise InputError(f"optimizer.schedule={options['schedule']}: expected one of {', '.join(SCHEDULES)}")
+        try:
+            optimizer = torch.optim.AdamW(self._parameter_groups(), lr=options["lr"])
+        except ValueError as error:
+            raise InputError(f"optimizer: {first_line(error)}") from None
         if options["schedule"] == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -179,16 +192,13 @@ class RatioClassifier(LightningModule):
             file = file / "checkpoints" / "best.ckpt"
         if not file.is_file():
             raise InputError(f"{file} does not exist: give a run folder of a finished run, or a checkpoint")
-        try:
-            checkpoint = torch.load(file, map_location=device, weights_only=True)
-        except Exception as error:  # whatever a broken or malicious file makes torch.load raise
-            raise InputError(f"{file} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
+        checkpoint = read_checkpoint(file, device)
         kept = checkpoint.get("classifier") if isinstance(checkpoint, dict) else None
         if not isinstance(kept, dict) or kept.get("kind") != KIND:
             raise InputError(f"{file} is not a checkpoint of a ratio classifier")
-        classifier = cls(kept["net"], {**kept["optimizer"], "compile": False}, kept["spec"], kept["counts"])
         try:
+            classifier = cls(kept["net"], {**kept["optimizer"], "compile": False}, kept["spec"], kept["counts"])
             classifier.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
-            raise InputError(f"{file}: the weights do not fit the network: {str(error).splitlines()[0]}") from None
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{file} does not hold a whole ratio classifier: {first_line(error)}") from None
         return classifier.to(device).eval()

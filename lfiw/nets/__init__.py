@@ -6,7 +6,7 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 from lfiw.nets.conv4 import Conv4
 from lfiw.nets.mlp import MLP
 from lfiw.nets.net import Net
@@ -21,7 +21,8 @@ def build_net(options: Mapping[str, Any], shape: Sequence[int], outputs: int = 1
     `spectral_norm` divides each weight by its largest singular value (Miyato et al. 2018).
 
     Raises:
-        InputError: an unknown name, an unknown or missing option, or samples of a shape that it cannot take.
+        InputError: an unknown name, an unknown or missing option, a value that does not do, or samples of a shape that
+            it cannot take.
     """
     own = dict(options)
     name, spectral_norm = own.pop("name", None), own.pop("spectral_norm", False)
@@ -29,8 +30,10 @@ def build_net(options: Mapping[str, Any], shape: Sequence[int], outputs: int = 1
         raise InputError(f"no network {name!r}; networks: {', '.join(NETS)}")
     try:
         net: Net = cast(Any, NETS[name])(shape, outputs=outputs, **own)
-    except TypeError as error:
-        raise InputError(f"network {name}: {error}") from None
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:  # what torch's layers say of their arguments
+        raise InputError(f"network {name}: {first_line(error)}") from None
     if spectral_norm:
         for layer in net.modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d)):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from lfiw.errors import InputError
 from lfiw.nets.net import Net
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
@@ -17,6 +18,8 @@ class MLP(Net):
         self, shape: Sequence[int], *, width: int, depth: int, dropout: float, activation: str, outputs: int = 1
     ) -> None:
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise InputError(f"model.activation={activation}: expected one of {', '.join(ACTIVATIONS)}")
         layers: list[nn.Module] = [nn.Flatten()]
         features = math.prod(shape)
         for _ in range(depth):

@@ -51,7 +51,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
     """Every case at every size, `task.seeds` times.
 
     Returns:
-        Metrics by name, and `rows`: the results as toy.json in the run folder has them.
+        Metrics by name, `rows`: the results as toy.json in the run folder has them, and `picture`: the PNG file.
 
     Raises:
         InputError: no case, size or seed is asked for.
@@ -81,7 +81,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
     for logger in loggers:
         logger.log_metrics(metrics, step=0)
     tracking.log_pictures(loggers, {"toy/probabilities": picture})
-    return metrics, {"rows": rows}
+    return metrics, {"rows": rows, "picture": picture}
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:

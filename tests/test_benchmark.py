@@ -1,0 +1,132 @@
+"""Each benchmark at a tiny size, and whether its two sides compute the same thing. Nothing is said about speed."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as reference
+
+from lfiw.data.transforms import crop, flip
+from lfiw.metrics import frechet_distance, frechet_distance_from_features, weighted_moments
+from lfiw.schemas import MLP, ResNet
+from tools.benchmarks import cache_random_batches, frechet, loader_crop_flip_normalise, measure, trainer_step
+
+ROOT = Path(__file__).parents[1]
+# what third parties say on the way, not ours to mend
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore:.*fork.*")]
+
+
+def images(n: int, seed: int = 0) -> Tensor:
+    return torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def check(row: measure.Row, name: str) -> None:
+    assert row.name == name
+    assert row.min <= row.ratio <= row.max
+    assert all(math.isfinite(value) and value > 0 for value in (row.ours, row.theirs, row.ratio))
+    assert json.loads(json.dumps(row.as_json()))["metric"] == "speed_ratio"
+
+
+def test_cache_readers_give_the_same_images(tmp_path: Path) -> None:
+    data = images(40)
+    rows = [3, 39, 0, 3, 17]
+    for name, read in cache_random_batches.all_readers(data, tmp_path).items():
+        assert torch.equal(read(rows), data[rows]), name
+
+
+def test_cache_benchmark_runs() -> None:
+    first, second = cache_random_batches.run(2, num_images=300, batch=16, num_batches=3)
+    check(first, "cache_random_batches")
+    check(second, "cache_random_batches_arrow")
+
+
+def windows(image: Tensor) -> Tensor:
+    """All crops of a padded image and their mirror images, by torchvision, normalised: (2·9·9, 3, 32, 32)."""
+    padding = loader_crop_flip_normalise.PADDING
+    padded = reference.pad(image, [padding] * 4)
+    places = range(2 * padding + 1)
+    crops = torch.stack([reference.crop(padded, top, left, 32, 32) for top in places for left in places])
+    both = torch.cat([crops, reference.horizontal_flip(crops)]).float()
+    return (both - loader_crop_flip_normalise.MEAN) / loader_crop_flip_normalise.STD
+
+
+def test_both_loaders_draw_from_the_same_crops(tmp_path: Path) -> None:
+    data = images(1).repeat(64, 1, 1, 1)
+    allowed = windows(data[0]).flatten(1)
+    ours = next(iter(loader_crop_flip_normalise.normalised(loader_crop_flip_normalise.our_loader(data, tmp_path, 64))))
+    peers = loader_crop_flip_normalise.peer_loaders(data, 64, num_samples=64)
+    for batch in (ours, next(iter(peers["0 workers"]))):
+        assert batch.shape == (64, 3, 32, 32)
+        distances = torch.cdist(batch.flatten(1), allowed)
+        assert distances.min(dim=1).values.max() < 1e-2  # float32 distances of 3,072 numbers of size 1
+        assert len(distances.argmin(dim=1).unique()) > 20  # of 162: each sample has a draw of its own
+
+
+def test_crop_and_flip_are_torchvisions() -> None:
+    data = images(6)
+    offsets = torch.tensor([[0, 0], [8, 8], [4, 4], [0, 8], [3, 5], [7, 1]])
+    mirrored = torch.tensor([True, False, True, True, False, False])
+    expected = []
+    for image, (top, left), mirror in zip(data, offsets.tolist(), mirrored.tolist(), strict=True):
+        window = reference.crop(F.pad(image, (4,) * 4), top, left, 32, 32)
+        expected.append(reference.horizontal_flip(window) if mirror else window)
+    assert torch.equal(flip(crop(data, offsets, 4), mirrored), torch.stack(expected))
+
+
+def test_loader_benchmark_runs() -> None:
+    (row,) = loader_crop_flip_normalise.run(2, num_images=64, batch=16, peer_images=32)
+    check(row, "loader_crop_flip_normalise")
+
+
+@pytest.mark.parametrize("n", [20, 60])
+def test_frechet_distances_agree(n: int) -> None:
+    real, generated = frechet.features(n, 32, seed=0), frechet.features(n, 32, seed=1)
+    metric = frechet.torchmetrics_fid(32)
+    frechet.update(metric, real, generated)
+    theirs = metric.compute().item()  # float32, as the features
+    assert frechet_distance_from_features(real, generated).item() == pytest.approx(theirs, rel=1e-5)
+    moments = *weighted_moments(real), *weighted_moments(generated)
+    assert frechet_distance(*moments).item() == pytest.approx(theirs, rel=1e-5)
+    # clean-fid's root of a singular product is good to about 1e-4
+    assert frechet.cleanfid_fid(moments) == pytest.approx(theirs, rel=1e-3)
+
+
+def test_frechet_benchmarks_run() -> None:
+    first, second = frechet.run_from_moments(2, n=60, d=16)
+    check(first, "frechet_16")
+    check(second, "frechet_16_clean_fid")
+    (row,) = frechet.run_few_samples(2, n=10, d=16)
+    check(row, "frechet_few_samples")
+
+
+@pytest.mark.parametrize(("net", "shape"), [(MLP(width=8), (1, 8, 8)), (ResNet(width=8), (3, 8, 8))])
+def test_both_loops_end_with_the_same_weights(net: MLP | ResNet, shape: tuple[int, ...], tmp_path: Path) -> None:
+    alternation, classifier = trainer_step.train(net, shape, steps=2, rounds=1, folder=tmp_path)
+    assert len(alternation.ours) == len(alternation.theirs) == 2
+    for ours, theirs in zip(classifier.net.parameters(), alternation.bare.net.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_trainer_benchmarks_run() -> None:
+    row = trainer_step.time_training("trainer_step_mlp", MLP(width=8), (1, 8, 8), steps=2, rounds=2)
+    check(row, "trainer_step_mlp")
+
+
+def test_a_rate_is_the_inverse_of_the_seconds() -> None:
+    row = measure.compare("a", "b", [0.5, 0.5, 0.1], [1.0, 2.0, 0.4], unit="images/s", goal=3.0)
+    assert (row.ratio, row.min, row.max, row.n, row.met) == (4.0, 2.0, 4.0, 3, True)
+    assert (row.ours, row.theirs) == (2.0, 1.0)
+    assert measure.compare("a", "b", [1.0], [1.0], unit="s", goal=3.0).met is False
+
+
+def test_wrong_name_is_told() -> None:
+    command = [sys.executable, ROOT / "tools" / "benchmark.py", "--only", "nothing"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "frechet_2048" in result.stderr
