@@ -33,11 +33,16 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     import yaml
     from pytorch_lightning.utilities import rank_zero_only
 
-    from lfiw.tracking import build_loggers
+    from lfiw.processes import join_processes
+    from lfiw.tracking import build_loggers, finish
 
+    join_processes()
     loggers = build_loggers(config=yaml.safe_load(composed.text), run_dir=run_dir, **vars(config.logger))
     rank_zero_only(print)(f"run folder: {run_dir}")
-    return import_module(f"lfiw.tasks.{config.task.name}").evaluate(config, run_dir, loggers)
+    try:
+        return import_module(f"lfiw.tasks.{config.task.name}").evaluate(config, run_dir, loggers)
+    finally:
+        finish(loggers)
 
 
 def main(arguments: list[str]) -> None:

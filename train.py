@@ -17,6 +17,7 @@ from typing import Any
 
 from lfiw.cli import DEBUG, run_script
 from lfiw.config import Composed, compose, help_text, load
+from lfiw.errors import InputError
 
 
 def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
@@ -24,6 +25,8 @@ def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
     resume = next((o.partition("=")[2] for o in overrides if o.startswith("resume=")), None)
     if resume is None:
         return compose(overrides), None
+    if any(o.startswith("run_dir=") for o in overrides):
+        raise InputError(f"resume={resume} goes on in its own folder: leave out run_dir=")
     return load(Path(resume), overrides), Path(resume)
 
 
@@ -40,20 +43,28 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     from pytorch_lightning import seed_everything
     from pytorch_lightning.utilities import rank_zero_only
 
-    from lfiw.run_folder import create_run, leave_run
-    from lfiw.tracking import build_loggers
+    from lfiw.processes import join_processes
+    from lfiw.run_folder import create_run, discard_run, leave_run
+    from lfiw.tracking import build_loggers, finish
 
+    join_processes()
     seed_everything(config.seed, workers=True, verbose=False)
+    is_new = run_dir is None
     if run_dir is None:
         run_dir = create_run(config.experiment, config.seed, config.run_dir, composed.text)
     loggers = build_loggers(config=yaml.safe_load(composed.text), run_dir=run_dir, **vars(config.logger))
     rank_zero_only(print)(f"run folder: {run_dir}")
     try:
-        return import_module(f"lfiw.tasks.{config.task.name}").run(config, run_dir, loggers)
+        result = import_module(f"lfiw.tasks.{config.task.name}").run(config, run_dir, loggers)
+    except BaseException as error:
+        finish(loggers, failed=True)
+        if is_new and isinstance(error, InputError):
+            rank_zero_only(discard_run)(run_dir)
+        raise
     finally:
         leave_run()
-        for logger in loggers:
-            logger.finalize("finished")
+    finish(loggers)
+    return result
 
 
 def main(arguments: list[str]) -> None:

@@ -19,6 +19,7 @@ from lfiw.errors import InputError, first_line
 from lfiw.schemas import SCHEMAS, Config, Run
 
 CONF = Path(__file__).parent.parent / "conf"
+SPLIT_KEYS = ("fractions", "split_seed", "keep", "bandwidth", "num_generated")  # of data: which rows are held out
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,19 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
         raise InputError(
             f"{name}={choices_given[name]}: a finished run keeps its groups; override values, as {name}.key=…"
         )
-    return _check([kept, values_given], {})
+    composed = _check([kept, values_given], {})
+    _refuse_other_rows(_check([kept], {}).config.data, composed.config.data)
+    return composed
+
+
+def _refuse_other_rows(kept: Any, asked: Any) -> None:
+    """Raises InputError for other splits than the run was trained with: rows that trained it would be scored."""
+    for name in SPLIT_KEYS:
+        if getattr(kept, name, None) != getattr(asked, name, None):
+            raise InputError(
+                f"data.{name}: the run was trained with {_shown(getattr(kept, name))} and is scored on the rows that were "
+                "held out then: leave it out, or train a new run"
+            )
 
 
 def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -109,7 +122,7 @@ def _read_yaml(file: Path, if_missing: str | None = None) -> dict[str, Any]:
         raise InputError(f"cannot read {file}: {first_line(error)}") from None
     if not isinstance(content, dict | None):
         raise InputError(f"{file}: expected keys and values, found {type(content).__name__}")
-    return content or {}
+    return {str(name): value for name, value in (content or {}).items()}
 
 
 def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
@@ -132,6 +145,9 @@ def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
     for group, value in objects.items():
         _refuse_outside_choices(value, group)
     values: dict[str, Any] = {**{name: run[name] for name in run_keys}, **objects}
+    for name, seed in (("seed", run["seed"]), ("data.split_seed", getattr(objects["data"], "split_seed", 0))):
+        if not 0 <= seed < 2**32:
+            raise InputError(f"{name}={seed} must lie in 0 … {2**32 - 1}")
     tree: dict[str, Any] = {**{name: run[name] for name in run_keys}, **nodes}
     return Composed(Config(**values), choices, OmegaConf.to_yaml(OmegaConf.create(tree)))
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lfiw.errors import first_line
 from lfiw.files import write_atomically
 
 WANDB_ID = "wandb_id.txt"
+CONNECT_SECONDS = 20.0  # without an answer from W&B for so long, a run is kept offline
 
 
 class JsonLines(Logger):
@@ -70,19 +73,41 @@ def build_loggers(
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
         os.environ.setdefault("WANDB_SILENT", "true")  # its banner would stand between the tables
-        loggers.append(
-            WandbLogger(
-                project=project,
-                entity=entity,
-                name=f"{run_dir.parent.name}/{run_dir.name}",
-                id=wandb_id(run_dir),
-                save_dir=run_dir,
-                offline=mode == "offline",
-                log_model=log_checkpoint and mode == "online",
-                config=dict(config),
-            )
-        )
+        options = {
+            "project": project,
+            "entity": entity,
+            "name": f"{run_dir.parent.name}/{run_dir.name}",
+            "id": wandb_id(run_dir),
+            "save_dir": run_dir,
+            "config": dict(config),
+        }
+        online = _connect(options, log_checkpoint) if mode == "online" else None
+        loggers.append(online or WandbLogger(offline=True, **options))
     return loggers
+
+
+def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> WandbLogger | None:
+    """An online logger, or None where W&B does not answer or knows no key: tracking must not end a run."""
+    import wandb
+
+    settings = wandb.Settings(init_timeout=CONNECT_SECONDS)
+    logger = WandbLogger(log_model=log_checkpoint, settings=settings, **options)
+    try:
+        _ = logger.experiment  # connects
+    except wandb.errors.Error as error:
+        print(f"W&B is not available, this run is kept offline ({first_line(error)})", file=sys.stderr)
+        return None
+    return logger
+
+
+def finish(loggers: Sequence[Logger], *, failed: bool = False) -> None:
+    """The end of a run: what stands in buffers is written, and the next run of this process is another one at W&B."""
+    for logger in loggers:
+        logger.finalize("failed" if failed else "finished")
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb
+
+        wandb.finish(exit_code=int(failed))
 
 
 def wandb_id(run_dir: Path) -> str:

@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lfiw.checkpoints import AtomicCheckpointIO
 from lfiw.errors import InputError, first_line
@@ -68,6 +69,11 @@ def build_trainer(
         InputError: Lightning does not take an option's value, or the machine has no such device.
     """
     quiet()
+    if options.max_epochs < 1 or options.patience < 0 or not options.gradient_clip >= 0:
+        raise InputError(
+            f"trainer.max_epochs={options.max_epochs} must be at least 1, trainer.patience={options.patience} and "
+            f"trainer.gradient_clip={options.gradient_clip} at least 0"
+        )
     checkpoint = ModelCheckpoint(
         run_dir / CHECKPOINTS,
         filename="best",
@@ -105,12 +111,11 @@ def build_trainer(
             num_sanity_val_steps=0,
             log_every_n_steps=50,
         )
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise InputError(f"trainer: {first_line(error)}") from None
-    except Exception as error:
-        if type(error).__name__ != "MisconfigurationException":
-            raise
-        raise InputError(f"trainer: {first_line(error)}") from None
+    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
+        asked = ", ".join(
+            f"{key}={getattr(options, key)}" for key in ("accelerator", "devices", "strategy", "precision")
+        )
+        raise InputError(f"trainer ({asked}): {first_line(error)} (trainer=default takes what there is)") from None
 
 
 def _strategy(name: str) -> str | Strategy:

@@ -195,6 +195,10 @@ class SampleCache:
                 raise InputError(f"{name}: {start:,} values for {len(self):,} rows: give one for each row")
         self._later.pop(name, None)
 
+    def refresh(self) -> None:
+        """Forget the later columns opened so far, so that those written since are read."""
+        self._later.clear()
+
     def verify(self) -> None:
         """Recomputes the SHA-256 of every shard, of the base columns and of those added later.
 

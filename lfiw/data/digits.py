@@ -51,7 +51,7 @@ class DigitsDataModule(MixedDataModule):
         key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
         self.real_path = Path(folder) / "digits-real"
         self.generated_path = Path(folder) / f"digits-generated-{key}"
-        self.classifier_weights = Path(folder) / f"digits-classifier-{key}.safetensors"
+        self.classifier_path = self.classifier_weights = Path(folder) / f"digits-classifier-{key}.safetensors"
 
     def prepare_data(self) -> None:
         digits = import_digits()
@@ -70,8 +70,8 @@ class DigitsDataModule(MixedDataModule):
             }
             with CacheWriter(self.generated_path, source=source) as writer:
                 writer.write({"image": self._generate(images[rows], labels[rows])})
-        if not self.classifier_weights.exists():
-            fit_classifier(self.classifier_weights, images[rows], labels[rows])
+        if not self.classifier_path.exists():
+            fit_classifier(self.classifier_path, images[rows], labels[rows])
 
     def _generate(self, images: Tensor, labels: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.split_seed)

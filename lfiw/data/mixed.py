@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -117,6 +118,7 @@ class MixedDataModule(LightningDataModule):
         self.mixing, self.batch_size, self.evaluation_batch_size = mixing, batch_size, evaluation_batch_size
         self.augment, self.num_workers = augment, num_workers
         self.splits: dict[str, tuple[Subset, Subset]] = {}
+        self.classifier_weights: Path | None = None  # data sets that make a classifier of their classes say where
 
     def setup(self, stage: str | None = None) -> None:
         """Split; the same in every process."""

@@ -7,6 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torchmetrics import Metric
 
+from lfiw.errors import InputError
+
 
 class ClassProportions(Metric):
     """Σ_i w̄_i [class_i = c] for each class c, for `num_weightings` weightings in one pass.
@@ -26,7 +28,13 @@ class ClassProportions(Metric):
         """Args:
         classes: in 0 … num_classes − 1.
         weights: any scale; none: uniform.
+
+        Raises:
+            InputError: a class that does not exist.
         """
+        num_classes = self.mass.shape[1]
+        if len(classes) and not (0 <= int(classes.min()) and int(classes.max()) < num_classes):
+            raise InputError(f"classes {int(classes.min())} … {int(classes.max())} must lie in 0 … {num_classes - 1}")
         if weights is None:
             weights = torch.ones(len(classes), len(self.mass), dtype=torch.float64, device=classes.device)
         self.mass.index_add_(1, classes, weights.double().T)

@@ -48,7 +48,7 @@ class RatioScores(Metric):
         real, generated = log_ratio[is_real], log_ratio[~is_real]
         if not len(real) or not len(generated):
             raise InputError(f"scores need rows of both sides, there are {len(real)} real, {len(generated)} generated")
-        balanced = (F.softplus(-real).mean() + F.softplus(generated).mean()) / 2
+        balanced = -(F.logsigmoid(real).mean() + F.logsigmoid(-generated).mean()) / 2
         brier = (torch.sigmoid(-real).square().mean() + torch.sigmoid(generated).square().mean()) / 2
         accuracy = ((real > 0).double().mean() + (generated <= 0).double().mean()) / 2
         odds = torch.log(torch.tensor(len(real) / len(generated), dtype=torch.float64, device=log_ratio.device))

@@ -153,7 +153,9 @@ class RatioClassifier(LightningModule):
         if options["schedule"] not in SCHEDULES:
             raise InputError(f"optimizer.schedule={options['schedule']}: expected one of {', '.join(SCHEDULES)}")
         try:
-            optimizer = torch.optim.AdamW(self._parameter_groups(), lr=options["lr"])
+            optimizer = torch.optim.AdamW(
+                self._parameter_groups(), lr=options["lr"], weight_decay=options["weight_decay"]
+            )
         except ValueError as error:
             raise InputError(f"optimizer: {first_line(error)}") from None
         if options["schedule"] == "constant":

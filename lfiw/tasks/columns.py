@@ -1,15 +1,20 @@
 """Columns that a task computes in the tables."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
+from lfiw.data import SampleCache
 from lfiw.data.in_order import InOrderDataModule
 from lfiw.data.mixed import MixedDataModule
 from lfiw.data.splits import everything
-from lfiw.modules.extraction import ColumnsWriter
+from lfiw.features import EXTRACTORS, Extractor, build_extractor
+from lfiw.modules.extraction import ColumnsWriter, FeatureExtraction
+from lfiw.modules.ratio import RatioClassifier
+from lfiw.trainers import best_checkpoint
 
 
 def log_ratio_column(run_dir: Path) -> str:
@@ -17,25 +22,73 @@ def log_ratio_column(run_dir: Path) -> str:
     return f"log_ratio/{run_dir.name}"
 
 
+def write_log_ratios(trainer: Trainer, datamodule: MixedDataModule, run_dir: Path) -> RatioClassifier:
+    """A log-ratio for every row of every table by the run's best classifier, unless they are there already.
+
+    Returns:
+        The classifier.
+    """
+    file = best_checkpoint(run_dir)
+    classifier = RatioClassifier.load(file)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    stamp = {"name": "RatioClassifier", "sha256": sha256, "counts": list(classifier.counts)}
+    columns = {"log_ratio": log_ratio_column(run_dir)}
+    write_columns(trainer, classifier, datamodule, datamodule.input, columns, stamp)
+    return classifier
+
+
+def extractor_for(name: str, datamodule: MixedDataModule, classifier_weights: str | None) -> Extractor:
+    """The extractor of that name for the data module's images; its weights, or those that the data set makes."""
+    shape = datamodule.tables["real"].column("image").shape
+    return build_extractor(name, shape, classifier_weights=classifier_weights or datamodule.classifier_weights)
+
+
+def extract(trainer: Trainer, extractor: Extractor, datamodule: MixedDataModule) -> None:
+    """The extractor's features and logits of every row of every table, unless they are there already."""
+    module = FeatureExtraction(extractor)
+    write_columns(trainer, module, datamodule, "image", extractor.columns, extractor.stamp)
+
+
+def prepare_input(trainer: Trainer, datamodule: MixedDataModule, classifier_weights: str | None) -> None:
+    """If the classifier is to see the features of an extractor (data.input=features/NAME), compute them."""
+    name = datamodule.input.removeprefix("features/")
+    if name == datamodule.input or name not in EXTRACTORS:
+        return
+    datamodule.open_tables()
+    extractor = extractor_for(name, datamodule, classifier_weights)
+    extract(trainer, extractor, datamodule)
+    datamodule.input = extractor.columns["features"]
+
+
 def write_columns(
     trainer: Trainer,
     module: LightningModule,
     datamodule: MixedDataModule,
-    tables: Sequence[Any],
     input: str,
     columns: Mapping[str, str],
     stamp: Mapping[str, Any],
 ) -> None:
-    """One pass of `module.predict_step` over all rows of the tables, its outputs kept as columns."""
+    """One pass of `module.predict_step` over the tables that lack its columns, each process its own rows."""
+    caches = [table for table in datamodule.tables.values() if isinstance(table, SampleCache)]
+    lacking = [cache for cache in caches if not has_columns(cache, columns.values(), stamp)]
+    if not lacking:
+        return
     rows = InOrderDataModule(
-        [[everything(table)] for table in tables],
+        [[everything(cache)] for cache in lacking],
         [input],
         batch_size=datamodule.evaluation_batch_size,
         num_workers=datamodule.num_workers,
     )
-    writer = ColumnsWriter(tables, columns, stamp)
+    writer = ColumnsWriter(lacking, columns, stamp)
     trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     try:
         trainer.predict(module, datamodule=rows, return_predictions=False)
     finally:
         trainer.callbacks.remove(writer)  # type: ignore[attr-defined]
+    for cache in lacking:
+        cache.refresh()
+
+
+def has_columns(cache: SampleCache, names: Iterable[str], stamp: Mapping[str, Any]) -> bool:
+    """Whether the cache has all of these columns, computed by just this."""
+    return all(name in cache.columns and cache.column(name).stamp == stamp for name in names)

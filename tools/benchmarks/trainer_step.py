@@ -62,7 +62,9 @@ def train(
 ) -> tuple["Alternation", RatioClassifier]:
     """One fit as `lfiw.tasks.ratio` builds it, with the bare loop's epochs in between."""
     torch.manual_seed(0)
-    datamodule = MixedDataModule(*tables(shape, steps), batch_size=BATCH, fractions={"train": 0.5, "validation": 0.5})
+    datamodule = MixedDataModule(
+        *tables(shape, steps), batch_size=BATCH, fractions={"train": 0.5, "validation": 0.5, "evaluation": 0.0}
+    )
     classifier = RatioClassifier(asdict(net), asdict(Optimizer()))
     alternation = Alternation()
     options = Trainer(accelerator="cpu", max_epochs=rounds + 1, patience=rounds + 1, progress=False)

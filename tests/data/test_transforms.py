@@ -1,0 +1,98 @@
+"""Augmentation of whole batches against one sample at a time."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.transforms import functional as TF
+
+from lfiw.data.transforms import AUGMENTATIONS, crop, crop_and_flip, draw_flips, draw_offsets, flip
+
+DTYPES = [torch.uint8, torch.float32, torch.float64, torch.int64]
+
+
+def batch(n: int, c: int, h: int, w: int, dtype: torch.dtype = torch.uint8, seed: int = 0) -> Tensor:
+    return torch.randint(1, 255, (n, c, h, w), generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@given(
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(0, 4),
+    st.sampled_from(DTYPES),
+)
+def test_crop_of_each_sample(n: int, c: int, h: int, w: int, padding: int, dtype: torch.dtype) -> None:
+    images = batch(n, c, h, w, dtype)
+    offsets = draw_offsets(n, padding, torch.Generator().manual_seed(h))
+    got = crop(images, offsets, padding)
+    expected = [
+        TF.crop(TF.pad(image, [padding] * 4), int(top), int(left), h, w)
+        for image, (top, left) in zip(images, offsets, strict=True)
+    ]
+    assert torch.equal(got, torch.stack(expected))
+    assert got.dtype == dtype
+
+
+@given(st.integers(1, 8), st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.sampled_from(DTYPES))
+def test_flip_of_each_sample(n: int, c: int, h: int, w: int, dtype: torch.dtype) -> None:
+    images = batch(n, c, h, w, dtype)
+    mirrored = draw_flips(n, torch.Generator().manual_seed(n))
+    expected = [TF.hflip(image) if m else image for image, m in zip(images, mirrored, strict=True)]
+    assert torch.equal(flip(images, mirrored), torch.stack(expected))
+
+
+def test_memory_layout_is_irrelevant() -> None:
+    images = batch(5, 3, 8, 6)
+    expected = crop_and_flip(images, seed=1)
+    assert torch.equal(crop_and_flip(images.contiguous(memory_format=torch.channels_last), seed=1), expected)
+    assert torch.equal(crop_and_flip(images.repeat_interleave(2, 0)[::2], seed=1), expected)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 12])
+def test_shares_of_a_batch_equal_the_whole(world_size: int) -> None:
+    images = batch(12, 3, 16, 16)
+    whole = crop_and_flip(images, seed=7)
+    for rank in range(world_size):
+        part = crop_and_flip(images[rank::world_size], 7, share=(rank, world_size), size=12)
+        assert torch.equal(part, whole[rank::world_size])
+
+
+def test_each_sample_has_its_own_parameters() -> None:
+    images = batch(1, 1, 32, 32).expand(400, -1, -1, -1)
+    changed = crop_and_flip(images, seed=0)
+    kinds = len({tuple(image.flatten().tolist()) for image in changed})
+    # 9·9·2 = 162 kinds, 400 draws: 162·(1 − (1 − 1/162)⁴⁰⁰) = 148.4 of them expected, standard deviation 3.1
+    assert 130 < kinds <= 162
+    assert torch.equal(crop_and_flip(images, seed=0), changed)
+    assert not torch.equal(crop_and_flip(images, seed=1), changed)
+
+
+def test_parameters_are_uniform() -> None:
+    generator = torch.Generator().manual_seed(0)
+    offsets = draw_offsets(9000, 4, generator)
+    for axis in range(2):
+        counts = torch.bincount(offsets[:, axis], minlength=9)
+        assert len(counts) == 9
+        assert ((counts - 1000).abs() < 150).all()  # standard deviation 29.8
+    assert offsets.double().T.corrcoef()[0, 1].abs() < 0.053  # 5/√9000
+    assert abs(int(draw_flips(9000, generator).sum()) - 4500) < 237  # five standard deviations
+
+
+def test_the_input_stays_and_the_global_generator_too() -> None:
+    images = batch(6, 1, 8, 8)
+    kept = images.clone()
+    state = torch.random.get_rng_state()
+    crop_and_flip(images, seed=3)
+    assert torch.equal(images, kept)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_no_rows() -> None:
+    assert crop_and_flip(batch(0, 3, 8, 8), seed=0, share=(1, 2), size=1).shape == (0, 3, 8, 8)
+
+
+def test_names() -> None:
+    assert {"none": None, "crop_flip": crop_and_flip} == AUGMENTATIONS

@@ -1,0 +1,105 @@
+"""Where a run goes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lfiw import InputError
+from lfiw.data.names import check_column_name
+from lfiw.run_folder import ENVIRONMENT, create_run, latest_run, leave_run
+
+LAUNCHERS = (ENVIRONMENT, "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "RANK", "SLURM_PROCID", "MASTER_PORT")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in LAUNCHERS:
+        monkeypatch.setenv(name, "")  # so that what a run sets is undone
+        monkeypatch.delenv(name)
+
+
+def create(run_dir: str | None = None, seed: int = 7) -> Path:
+    made = create_run("digits", seed, run_dir, "seed: 7\n")
+    leave_run()
+    return made
+
+
+def test_named_after_experiment_date_and_seed() -> None:
+    run = create()
+    assert run.parent == Path("runs/digits")
+    assert run.name.endswith("-s7")
+    assert (run / "config.yaml").read_text() == "seed: 7\n"
+    check_column_name(f"log_ratio/{run.name}")
+
+
+def test_two_runs_in_one_second_are_two_folders() -> None:
+    runs = [create() for _ in range(5)]
+    assert len(set(runs)) == 5
+    assert all((run / "config.yaml").is_file() for run in runs)
+
+
+def test_a_folder_that_is_named_is_not_renamed() -> None:
+    assert create("here/mine") == Path("here/mine")
+    with pytest.raises(InputError, match=r"here/mine holds a run already: .* resume=here/mine"):
+        create("here/mine")
+    Path("empty").mkdir()
+    assert create("empty") == Path("empty")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "..", ".", ".hidden", "x/..", "run.json", "run.safetensors", "é", "a:b", "x" * 250]
+)
+def test_a_name_that_cannot_name_a_column(name: str) -> None:
+    with pytest.raises(InputError, match="run_dir=") as error:
+        create(name)
+    assert "\n" not in str(error.value)
+    assert ENVIRONMENT not in os.environ
+    assert not list(Path().rglob("config.yaml"))
+
+
+def test_where_nothing_can_be_written() -> None:
+    Path("file").write_text("")
+    with pytest.raises(InputError, match="cannot write there"):
+        create("file/run")
+    with pytest.raises(InputError, match="cannot write there"):
+        create("file")
+
+
+def test_processes_that_a_run_starts_inherit_its_folder() -> None:
+    first = create_run("digits", 0, None, "x")
+    assert create_run("digits", 0, None, "x").samefile(first)
+    assert len(list(Path("runs/digits").iterdir())) == 1
+    leave_run()
+    leave_run()
+    assert create() != first
+
+
+@pytest.mark.parametrize(("launcher", "rank"), [("TORCHELASTIC_RUN_ID", "RANK"), ("SLURM_JOB_ID", "SLURM_PROCID")])
+def test_processes_of_a_launcher_agree(launcher: str, rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(launcher, "job42")
+    monkeypatch.setenv(rank, "1")
+    other = create()
+    assert not other.exists()  # the first process makes it
+    monkeypatch.setenv(rank, "0")
+    assert create() == other == Path("runs/digits/job42-s7")
+    assert (other / "config.yaml").is_file()
+
+
+def test_torchrun_without_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    assert create().name == "torchrun-29500-0-s7"
+
+
+def test_latest() -> None:
+    with pytest.raises(InputError, match="no run in runs/: run train.py first"):
+        latest_run()
+    runs = [Path("runs/a/1"), Path("runs/b/2"), Path("runs/a/3")]
+    for run, time in zip(runs, (20, 30, 10), strict=True):
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text("")
+        os.utime(run / "config.yaml", (time, time))
+    Path("runs/c/unfinished").mkdir(parents=True)
+    assert latest_run() == Path("runs/b/2")
