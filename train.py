@@ -3,7 +3,7 @@
 
 python train.py                                            digits: no download, about a minute
 python train.py experiment=toy                             known densities
-python train.py data=cached data.real=DIR data.generated=DIR model=resnet evaluation.classifier=null ...
+python train.py experiment=images data.real=DIR data.generated=DIR     two caches of images of your own
 python train.py trainer=ddp_cpu                            two processes
 torchrun --nproc-per-node 2 train.py trainer.devices=2 trainer.strategy=ddp
 python train.py resume=runs/digits/ID                      go on with an interrupted run

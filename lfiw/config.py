@@ -75,8 +75,8 @@ def _refuse_other_rows(kept: Any, asked: Any) -> None:
     for name in SPLIT_KEYS:
         if getattr(kept, name, None) != getattr(asked, name, None):
             raise InputError(
-                f"data.{name}: the run was trained with {_shown(getattr(kept, name))} and is scored on the rows that were "
-                "held out then: leave it out, or train a new run"
+                f"data.{name}: the run was trained with {_shown(getattr(kept, name))} and is scored on the rows that "
+                "were held out then: leave it out, or train a new run"
             )
 
 

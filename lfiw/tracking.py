@@ -82,7 +82,7 @@ def build_loggers(
             "config": dict(config),
         }
         online = _connect(options, log_checkpoint) if mode == "online" else None
-        loggers.append(online or WandbLogger(offline=True, **options))
+        loggers.append(online or _wandb_logger(offline=True, **options))
     return loggers
 
 
@@ -91,12 +91,19 @@ def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> WandbLogger | 
     import wandb
 
     settings = wandb.Settings(init_timeout=CONNECT_SECONDS)
-    logger = WandbLogger(log_model=log_checkpoint, settings=settings, **options)
+    logger = _wandb_logger(log_model=log_checkpoint, settings=settings, **options)
     try:
         _ = logger.experiment  # connects
     except wandb.errors.Error as error:
+        wandb.teardown(exit_code=1)  # it would hold the run's id
         print(f"W&B is not available, this run is kept offline ({first_line(error)})", file=sys.stderr)
         return None
+    return logger
+
+
+def _wandb_logger(**options: Any) -> WandbLogger:
+    logger = WandbLogger(**options)
+    logger._wandb_init.pop("anonymous", None)  # given or not, wandb warns that it has no effect
     return logger
 
 

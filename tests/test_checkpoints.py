@@ -61,7 +61,7 @@ def test_truncated_anywhere(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for length in [*range(8), *range(8, len(whole) - 1, 97), len(whole) - 1]:
         file.write_bytes(whole[:length])
-        with pytest.raises(InputError, match="cannot be read as a checkpoint: .") as error:
+        with pytest.raises(InputError, match=r"cannot be read as a checkpoint: .") as error:
             read_checkpoint(file)
         assert "\n" not in str(error.value)
 

@@ -223,6 +223,12 @@ def test_a_broken_config_yaml(content: str | bytes, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("override", ["data.split_seed=1", "data.fractions.train=0.3"])
+def test_a_finished_run_keeps_its_splits(override: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the run was trained with"):
+        load(keep(compose([]), tmp_path), [override])
+
+
 def test_not_a_run_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a run folder: it has no config\.yaml"):
         load(tmp_path)

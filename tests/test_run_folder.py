@@ -7,17 +7,14 @@ import pytest
 
 from lfiw import InputError
 from lfiw.data.names import check_column_name
-from lfiw.run_folder import ENVIRONMENT, create_run, latest_run, leave_run
-
-LAUNCHERS = (ENVIRONMENT, "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "RANK", "SLURM_PROCID", "MASTER_PORT")
+from lfiw.run_folder import ENVIRONMENT, create_run, discard_run, latest_run, leave_run
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in LAUNCHERS:
-        monkeypatch.setenv(name, "")  # so that what a run sets is undone
-        monkeypatch.delenv(name)
+    monkeypatch.setenv(ENVIRONMENT, "")  # so that what a run sets is undone
+    monkeypatch.delenv(ENVIRONMENT)
 
 
 def create(run_dir: str | None = None, seed: int = 7) -> Path:
@@ -76,25 +73,18 @@ def test_processes_that_a_run_starts_inherit_its_folder() -> None:
     assert create() != first
 
 
-@pytest.mark.parametrize(("launcher", "rank"), [("TORCHELASTIC_RUN_ID", "RANK"), ("SLURM_JOB_ID", "SLURM_PROCID")])
-def test_processes_of_a_launcher_agree(launcher: str, rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(launcher, "job42")
-    monkeypatch.setenv(rank, "1")
-    other = create()
-    assert not other.exists()  # the first process makes it
-    monkeypatch.setenv(rank, "0")
-    assert create() == other == Path("runs/digits/job42-s7")
-    assert (other / "config.yaml").is_file()
-
-
-def test_torchrun_without_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("MASTER_PORT", "29500")
-    assert create().name == "torchrun-29500-0-s7"
+def test_a_run_that_made_nothing_is_taken_away() -> None:
+    run = create()
+    discard_run(run)
+    assert not run.exists()
+    run = create()
+    (run / "checkpoints").mkdir()
+    discard_run(run)
+    assert (run / "config.yaml").is_file()
 
 
 def test_latest() -> None:
-    with pytest.raises(InputError, match="no run in runs/: run train.py first"):
+    with pytest.raises(InputError, match=r"no run in runs/: run train\.py first"):
         latest_run()
     runs = [Path("runs/a/1"), Path("runs/b/2"), Path("runs/a/3")]
     for run, time in zip(runs, (20, 30, 10), strict=True):

@@ -49,9 +49,14 @@ def test_build_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = wandb._wandb_init
     assert (made["project"], made["entity"], made["id"]) == ("p", "e", wandb_id(tmp_path))
     assert wandb._offline
+    tried = []
+    monkeypatch.setattr(tracking, "_connect", lambda options, log_checkpoint: tried.append(options["id"]))
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    assert not build_loggers("wandb", tmp_path, {})[1]._offline  # type: ignore[attr-defined]
     assert build_loggers("wandb", tmp_path, {}, mode="offline")[1]._offline  # type: ignore[attr-defined]
+    assert not tried
+    # auto is online where there is a key; offline all the same where W&B does not answer
+    assert build_loggers("wandb", tmp_path, {})[1]._offline  # type: ignore[attr-defined]
+    assert tried == [wandb_id(tmp_path)]
 
 
 def test_pictures_and_tables_go_to_wandb_alone(tmp_path: Path) -> None:

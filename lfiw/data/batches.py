@@ -23,7 +23,7 @@ class BatchIndex:
     """This process's share of one batch.
 
     Args:
-        positions: rows of the mixed data set.
+        positions: rows of the mixed data set, those of an earlier subset first.
         seed: of the batch's augmentation; none: not augmented.
         share: this process has every `share[1]`-th row of the batch from `share[0]` on.
         size: rows of the batch over all processes.

@@ -58,7 +58,8 @@ class MixedRows(Dataset[Batch]):
     def __getitem__(self, index: BatchIndex) -> Batch:
         side = torch.bucketize(index.positions.contiguous(), self.bounds[1:], right=True)
         position = index.positions - self.bounds[side]
-        parts = [subset.read(position[side == i], self.columns) for i, subset in enumerate(self.subsets)]
+        shares = position.split(torch.bincount(side, minlength=len(self.subsets)).tolist())
+        parts = [subset.read(share, self.columns) for subset, share in zip(self.subsets, shares, strict=True)]
         batch = {name: torch.cat([part[name] for part in parts]) for name in self.columns}
         if self.augment is not None and index.seed is not None:
             images = self.columns[0]

@@ -5,7 +5,7 @@ and each apply its own part.
 """
 
 import torch
-from jaxtyping import Bool, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -56,6 +56,12 @@ def crop_and_flip(
     offsets = draw_offsets(size, padding, generator)[start::step]
     mirrored = draw_flips(size, generator)[start::step]
     return flip(crop(images, offsets, padding), mirrored)
+
+
+def standardise(samples: Shaped[Tensor, "n ..."], mean: Tensor, std: Tensor) -> Float[Tensor, "n ..."]:
+    """(x − mean)/std in the dtype of mean and std, which broadcast against the samples."""
+    # in place on one new tensor: memory for a batch takes longer to get than to fill
+    return samples.to(mean.dtype, copy=True).mul_(1 / std).sub_(mean / std)
 
 
 AUGMENTATIONS = {"none": None, "crop_flip": crop_and_flip}

@@ -33,7 +33,7 @@ class ClassProportions(Metric):
             InputError: a class that does not exist.
         """
         num_classes = self.mass.shape[1]
-        if len(classes) and not (0 <= int(classes.min()) and int(classes.max()) < num_classes):
+        if len(classes) and (int(classes.min()) < 0 or int(classes.max()) >= num_classes):
             raise InputError(f"classes {int(classes.min())} … {int(classes.max())} must lie in 0 … {num_classes - 1}")
         if weights is None:
             weights = torch.ones(len(classes), len(self.mass), dtype=torch.float64, device=classes.device)

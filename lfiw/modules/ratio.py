@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lfiw.checkpoints import read_checkpoint
+from lfiw.data.transforms import standardise
 from lfiw.errors import InputError, first_line
 from lfiw.metrics.classifier import RatioScores
 from lfiw.nets import build_net
@@ -84,8 +85,7 @@ class RatioClassifier(LightningModule):
 
     def forward(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Logits of P(real | x) for raw samples, as they stand in the tables (uint8 images in 0 … 255)."""
-        standardised = (samples.float() - self.mean).div_(self.std)  # in place: memory for a batch is slow to get
-        return self.net(standardised).squeeze(1)
+        return self.net(standardise(samples, self.mean, self.std)).squeeze(1)
 
     def on_train_epoch_start(self) -> None:
         # summed here, logged once an epoch: `log` in each step takes longer than a small network's forward pass

@@ -38,7 +38,9 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     check_scores(config, datamodule)
     last = run_dir / CHECKPOINTS / "last.ckpt"
     fit(trainer, classifier, datamodule, last if config.resume and last.exists() else None)
-    return finish(config, run_dir, trainer, datamodule)
+    trained = {name: float(value) for name, value in trainer.callback_metrics.items()}  # scoring forgets them
+    metrics, objects = finish(config, run_dir, trainer, datamodule)
+    return {**trained, **metrics}, objects
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:

@@ -111,10 +111,9 @@ def broken(path: Path, kind: str) -> None:
         save_file(state, path, {"lfiw": header if isinstance(header, str) else json.dumps(header)})
 
 
-KINDS = (
-    "empty,text,pickle,torch pickle,folder,truncated,no header,broken header,header is a list,unknown net,"
-    "unknown option,unknown activation,other width,other net,no sizes,no mean"
-).split(",")
+KINDS = ["empty", "text", "pickle", "torch pickle", "folder", "truncated", "no header", "broken header"]
+KINDS += ["header is a list", "unknown net", "unknown option", "unknown activation", "other width", "other net"]
+KINDS += ["no sizes", "no mean"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -35,7 +35,7 @@ def digits(tmp_path_factory) -> Run:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch, request):
+def own_environment():
     """Runs in this process leave no variables behind."""
     before = dict(os.environ)
     yield

@@ -14,13 +14,13 @@ from lfiw.cli import run_script
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["trainer.progress=false", "evaluation.figures=false", "evaluation.weightings=[]", "logger=none"]
-FROM_OUTSIDE = ("WANDB_", "LFIW_", "RANK", "LOCAL_", "WORLD_SIZE", "MASTER_", "NODE_RANK", "PL_", "SLURM_")
+FROM_OUTSIDE = ("WANDB_", "LFIW_", "RANK", "LOCAL_", "WORLD_SIZE", "MASTER_", "NODE_RANK", "PL_", "SLURM_", "TORCHELASTIC_")
 
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, without what a test or a launcher has left in it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FROM_OUTSIDE)}
-    return {**kept, "OMP_NUM_THREADS": "1", **more}
+    return {**kept, **more}
 
 
 def start(script: str, *arguments: object, cwd: Path, launcher: tuple[str, ...] = (), **more: str):

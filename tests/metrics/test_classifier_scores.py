@@ -47,15 +47,15 @@ def expected_calibration_error(probability: np.ndarray, is_real: np.ndarray, bin
     return total
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(ROWS, st.integers(1, 5))
 def test_against_scikit_learn(sizes: tuple[int, int, float, int], batches: int) -> None:
     log_ratio, is_real = rows(*sizes)
     got = compute(log_ratio, is_real, batches)
     x, y = log_ratio.numpy(), is_real.numpy()
     sides = (y / y.sum() + ~y / (~y).sum()) / 2  # both sides have half of the weight
-    # scikit-learn's log_loss clips probabilities at the rounding of float64: exact where none is so near 0 or 1
-    if np.abs(x).max() < 30:
+    # scikit-learn takes log(1 − p) of a rounded p: 1e-16/e⁻¹⁰ of its value is lost at log-odds of 10
+    if np.abs(x).max() < 10:
         assert got["log_loss"] == pytest.approx(sklearn.metrics.log_loss(y, expit(x), sample_weight=sides), rel=1e-9)
     assert got["log_loss"] == pytest.approx(-np.sum(sides * log_expit(np.where(y, x, -x))), rel=1e-12)
     assert got["brier"] == pytest.approx(sklearn.metrics.brier_score_loss(y, expit(x), sample_weight=sides), rel=1e-12)

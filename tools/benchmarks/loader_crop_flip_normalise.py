@@ -14,6 +14,7 @@ from lfiw.data import CacheWriter, SampleCache
 from lfiw.data.batches import MixedBatches
 from lfiw.data.mixed import MixedRows, batch_loader
 from lfiw.data.splits import everything
+from lfiw.data.transforms import standardise
 
 from .measure import Row, Side, compare, copy_bandwidth, drain, fastest, interleave, seconds_each
 
@@ -85,7 +86,7 @@ def normalised(loader: DataLoader[dict[str, Tensor]]) -> Iterator[Tensor]:
     """Batches as `RatioClassifier` standardises them."""
     mean, std = (torch.full((3, 1, 1), value) for value in (MEAN, STD))
     for batch in loader:
-        yield (batch["image"].float() - mean).div_(std)
+        yield standardise(batch["image"], mean, std)
 
 
 def peer_loaders(images: Tensor, batch: int, num_samples: int) -> dict[str, DataLoader[Tensor]]:

@@ -1,0 +1,109 @@
+"""Runs that are stopped, and go on."""
+
+import json
+import signal
+
+import pytest
+import torch
+from integration.launch import QUICK, module, refused, start, stop_when
+
+from lfiw import RatioClassifier
+from lfiw.config import load
+
+EPOCHS = 6
+# more rows than by default: an epoch lasts long enough to be hit
+SLOW = ["model.width=512", "model.depth=4", "data.num_generated=20000", "data.batch_size=64", "trainer.patience=0"]
+
+
+def checkpoint(folder, name):
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def interrupt(cwd, number, epochs=1, max_epochs=EPOCHS):
+    """Stops a run when so many epochs are kept → (folder, exit code, stderr)."""
+    process = start("train.py", *SLOW, *QUICK, f"trainer.max_epochs={max_epochs}", "run_dir=stopped", cwd=cwd)
+    folder = cwd / "stopped"
+    metrics = folder / "metrics.jsonl"
+
+    def ready():
+        kept = (folder / "checkpoints/last.ckpt").is_file()
+        return kept and metrics.is_file() and metrics.read_text().count("val/log_loss") >= epochs
+
+    _, err = stop_when(process, ready, number)
+    return folder, process.returncode, err
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nothing stops."""
+    cwd = tmp_path_factory.mktemp("whole")
+    options = [*SLOW, *QUICK, f"trainer.max_epochs={EPOCHS}", f"data.folder={cwd / 'cache'}", f"run_dir={cwd / 'run'}"]
+    module("train.py").train(options)
+    return cwd / "run"
+
+
+def same_end(folder, whole):
+    for name in ("last", "best"):
+        a, b = checkpoint(folder, name), checkpoint(whole, name)
+        assert a["epoch"] == b["epoch"]
+        assert a["global_step"] == b["global_step"]
+        assert set(a["state_dict"]) == set(b["state_dict"])
+        for key, value in a["state_dict"].items():
+            assert value.equal(b["state_dict"][key]), key
+    ours, theirs = (json.loads((f / "evaluation.json").read_text())["weightings"] for f in (folder, whole))
+    assert ours == theirs
+
+
+def test_interrupted_from_the_keyboard(tmp_path, whole, monkeypatch):
+    folder, code, err = interrupt(tmp_path, signal.SIGINT)
+    assert code == 130
+    assert err.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (folder / "evaluation.json").exists()
+    assert load(folder).config.trainer.max_epochs == EPOCHS
+    RatioClassifier.load(folder)
+    assert checkpoint(folder, "last")["epoch"] < EPOCHS - 1
+    monkeypatch.chdir(tmp_path)
+    module("train.py").train(["resume=stopped"])
+    same_end(folder, whole)
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    logged = [line["step"] for line in steps if "val/log_loss" in line]
+    assert logged == sorted(set(logged))
+    assert len(logged) == EPOCHS
+    # once more: nothing is left to train, the scores are those
+    module("train.py").train(["resume=stopped"])
+    same_end(folder, whole)
+    # and further
+    module("train.py").train(["resume=stopped", f"trainer.max_epochs={EPOCHS + 1}"])
+    assert checkpoint(folder, "last")["epoch"] == EPOCHS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_killed(tmp_path, whole, monkeypatch, epochs):
+    folder, code, _ = interrupt(tmp_path, signal.SIGKILL, epochs)
+    assert code == -signal.SIGKILL
+    monkeypatch.chdir(tmp_path)
+    module("train.py").train(["resume=stopped"])
+    same_end(folder, whole)
+
+
+@pytest.mark.slow
+def test_interrupted_before_the_first_epoch_has_ended(tmp_path, whole, monkeypatch, capfd):
+    process = start("train.py", *SLOW, *QUICK, f"trainer.max_epochs={EPOCHS}", "run_dir=stopped", cwd=tmp_path)
+    _, err = stop_when(process, (tmp_path / "stopped/config.yaml").is_file, signal.SIGINT)
+    assert process.returncode == 130
+    assert err == "interrupted\n"
+    monkeypatch.chdir(tmp_path)
+    assert "stopped" in refused(capfd, "evaluate.py", "run=stopped")
+    module("train.py").train(["resume=stopped"])
+    same_end(tmp_path / "stopped", whole)
+
+
+def test_nothing_to_resume(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    for folder in ("other", "none", ""):
+        assert "is not a run folder" in refused(capfd, "train.py", f"resume={folder}")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["other"]

@@ -1,0 +1,301 @@
+"""Train, evaluate, score: what a user gets on disk, and whether the numbers are those of the files."""
+
+import contextlib
+import itertools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from integration.launch import QUICK, launch, module
+
+from lfiw import RatioClassifier, Weighting
+from lfiw.config import load
+from lfiw.data import SampleCache
+
+WEIGHTING_KEYS = {"name", "flatten", "clip", "smooth", "ess", "pareto_k", "max_weight", "metrics"}
+
+
+def train(*overrides):
+    return module("train.py").train([*map(str, overrides)])
+
+
+def evaluate(*overrides):
+    return module("evaluate.py").evaluate([*map(str, overrides)])
+
+
+def numbers(record):
+    """An evaluation without the run's name, as text: equal text is equal numbers, bit by bit."""
+    return json.dumps({name: value for name, value in record.items() if name != "run"})
+
+
+def frechet(real, generated, weights):
+    """The distance by numpy."""
+    mean = np.average(generated, axis=0, weights=weights) - real.mean(0)
+    a, b = np.cov(real.T), np.cov(generated.T, aweights=weights)
+    # trace of the root of ab: the sum of the roots of its eigenvalues
+    return mean @ mean + np.trace(a + b) - 2 * np.sqrt(np.linalg.eigvals(a @ b).real.clip(0)).sum()
+
+
+@pytest.fixture(scope="module")
+def again(digits):
+    """The same run once more, in this process, with the caches that are there."""
+    with contextlib.chdir(digits.cwd):
+        return train("trainer.max_epochs=3", "trainer.progress=false", "logger=none", "run_dir=runs/digits/again")
+
+
+def test_the_run_folder(digits):
+    expected = ["config.yaml", "metrics.jsonl", "evaluation.json", "report.html"]
+    expected += ["checkpoints/best.ckpt", "checkpoints/last.ckpt"]
+    expected += [f"{name}.png" for name in ("weights", "samples", "calibration", "class_proportions")]
+    assert set(expected) <= digits.files
+    assert not [name for name in digits.files if Path(name).name.startswith(".") or "~" in name]
+    for name in expected:
+        assert (digits.folder / name).stat().st_size > 0
+        if name.endswith(".png"):
+            assert (digits.folder / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert str(digits.folder.relative_to(digits.cwd)) in digits.stdout
+    assert digits.stderr == ""
+    lines = [json.loads(line) for line in (digits.folder / "metrics.jsonl").read_text().splitlines()]
+    logged = [line for line in lines if "val/log_loss" in line]
+    assert len(logged) == 3
+    assert all(np.isfinite(line["val/log_loss"]) for line in logged)
+    assert any("test/uniform/fid" in line for line in lines)
+
+
+def test_the_report_needs_no_other_file(digits):
+    html = (digits.folder / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == 4
+    for link in re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>)]+)""", html):
+        assert link.startswith(("data:", "#")), link
+    assert "<script src" not in html
+    assert "self-normalised" in html
+
+
+def test_evaluation_json_obeys_the_contract(digits):
+    record = digits.record
+    assert {"experiment", "num_real", "num_generated", "extractors", "reference", "weightings"} <= set(record)
+    assert record["experiment"] == "digits"
+    assert (record["num_real"], record["num_generated"]) == (719, 4000)
+    assert [e["name"] for e in record["extractors"]] == ["pixels", "classifier"]
+    assert re.fullmatch("[0-9a-f]{64}", record["extractors"][1]["sha256"])
+    names = [w["name"] for w in record["weightings"]]
+    assert names[0] == "uniform"
+    assert {"self-normalised", "flatten 0.5", "clip 0.1", "smoothed"} <= set(names)
+    assert record["recommended"] in names
+    for w in record["weightings"]:
+        assert WEIGHTING_KEYS <= set(w)
+        assert {"fid", "kid", "fid@classifier", "kid@classifier"} <= set(w["metrics"])
+        assert [name for name in w["metrics"] if name.startswith("is")]
+        assert 1 <= w["ess"] <= 4000 + 1e-6
+        for name, metric in w["metrics"].items():
+            assert set(metric) >= {"value", "se", "difference"}
+            uniform = record["weightings"][0]["metrics"][name]["value"]
+            assert metric["difference"]["value"] == metric["value"] - uniform
+    uniform = record["weightings"][0]
+    assert uniform["ess"] == pytest.approx(4000, rel=1e-12)
+    assert uniform["max_weight"] == pytest.approx(1 / 4000, rel=1e-12)
+    assert uniform["pareto_k"] is None
+    assert {m["difference"]["value"] for m in uniform["metrics"].values()} == {0.0}
+    assert record["reference"]["fid"]["value"] < uniform["metrics"]["fid"]["value"]
+
+
+def test_scores_are_of_rows_that_nothing_else_has_seen(digits, again):
+    datamodule = again[1]["datamodule"]
+    for side, total in enumerate((1797, 10_000)):
+        rows = {name: set(pair[side].rows.tolist()) for name, pair in datamodule.splits.items()}
+        assert set(rows) == {"train", "validation", "evaluation"}
+        for a, b in itertools.combinations(rows.values(), 2):
+            assert not a & b
+        assert len(set.union(*rows.values())) == total
+    real, generated = (subset.column("image").flatten(1).numpy() / 255 for subset in datamodule.splits["evaluation"])
+    log_ratio = datamodule.splits["evaluation"][1].column("log_ratio/again")
+    for name, weighting in (("uniform", Weighting(flatten=0.0)), ("flatten 0.5", Weighting(flatten=0.5))):
+        (w,) = (w for w in digits.record["weightings"] if w["name"] == name)
+        # float32 features enter: 1e-5 of the value
+        expected = frechet(real, generated, weighting(log_ratio).numpy())
+        assert w["metrics"]["fid"]["value"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_numbers(digits, again):
+    assert numbers(again[1]["record"]) == numbers(json.loads(json.dumps(again[1]["record"])))
+    kept = json.loads((digits.cwd / "runs/digits/again/evaluation.json").read_text())
+    assert numbers(kept) == numbers(digits.record)
+
+
+def test_what_train_returns(again):
+    metrics, objects = again
+    assert {"trainer", "classifier", "datamodule", "record"} <= set(objects)
+    assert metrics["test/uniform/fid"] == pytest.approx(objects["record"]["weightings"][0]["metrics"]["fid"]["value"])
+    assert 0 < metrics["val/log_loss"] < 1
+    assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_the_configuration_goes_round(digits):
+    text = (digits.folder / "config.yaml").read_text()
+    loaded = load(digits.folder)
+    assert loaded.text == text
+    assert yaml.safe_load(text)["trainer"]["max_epochs"] == 3
+    assert loaded.config.data.name == "digits"
+
+
+def test_a_second_run_in_one_process_is_another_run(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["trainer.max_epochs=1", f"data.folder={digits.cwd / 'cache'}", *QUICK]
+    first, second = (train(*options, f"seed={seed}")[1]["record"] for seed in (1, 2))
+    assert first["run"] != second["run"]
+    assert len(list((tmp_path / "runs/digits").glob("*/evaluation.json"))) == 2
+    assert first["weightings"][0]["metrics"] == second["weightings"][0]["metrics"]
+
+
+def test_evaluate_again_with_other_weightings(digits, again, monkeypatch):
+    monkeypatch.chdir(digits.cwd)
+    weightings = "evaluation.weightings=[{name: self-normalised}, {name: half, flatten: 0.5}, {name: c, clip: 0.2}]"
+    run = digits.cwd / "runs/digits/again"
+    metrics, objects = evaluate(f"run={run}", weightings, "evaluation.paper=true")
+    record = json.loads((run / "evaluation.json").read_text())
+    assert [w["name"] for w in record["weightings"]] == ["uniform", "self-normalised", "half", "c"]
+    kept = {w["name"]: w for w in digits.record["weightings"]}
+    by_name = {w["name"]: w for w in record["weightings"]}
+    # the second time is read from the cached columns: nothing is computed anew
+    for name, was in (("uniform", "uniform"), ("self-normalised", "self-normalised"), ("half", "flatten 0.5")):
+        for metric, value in kept[was]["metrics"].items():
+            assert by_name[name]["metrics"][metric] == value
+    assert "fid_paper" in by_name["half"]["metrics"]
+    # the official code's covariance divides by one less than the count, as ours does under uniform weights
+    assert by_name["uniform"]["metrics"]["fid_paper"]["value"] == pytest.approx(
+        by_name["uniform"]["metrics"]["fid"]["value"], rel=1e-2
+    )
+    assert metrics["test/half/fid"] == pytest.approx(by_name["half"]["metrics"]["fid"]["value"])
+    assert set(objects) >= {"trainer", "classifier", "datamodule", "record"}
+
+
+def test_a_lost_log_ratio_column_is_computed_again(digits, again, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(digits.cwd / "cache", tmp_path / "cache")
+    shutil.copytree(digits.folder, tmp_path / "runs/digits/moved")
+    _, objects = evaluate("logger.name=none", "evaluation.figures=false")
+    moved, kept = objects["record"], digits.record
+    assert moved["run"] == "moved"
+    assert numbers(json.loads((tmp_path / "runs/digits/moved/evaluation.json").read_text())) == numbers(kept)
+
+
+def test_scores_of_new_samples(digits, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8)).astype(np.uint8)
+    np.savez(tmp_path / "new.npz", images=images)
+    arguments = [f"run={digits.folder}", tmp_path / "new.npz", "--out", tmp_path / "deep/w.npz", "--flatten", "0.5"]
+    module("tools/score.py").main([str(a) for a in arguments])
+    with np.load(tmp_path / "deep/w.npz") as kept:
+        log_ratio, weights = torch.from_numpy(kept["log_ratio"]), torch.from_numpy(kept["weights"])
+    assert log_ratio.dtype == weights.dtype == torch.float64
+    assert log_ratio.equal(RatioClassifier.load(digits.folder).log_ratio(torch.from_numpy(images)))
+    assert weights.sum().item() == pytest.approx(1, abs=1e-12)
+    expected = torch.softmax(0.5 * log_ratio, 0)
+    torch.testing.assert_close(weights, expected, rtol=1e-12, atol=0)
+
+
+def write(folder, images):
+    np.savez(f"{folder}.npz", images=images)
+    module("tools/cache_samples.py").main(["npz", f"{folder}.npz", "--out", str(folder)])
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Images of one's own in caches: noise against darker noise, and more of both for the scores."""
+    folder = tmp_path_factory.mktemp("own")
+    draw = np.random.default_rng(0)
+    for name, rows, top in (("r", 300, 256), ("g", 200, 200), ("re", 90, 256), ("ge", 110, 200)):
+        write(folder / name, draw.integers(0, top, (rows, 3, 16, 16)).astype(np.uint8))
+    return folder
+
+
+def caches(own):
+    sides = {"real": "r", "generated": "g", "real_evaluation": "re", "generated_evaluation": "ge"}
+    return [f"data.{side}={own / name}" for side, name in sides.items()]
+
+
+def test_images_of_ones_own(own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, objects = train(
+        "experiment=images",
+        *caches(own),
+        "model.width=8",
+        "model.stages=2",
+        "data.mixing=natural",
+        "data.augment=crop_flip",
+        "data.batch_size=64",
+        "evaluation.classifier=null",
+        "trainer.max_epochs=4",
+        "trainer.accelerator=cpu",
+        "optimizer.ema_decay=0.5",
+        "logger=csv",
+        "trainer.progress=false",
+    )
+    record, datamodule = objects["record"], objects["datamodule"]
+    assert (record["num_real"], record["num_generated"]) == (90, 110)
+    assert len(record["weightings"]) == 10
+    assert not [name for w in record["weightings"] for name in w["metrics"] if name.startswith("is")]
+    real, generated = datamodule.splits["train"]
+    assert objects["classifier"].counts == (len(real), len(generated)) == (200, 133)
+    # without evaluation rows of their own, train and validation share the tables 2 : 1
+    assert [len(subset) for subset in datamodule.splits["validation"]] == [100, 67]
+    (folder,) = (tmp_path / "runs/images").iterdir()
+    assert (folder / "csv/metrics.csv").is_file()
+    assert (folder / "report.html").is_file()
+    log_ratio = SampleCache(own / "g")[f"log_ratio/{folder.name}"]
+    assert log_ratio.dtype == torch.float64
+    assert log_ratio.equal(RatioClassifier.load(folder).log_ratio(SampleCache(own / "g")["image"]))
+    real_ratio = SampleCache(own / "re")[f"log_ratio/{folder.name}"]
+    assert real_ratio.mean() > SampleCache(own / "ge")[f"log_ratio/{folder.name}"].mean()
+
+
+def test_a_column_of_features_as_input(own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["trainer.max_epochs=2", "evaluation.extractors=[pixels]", "evaluation.classifier=null", *QUICK]
+    for name in ("r", "g", "re", "ge"):
+        cache = SampleCache(own / name)
+        cache.add_column("features/means", cache["image"].float().mean((2, 3)), stamp={"name": "means"})
+    _, objects = train("data=cached", *caches(own), "data.input=features/means", *options)
+    assert objects["classifier"].spec["column"] == "features/means"
+    assert objects["classifier"].spec["shape"] == (3,)
+    assert objects["record"]["weightings"][0]["metrics"]["fid"]["value"] > 0
+    cache = SampleCache(own / "g")
+    cache.add_column("features/means", torch.full((200, 3), float("nan")), stamp={"name": "broken"})
+    with pytest.raises(ValueError, match="NaN"):
+        train("data=cached", *caches(own), "data.input=features/means", *options)
+
+
+def test_known_densities(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metrics, objects = train(
+        "experiment=toy",
+        "task.num_samples=[60]",
+        "task.seeds=2",
+        "trainer.max_epochs=2",
+        "data.num_evaluation=200",
+        "logger=none",
+    )
+    assert {row["name"].split()[0] for row in objects["rows"]} == {"1d", "2d"}
+    assert all(np.isfinite(value) for value in metrics.values())
+    (folder,) = (tmp_path / "runs/toy").iterdir()
+    assert json.loads((folder / "toy.json").read_text())["study"] == "toy"
+    assert (folder / "toy.png").is_file()
+    shown, _ = evaluate(f"run={folder}")
+    assert shown == metrics
+
+
+@pytest.mark.slow
+def test_scripts_by_themselves(digits, tmp_path):
+    """evaluate.py and score.py with the latest run, as processes."""
+    np.save(tmp_path / "new.npy", np.zeros((30, 8, 8), np.uint8))
+    code, out, err = launch("train.py", "trainer.max_epochs=1", *QUICK, cwd=tmp_path)
+    assert code == 0, out + err
+    code, out, err = launch("evaluate.py", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    code, out, err = launch("tools/score.py", "new.npy", "--out", "w.npz", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "30 weights" in out

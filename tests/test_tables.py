@@ -1,0 +1,131 @@
+"""evaluation.json as tables."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfiw.tables import (
+    metric_title,
+    number,
+    print_evaluation,
+    proportion_rows,
+    score_rows,
+    shown_weightings,
+    total_variation,
+)
+
+
+def value(number: float | None) -> dict[str, Any]:
+    return {"value": number, "se": None}
+
+
+def weighting(name: str, fid: float, proportions: list[float]) -> dict[str, Any]:
+    metrics = {"fid": value(fid), "kid@classifier": value(0.5), "fid_paper": value(fid + 1)}
+    return {
+        "name": name, "ess": 123.4, "pareto_k": 0.25, "max_weight": 0.01, "metrics": metrics,
+        "class_proportions": proportions,
+    }  # fmt: skip
+
+
+RECORD: dict[str, Any] = {
+    "experiment": "mine",
+    "version": "9.9",
+    "num_real": 1000,
+    "num_generated": 20000,
+    "num_reference": 500,
+    "extractors": [{"name": "pixels", "sha256": ""}],
+    "reference": {"fid": value(1.5)},
+    "recommended": "half",
+    "reason": "because",
+    "pareto_k_threshold": 0.7,
+    "real_class_proportions": [0.5, 0.5],
+    "weightings": [
+        weighting("uniform", 10.0, [0.9, 0.1]),
+        weighting("self-normalised", 5.0, [0.6, 0.4]),
+        weighting("half", 4.0, [0.7, 0.3]),
+        weighting("other", 6.0, [1.0, 0.0]),
+    ],
+}
+
+
+def test_score_rows() -> None:
+    titles, rows = score_rows(RECORD)
+    assert titles == ["weighting", "ESS", "k̂", "max w", "FID ↓", "KID ↓ @classifier"]
+    assert rows[0] == ["reference (real, 500 rows)", "–", "–", "–", "1.5", "–"]
+    assert [row[0] for row in rows[1:]] == ["uniform", "self-normalised", "half ★", "other"]
+    assert rows[1][1:] == ["123.4", "0.25", "0.01", "10", "0.5"]
+    titles, rows = score_rows(RECORD, paper=True)
+    assert titles[4:] == ["FID ↓ (paper)"]
+    assert [row[-1] for row in rows] == ["–", "11", "6", "5", "7"]
+    assert len(score_rows({**RECORD, "reference": {}})[1]) == 4
+
+
+def test_proportion_rows() -> None:
+    titles, rows = proportion_rows(RECORD)
+    assert titles == ["class", "uniform", "self-normalised", "half", "real"]
+    assert rows[0] == ["0", "90.0%", "60.0%", "70.0%", "50.0%"]
+    assert rows[-1] == ["distance to real", "0.400", "0.100", "0.200", "–"]
+
+
+@pytest.mark.parametrize(
+    ("recommended", "shown"),
+    [
+        ("uniform", ["uniform", "self-normalised"]),
+        ("self-normalised", ["uniform", "self-normalised"]),
+        ("other", ["uniform", "self-normalised", "other"]),
+    ],
+)
+def test_shown_weightings(recommended: str, shown: list[str]) -> None:
+    assert shown_weightings({**RECORD, "recommended": recommended}) == shown
+    alone = {**RECORD, "weightings": RECORD["weightings"][:1], "recommended": "uniform"}
+    assert shown_weightings(alone) == ["uniform"]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("fid", "FID ↓"), ("kid_paper@resnet56", "KID ↓ (paper) @resnet56"), ("is@a", "IS ↑ @a"), ("new", "new")],
+)
+def test_metric_title(name: str, title: str) -> None:
+    assert metric_title(name) == title
+
+
+@pytest.mark.parametrize(
+    ("x", "digits", "text"),
+    [
+        (None, 4, "–"), (float("nan"), 4, "–"), (0.0, 4, "0"), (1.23456, 4, "1.235"), (9999.4, 4, "9999"),
+        (9999.6, 4, "10,000"), (10_000.0, 4, "10,000"), (1234567.8, 4, "1,234,568"), (-9999.7, 4, "-10,000"),
+        (99.7, 2, "100"), (0.996, 2, "1"), (1.5e-7, 4, "1.5e-07"),
+    ],
+)  # fmt: skip
+def test_number(x: float | None, digits: int, text: str) -> None:
+    assert number(x, digits) == text
+
+
+@given(st.floats(-1e12, 1e12), st.integers(2, 6))
+def test_a_number_reads_back(x: float, digits: int) -> None:
+    text = number(x, digits)
+    assert abs(float(text.replace(",", "")) - x) <= 0.5 * 10.0 ** (1 - digits) * abs(x) * (1 + 1e-9)
+    assert "e+" not in text
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_total_variation(p: list[float]) -> None:
+    q = list(reversed(p))
+    assert total_variation(p, q) == pytest.approx(np.abs(np.array(p) - np.array(q)).sum() / 2, abs=1e-12)
+
+
+def test_print_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
+    print_evaluation(copy.deepcopy(RECORD))
+    out = capsys.readouterr().out
+    for text in (
+        "mine: 20,000 generated against 1,000 real rows",
+        "half ★",
+        "★ half: because",
+        "distance to real",
+        "(paper)",
+    ):
+        assert text in out
