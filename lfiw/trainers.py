@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
     Callback,
@@ -18,7 +19,6 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.trainer.states import TrainerStatus
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lfiw.checkpoints import AtomicCheckpointIO
 from lfiw.errors import InputError, first_line
@@ -74,15 +74,11 @@ def build_trainer(
             f"trainer.max_epochs={options.max_epochs} must be at least 1, trainer.patience={options.patience} and "
             f"trainer.gradient_clip={options.gradient_clip} at least 0"
         )
-    checkpoint = ModelCheckpoint(
-        run_dir / CHECKPOINTS,
-        filename="best",
-        monitor=MONITOR,
-        mode="min",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    kept: list[Callback] = [checkpoint, *callbacks]
+    folder = run_dir / CHECKPOINTS
+    best = ModelCheckpoint(folder, filename="best", monitor=MONITOR, mode="min", enable_version_counter=False)
+    # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
+    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+    kept: list[Callback] = [best, last, *callbacks]
     if options.patience:
         kept.append(EarlyStopping(MONITOR, mode="min", patience=options.patience, check_finite=True))
     if not 0 <= ema_decay < 1:

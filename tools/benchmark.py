@@ -8,7 +8,7 @@ python tools/benchmark.py --out results/benchmarks.json    where the whole run g
 
 import argparse
 import os
-import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from lfiw.cli import DEBUG, run_script
 THREADS = 2
 # read when torch is imported: a thread that spins while it waits takes the core from the one that it waits for
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-OUT = Path("results/benchmarks.json")
+OUT = Path(__file__).parent.parent / "results" / "benchmarks.json"
 NAMES = (
     "cache_random_batches",
     "loader_crop_flip_normalise",
@@ -47,27 +47,6 @@ def measure(name: str, rounds: int) -> list[Any]:
     return runs[name](rounds)
 
 
-def hardware() -> dict[str, Any]:
-    """What the figures depend on, without the machine's name."""
-    import torch
-
-    return {
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "threads": THREADS,
-        "torch": torch.__version__,
-        "load_before": round(os.getloadavg()[0], 2),  # other work on the machine slows both sides, not always alike
-    }
-
-
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-
-
 def cells(row: Any) -> list[str]:
     from lfiw.tables import number
 
@@ -88,14 +67,15 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--rounds", type=int, default=7, help="pairs of timings (default 7; slow peers fewer)")
-    parser.add_argument("--out", type=Path, help=f"JSON file (default {OUT}; with --only, none)")
+    parser.add_argument("--out", type=Path, help="JSON file (default results/benchmarks.json; with --only, none)")
     options = parser.parse_args([a for a in arguments if a != DEBUG])
     import torch
 
     from lfiw.tables import print_table
 
     torch.set_num_threads(THREADS)
-    described, start, rows = hardware(), time.perf_counter(), []
+    load = round(os.getloadavg()[0], 2)  # other work on the machine slows both sides, not always alike
+    start, rows = time.perf_counter(), []
     for name in options.only:
         print(f"{name} …", flush=True)
         rows += measure(name, options.rounds)
@@ -105,24 +85,11 @@ def main(arguments: list[str]) -> None:
         print(f"{row.name}: {remarks(row)}")
     out = options.out or (OUT if options.only == NAMES else None)
     if out is not None:
-        write(out, arguments, described, time.perf_counter() - start, rows)
+        from lfiw.results import write_study
 
-
-def write(out: Path, arguments: list[str], described: dict[str, Any], seconds: float, rows: list[Any]) -> None:
-    import json
-
-    from lfiw.files import write_atomically
-    from lfiw.version import __version__
-
-    record = {
-        "study": "benchmarks",
-        "command": " ".join(["python tools/benchmark.py", *arguments]),
-        "version": __version__,
-        "hardware": described,
-        "seconds": round(seconds, 1),
-        "rows": [row.as_json() for row in rows],
-    }
-    write_atomically(out, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        command = shlex.join(["python", "tools/benchmark.py", *arguments])
+        seconds = time.perf_counter() - start
+        write_study(out, "benchmarks", command, seconds, [{**row.as_json(), "load_before": load} for row in rows])
 
 
 if __name__ == "__main__":

@@ -64,18 +64,20 @@ def cells(study: Study) -> Callable[[str, str], str]:
 
 def plus_minus(mean: float, error: float | None) -> str:
     """A mean with as many digits as two digits of its error allow."""
-    if not error:
+    if error is None:
         return f"{mean:.4g}"
+    if error == 0:
+        return f"{mean:g}"
     digits = max(0, 1 - int(f"{error:e}".partition("e")[2]))
     return f"{mean:.{digits}f} ± {error:.{digits}f}"
 
 
 def digits(study: Study) -> str:
     cell = cells(study)
-    metrics = ["ess", "fid", "kid", "fid@classifier", "is@classifier", "class_distance"]
-    titles = ["weighting", "ESS", "FID ↓", "KID ↓", "FID ↓ @classifier", "IS ↑", "distance of class proportions ↓"]
-    names = list(dict.fromkeys(r["name"] for r in study["rows"]))
-    return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in names])
+    titles = ["weighting", "ESS", "FID ↓", "FID − uniform", "KID ↓", "FID ↓ @classifier", "IS ↑", "class distance ↓"]
+    metrics = ["ess", "fid", "difference_fid", "kid", "fid@classifier", "is@classifier", "class_distance"]
+    shown = ["reference", "uniform", "recommended", "self-normalised", "smoothed", "flatten 0.5", "clip 1"]
+    return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in shown])
 
 
 def toy(study: Study) -> str:

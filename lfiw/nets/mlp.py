@@ -20,6 +20,8 @@ class MLP(Net):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise InputError(f"model.activation={activation}: expected one of {', '.join(ACTIVATIONS)}")
+        if width < 1 or depth < 0:
+            raise InputError(f"model.width={width} must be at least 1 and model.depth={depth} at least 0")
         layers: list[nn.Module] = [nn.Flatten()]
         features = math.prod(shape)
         for _ in range(depth):

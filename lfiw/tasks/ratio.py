@@ -14,7 +14,7 @@ from lfiw.data.mixed import MixedDataModule
 from lfiw.errors import InputError
 from lfiw.modules.ratio import RatioClassifier
 from lfiw.processes import by_first_process
-from lfiw.schemas import CachedData, Config, DigitsData
+from lfiw.schemas import CachedData, Config, DigitsData, ToyData
 from lfiw.tasks.columns import prepare_input, write_log_ratios
 from lfiw.tasks.scoring import check_scores, score
 from lfiw.trainers import CHECKPOINTS, build_trainer, fit
@@ -61,14 +61,21 @@ def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDat
     return metrics, {"trainer": trainer, "classifier": classifier, "datamodule": datamodule, "record": record}
 
 
-def build_datamodule(data: CachedData | DigitsData, seed: int) -> MixedDataModule:
-    """The data module that a configuration names."""
+def build_datamodule(data: CachedData | DigitsData | ToyData, seed: int) -> MixedDataModule:
+    """The data module that a configuration names.
+
+    Raises:
+        InputError: data of another task, a cache that cannot be read, or no row is left to score.
+    """
+    if isinstance(data, ToyData):
+        raise InputError(f"data.name={data.name} does not go with task=ratio; use digits or cached")
     options = asdict(data)
     name = options.pop("name")
+    scored_apart = options.get("real_evaluation") and options.get("generated_evaluation")
+    if not data.fractions.evaluation > 0 and not scored_apart:
+        raise InputError("data.fractions.evaluation=0 leaves no row to score: give it a share of the rows")
     if name == "digits":
         return DigitsDataModule(**options, seed=seed)
-    if name == "cached":
-        paths = {side: options.pop(side) for side in ("real", "generated", "real_evaluation", "generated_evaluation")}
-        caches: dict[str, Any] = {side: SampleCache(path) if path else None for side, path in paths.items()}
-        return MixedDataModule(**caches, **options, seed=seed)
-    raise InputError(f"data.name={name} does not go with task=ratio; use digits or cached")
+    paths = {side: options.pop(side) for side in ("real", "generated", "real_evaluation", "generated_evaluation")}
+    caches: dict[str, Any] = {side: SampleCache(path) if path else None for side, path in paths.items()}
+    return MixedDataModule(**caches, **options, seed=seed)

@@ -1,5 +1,6 @@
 """Augmentation of whole batches against one sample at a time."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from lfiw.data.transforms import AUGMENTATIONS, crop, crop_and_flip, draw_flips, draw_offsets, flip
+from lfiw.data.transforms import AUGMENTATIONS, crop, crop_and_flip, draw_flips, draw_offsets, flip, standardise
 
 DTYPES = [torch.uint8, torch.float32, torch.float64, torch.int64]
 
@@ -92,6 +93,19 @@ def test_the_input_stays_and_the_global_generator_too() -> None:
 
 def test_no_rows() -> None:
     assert crop_and_flip(batch(0, 3, 8, 8), seed=0, share=(1, 2), size=1).shape == (0, 3, 8, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("values", [batch(5, 3, 4, 4), batch(5, 3, 4, 4, torch.float64) / 7, batch(5, 3, 4, 4).float()])
+def test_standardise(values: Tensor, dtype: torch.dtype) -> None:
+    kept = values.clone()
+    mean, std = (torch.tensor(x, dtype=dtype).view(3, 1, 1) for x in ([120.0, 0.0, -3.0], [60.0, 1.0, 0.5]))
+    got = standardise(values, mean, std)
+    assert got.dtype == dtype  # that of the network: 64-bit training stays 64-bit
+    expected = (values.numpy().astype(np.float64) - mean.numpy()) / std.numpy()
+    # values up to 255/0.5: a few roundings of numbers near 510
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e3 * torch.finfo(dtype).eps)
+    assert torch.equal(values, kept)
 
 
 def test_names() -> None:

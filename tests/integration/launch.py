@@ -14,7 +14,18 @@ from lfiw.cli import run_script
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["trainer.progress=false", "evaluation.figures=false", "evaluation.weightings=[]", "logger=none"]
-FROM_OUTSIDE = ("WANDB_", "LFIW_", "RANK", "LOCAL_", "WORLD_SIZE", "MASTER_", "NODE_RANK", "PL_", "SLURM_", "TORCHELASTIC_")
+FROM_OUTSIDE = (
+    "WANDB_",
+    "LFIW_",
+    "RANK",
+    "LOCAL_",
+    "WORLD_SIZE",
+    "MASTER_",
+    "NODE_RANK",
+    "PL_",
+    "SLURM_",
+    "TORCHELASTIC_",
+)
 
 
 def environment(**more: str) -> dict[str, str]:

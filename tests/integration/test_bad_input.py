@@ -180,7 +180,6 @@ def test_samples_that_do_not_match(here, pair, capfd):
     told = refused(capfd, "train.py", *pair)
     assert "torch.uint8" in told
     assert "torch.float32" in told
-    assert "cannot take" in refused(capfd, "train.py", *pair, "data.generated=real", "model=resnet") or True
     assert no_run(here)
 
 

@@ -11,17 +11,17 @@ from lfiw import RatioClassifier
 from lfiw.config import load
 
 EPOCHS = 6
-# more rows than by default: an epoch lasts long enough to be hit
-SLOW = ["model.width=512", "model.depth=4", "data.num_generated=20000", "data.batch_size=64", "trainer.patience=0"]
+# smaller batches than by default: an epoch lasts long enough to be hit
+SLOW = ["data.batch_size=64", "trainer.patience=0", f"trainer.max_epochs={EPOCHS}", *QUICK]
 
 
 def checkpoint(folder, name):
     return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
 
 
-def interrupt(cwd, number, epochs=1, max_epochs=EPOCHS):
+def interrupt(cwd, cache, number, epochs=1):
     """Stops a run when so many epochs are kept → (folder, exit code, stderr)."""
-    process = start("train.py", *SLOW, *QUICK, f"trainer.max_epochs={max_epochs}", "run_dir=stopped", cwd=cwd)
+    process = start("train.py", *SLOW, cache, "run_dir=stopped", cwd=cwd)
     folder = cwd / "stopped"
     metrics = folder / "metrics.jsonl"
 
@@ -34,12 +34,16 @@ def interrupt(cwd, number, epochs=1, max_epochs=EPOCHS):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def cache(digits):
+    return f"data.folder={digits.cwd / 'cache'}"
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
     """The run that nothing stops."""
-    cwd = tmp_path_factory.mktemp("whole")
-    options = [*SLOW, *QUICK, f"trainer.max_epochs={EPOCHS}", f"data.folder={cwd / 'cache'}", f"run_dir={cwd / 'run'}"]
-    module("train.py").train(options)
-    return cwd / "run"
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    module("train.py").train([*SLOW, cache, f"run_dir={folder}"])
+    return folder
 
 
 def same_end(folder, whole):
@@ -54,8 +58,8 @@ def same_end(folder, whole):
     assert ours == theirs
 
 
-def test_interrupted_from_the_keyboard(tmp_path, whole, monkeypatch):
-    folder, code, err = interrupt(tmp_path, signal.SIGINT)
+def test_interrupted_from_the_keyboard(tmp_path, cache, whole, monkeypatch):
+    folder, code, err = interrupt(tmp_path, cache, signal.SIGINT)
     assert code == 130
     assert err.strip().splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
@@ -81,8 +85,8 @@ def test_interrupted_from_the_keyboard(tmp_path, whole, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2, 4])
-def test_killed(tmp_path, whole, monkeypatch, epochs):
-    folder, code, _ = interrupt(tmp_path, signal.SIGKILL, epochs)
+def test_killed(tmp_path, cache, whole, monkeypatch, epochs):
+    folder, code, _ = interrupt(tmp_path, cache, signal.SIGKILL, epochs)
     assert code == -signal.SIGKILL
     monkeypatch.chdir(tmp_path)
     module("train.py").train(["resume=stopped"])
@@ -90,8 +94,8 @@ def test_killed(tmp_path, whole, monkeypatch, epochs):
 
 
 @pytest.mark.slow
-def test_interrupted_before_the_first_epoch_has_ended(tmp_path, whole, monkeypatch, capfd):
-    process = start("train.py", *SLOW, *QUICK, f"trainer.max_epochs={EPOCHS}", "run_dir=stopped", cwd=tmp_path)
+def test_interrupted_before_the_first_epoch_has_ended(tmp_path, cache, whole, monkeypatch, capfd):
+    process = start("train.py", *SLOW, cache, "run_dir=stopped", cwd=tmp_path)
     _, err = stop_when(process, (tmp_path / "stopped/config.yaml").is_file, signal.SIGINT)
     assert process.returncode == 130
     assert err == "interrupted\n"

@@ -1,24 +1,39 @@
-"""What an offline W&B run has kept on disk, read as `wandb sync` reads it. Nothing here reaches a network."""
+"""What an offline W&B run has kept on disk: the records that `wandb sync` sends. Nothing here reaches a network.
+
+wandb's own reader is part of its Go program; the file is a LevelDB log of protocol buffers behind a header of 7 bytes.
+"""
 
 import json
 import shutil
+import struct
 
 import pytest
-from integration.launch import QUICK, launch
+from integration.launch import QUICK, launch, module
 from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
+
+HEADER, BLOCK = 7, 32_768
+PIECE = struct.Struct("<IHB")  # checksum, length, kind
+FULL, LAST = 1, 4
 
 
 def records(folder):
     """The records of an offline run."""
     (file,) = folder.glob("*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(file))
-    found = []
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        found.append(record)
+    content = file.read_bytes()
+    assert content.startswith(b":W&B")
+    place, found, pending = HEADER, [], b""
+    while place < len(content):
+        left = BLOCK - place % BLOCK
+        if left < PIECE.size:  # too short for another piece: filled with zeros
+            place += left
+            continue
+        _, length, kind = PIECE.unpack_from(content, place)
+        place += PIECE.size
+        pending += content[place : place + length]
+        place += length
+        if kind in (FULL, LAST):
+            found.append(wandb_internal_pb2.Record.FromString(pending))
+            pending = b""
     return found
 
 
@@ -62,8 +77,11 @@ def test_the_history(digits, kept):
 
 
 def test_table_pictures_and_histogram(digits, kept):
-    rows = [{key_of(i): i.value_json for i in r.history.item} for r in kept if r.HasField("history")]
-    media = {name: json.loads(value) for row in rows for name, value in row.items() if name.startswith("evaluation/")}
+    media = {}
+    for item in (i for r in kept if r.HasField("history") for i in r.history.item):
+        if item.nested_key and item.nested_key[0].startswith("evaluation/"):
+            name, inner = item.nested_key
+            media.setdefault(name, {})[inner] = json.loads(item.value_json)
     assert media["evaluation/scores"]["_type"] == "table-file"
     assert media["evaluation/scores"]["nrows"] >= len(digits.record["weightings"])
     assert media["evaluation/log_ratio"]["_type"] == "histogram"
@@ -75,13 +93,11 @@ def test_table_pictures_and_histogram(digits, kept):
     assert "self-normalised" in (digits.folder / table).read_text()
 
 
-def test_an_evaluation_continues_the_run(digits, tmp_path):
+def test_an_evaluation_continues_the_run(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(digits.folder, tmp_path / "runs/digits/copy")
-    shutil.copytree(digits.cwd / "cache", tmp_path / "cache")
     weightings = "evaluation.weightings=[{name: third, flatten: 0.3}]"
-    code, out, err = launch("evaluate.py", "evaluation.figures=false", weightings, cwd=tmp_path)
-    assert code == 0, out + err
-    assert err == ""
+    module("evaluate.py").evaluate([f"data.folder={digits.cwd / 'cache'}", "evaluation.figures=false", weightings])
     folders = sorted((tmp_path / "runs/digits/copy/wandb").glob("offline-run-*"))
     assert len(folders) == 2
     later = records(folders[-1])
