@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -46,5 +47,9 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = None) -> A
         return torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
+    except UnpicklingError:  # torch's own message recommends to load it all the same
+        raise InputError(
+            f"{path} is broken, or holds more than tensors and plain values; nothing in it was run"
+        ) from None
     except Exception as error:  # whatever a broken or malicious file makes torch.load raise
         raise InputError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None

@@ -171,6 +171,12 @@ class MixedDataModule(LightningDataModule):
         return {name: table for name, table in named.items() if table is not None}
 
     @property
+    def samples(self) -> str:
+        """The column of the samples themselves: `image`, or `vector` where there are no images."""
+        assert self.real is not None
+        return "image" if "image" in self.real.columns else "vector"
+
+    @property
     def counts(self) -> tuple[int, int]:
         """(num_real, num_generated): rows that the training loss effectively sees, whose ratio is the prior odds."""
         if self.mixing == "balanced":

@@ -13,9 +13,9 @@ from lfiw.features import Extractor
 
 
 class FeatureExtraction(LightningModule):
-    """Runs an extractor over the images of a table."""
+    """Runs an extractor over the samples of a table: a column of images or vectors."""
 
-    def __init__(self, extractor: Extractor, column: str = "image") -> None:
+    def __init__(self, extractor: Extractor, column: str) -> None:
         super().__init__()
         self.extractor, self.column = extractor, column
 

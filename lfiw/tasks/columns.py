@@ -38,15 +38,15 @@ def write_log_ratios(trainer: Trainer, datamodule: MixedDataModule, run_dir: Pat
 
 
 def extractor_for(name: str, datamodule: MixedDataModule, classifier_weights: str | None) -> Extractor:
-    """The extractor of that name for the data module's images; its weights, or those that the data set makes."""
-    shape = datamodule.tables["real"].column("image").shape
+    """The extractor of that name for the data module's samples; its weights, or those that the data set makes."""
+    shape = datamodule.tables["real"].column(datamodule.samples).shape
     return build_extractor(name, shape, classifier_weights=classifier_weights or datamodule.classifier_weights)
 
 
 def extract(trainer: Trainer, extractor: Extractor, datamodule: MixedDataModule) -> None:
     """The extractor's features and logits of every row of every table, unless they are there already."""
-    module = FeatureExtraction(extractor)
-    write_columns(trainer, module, datamodule, "image", extractor.columns, extractor.stamp)
+    module = FeatureExtraction(extractor, datamodule.samples)
+    write_columns(trainer, module, datamodule, datamodule.samples, extractor.columns, extractor.stamp)
 
 
 def prepare_input(trainer: Trainer, datamodule: MixedDataModule, classifier_weights: str | None) -> None:

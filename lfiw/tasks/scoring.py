@@ -71,8 +71,10 @@ def score(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedData
     if trainer.is_global_zero:
         write_json(run_dir / "evaluation.json", finite_or_null(record))
         print_evaluation(record)
-        pictures = draw(run_dir, record, weightings, log_ratio, datamodule, validation) if options.figures else {}
+        pictures = {}
+        (run_dir / "report.html").unlink(missing_ok=True)  # of an earlier evaluation
         if options.figures:
+            pictures = draw(run_dir, record, weightings, log_ratio, datamodule, validation)
             write_report(run_dir / "report.html", record, pictures)
         track(trainer, record, pictures, log_ratio)
     trainer.strategy.barrier()

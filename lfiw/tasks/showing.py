@@ -37,14 +37,8 @@ def draw(
             weightings[name].log_weights(log_ratio), shown["ess"], shown["pareto_k"], run_dir / "weights.png"
         )
     }
-    order = log_ratio.argsort()
-    real, generated = datamodule.splits["evaluation"]
-    groups = [
-        ("lowest weight", generated.read(order[: figures.SHEET], ["image"])["image"]),
-        ("highest weight", generated.read(order.flip(0)[: figures.SHEET], ["image"])["image"]),
-        ("real", real.read(torch.arange(min(figures.SHEET, len(real))), ["image"])["image"]),
-    ]
-    pictures["Samples"] = figures.contact_sheet(groups, run_dir / "samples.png")
+    if datamodule.samples == "image":
+        pictures["Samples"] = figures.contact_sheet(sample_images(datamodule, log_ratio), run_dir / "samples.png")
     if record["real_class_proportions"]:
         names = shown_weightings(record)
         shares = [(w["name"], w["class_proportions"]) for w in record["weightings"] if w["name"] in names]
@@ -55,6 +49,18 @@ def draw(
     probability = torch.sigmoid(torch.cat(list(validation)) + odds)
     pictures["Calibration"] = figures.reliability(probability, is_real, run_dir / "calibration.png")
     return pictures
+
+
+def sample_images(datamodule: MixedDataModule, log_ratio: Float[Tensor, " n"]) -> list[tuple[str, Tensor]]:
+    """Generated images of the lowest and the highest weight, and real ones, under their titles."""
+    order = log_ratio.argsort()
+    real, generated = datamodule.splits["evaluation"]
+    chosen = {
+        "lowest weight": (generated, order[: figures.SHEET]),
+        "highest weight": (generated, order.flip(0)[: figures.SHEET]),
+        "real": (real, torch.arange(min(figures.SHEET, len(real)))),
+    }
+    return [(title, subset.read(rows, ["image"])["image"]) for title, (subset, rows) in chosen.items()]
 
 
 def track(trainer: Trainer, record: Record, pictures: Mapping[str, Path], log_ratio: Tensor) -> None:

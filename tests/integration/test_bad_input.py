@@ -194,6 +194,7 @@ def test_caches_of_vectors(here, pair, capfd):
     module("tools/cache_samples.py").main(["npz", "v.npy", "--out", "v"])
     told = refused(capfd, "train.py", *pair, "data.real=v", "data.generated=v")
     assert "'image'" in told
+    assert "vector" in told
     np.save("n.npy", np.full((60, 4), np.nan))
     told = refused(capfd, "tools/cache_samples.py", "npz", "n.npy", "--out", "n")
     assert "n.npy" in told

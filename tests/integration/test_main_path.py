@@ -253,6 +253,24 @@ def test_images_of_ones_own(own, tmp_path, monkeypatch):
     assert real_ratio.mean() > SampleCache(own / "ge")[f"log_ratio/{folder.name}"].mean()
 
 
+def test_vectors_of_known_densities(tmp_path, monkeypatch):
+    """p = N(0.5, 1), q = N(0, 1) in each of two dimensions: log p/q = 0.5·Σx − 0.25."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, shift in (("real", 0.5), ("generated", 0.0)):
+        np.save(f"{name}.npy", rng.normal(shift, 1, (4000, 2)).astype(np.float32))
+        module("tools/cache_samples.py").main(["npz", f"{name}.npy", "--out", name])
+    pair = ("data.real=real", "data.generated=generated")
+    _, objects = train("experiment=vectors", *pair, "trainer.max_epochs=5", "trainer.progress=false", "logger=none")
+    x = torch.from_numpy(rng.normal(0, 1, (2000, 2)).astype(np.float32))
+    error = objects["classifier"].log_ratio(x) - (0.5 * x.sum(1) - 0.25)
+    assert error.square().mean().sqrt() < 0.2  # the exact log-ratio spreads by 0.71; 1,600 rows a side leave about 0.1
+    uniform, weighted = (w["metrics"]["fid"]["value"] for w in objects["record"]["weightings"][:2])
+    assert weighted < uniform / 3  # uniform: |μ_p − μ_q|² = 0.5
+    module("tools/score.py").main([f"run={objects['trainer'].default_root_dir}", "generated.npy", "--out", "w.npz"])
+    assert np.load("w.npz")["weights"].shape == (4000,)
+
+
 def test_a_column_of_features_as_input(own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["trainer.max_epochs=2", "evaluation.extractors=[pixels]", "evaluation.classifier=null", *QUICK]
