@@ -48,8 +48,7 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = None) -> A
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except UnpicklingError:  # torch's own message recommends to load it all the same
-        raise InputError(
-            f"{path} is broken, or holds more than tensors and plain values; nothing in it was run"
-        ) from None
+        what = "it is broken, or holds more than tensors and plain values, none of which was run"
+        raise InputError(f"{path} cannot be read as a checkpoint: {what}") from None
     except Exception as error:  # whatever a broken or malicious file makes torch.load raise
         raise InputError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None

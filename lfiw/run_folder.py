@@ -5,7 +5,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from lfiw.data.names import check_column_name
+from lfiw.data.cache.names import check_column_name
 from lfiw.errors import InputError
 from lfiw.files import write_atomically, write_errors
 from lfiw.processes import by_first_process

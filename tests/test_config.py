@@ -30,7 +30,7 @@ def test_every_file_of_conf_is_a_choice() -> None:
 
 @pytest.mark.parametrize(("group", "choice"), GROUP_CHOICES, ids="=".join)
 def test_every_choice_composes(group: str, choice: str) -> None:
-    caches = ["data.real=a", "data.generated=b"] if choice in ("cached", "images") else []
+    caches = ["data.real=a", "data.generated=b"] if choice in ("cached", "images", "vectors") else []
     composed = compose([f"{group}={choice}", *caches])
     assert composed.config.experiment == (choice if group == "experiment" else "digits")
     if group != "experiment":
@@ -42,7 +42,9 @@ def test_every_choice_composes(group: str, choice: str) -> None:
 
 @pytest.mark.parametrize("experiment", choices_of("experiment"))
 def test_config_yaml_gives_the_same_configuration_again(experiment: str, tmp_path: Path) -> None:
-    composed = compose([f"experiment={experiment}", *["data.real=a", "data.generated=b"] * (experiment == "images")])
+    composed = compose(
+        [f"experiment={experiment}", *["data.real=a", "data.generated=b"] * (experiment in ("images", "vectors"))]
+    )
     again = load(keep(composed, tmp_path))
     assert again.config == composed.config
     assert again.text == composed.text

@@ -18,8 +18,6 @@ from typing import Any
 from lfiw.cli import DEBUG, run_script
 
 THREADS = 2
-# read when torch is imported: a thread that spins while it waits takes the core from the one that it waits for
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 OUT = Path(__file__).parent.parent / "results" / "benchmarks.json"
 NAMES = (
     "cache_random_batches",

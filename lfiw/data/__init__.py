@@ -4,17 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lfiw.data.cache import SampleCache
-    from lfiw.data.cache_writer import CacheWriter
-    from lfiw.data.column_writer import ColumnWriter
+    from lfiw.data.cache.column_writer import ColumnWriter
+    from lfiw.data.cache.sample_cache import SampleCache
+    from lfiw.data.cache.writer import CacheWriter
     from lfiw.data.table import Column, Rows, Table, TensorTable
 
 _HOMES = {
-    "CacheWriter": "cache_writer",
+    "CacheWriter": "cache.writer",
     "Column": "table",
-    "ColumnWriter": "column_writer",
+    "ColumnWriter": "cache.column_writer",
     "Rows": "table",
-    "SampleCache": "cache",
+    "SampleCache": "cache.sample_cache",
     "Table": "table",
     "TensorTable": "table",
 }

@@ -10,7 +10,7 @@ from lfiw.data import TensorTable
 from lfiw.data.splits import Subset, everything, split_rows
 
 
-@given(st.integers(20, 500), st.lists(st.floats(0.06, 1), min_size=1, max_size=4), st.integers(0, 2**40))
+@given(st.integers(60, 500), st.lists(st.floats(0.06, 1), min_size=1, max_size=4), st.integers(0, 2**40))
 def test_parts_are_disjoint_ascending_and_of_their_share(num_rows: int, shares: list[float], seed: int) -> None:
     fractions = {f"part{i}": share / sum(shares) for i, share in enumerate(shares)}
     parts = split_rows(num_rows, fractions, seed)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers.imported import BLOCK_ROWS, Imported
 from lfiw.data.importers.pixels import Pixels, extremes, find_axes, find_range
-from lfiw.data.shards import hash_file
 from lfiw.errors import InputError
 
 SAMPLE_KEYS = ("images", "image", "samples", "sample", "x", "data", "arr_0")

@@ -57,9 +57,9 @@ def import_files(options: argparse.Namespace) -> "Imported":
 def write_cache(options: argparse.Namespace) -> None:
     """Imports what the arguments name, writes the cache and tells what is in it."""
     started = time.perf_counter()
-    from lfiw.data.cache import SampleCache
-    from lfiw.data.cache_writer import CacheWriter, check_target
-    from lfiw.data.dtypes import dtype_name
+    from lfiw.data.cache.dtypes import dtype_name
+    from lfiw.data.cache.sample_cache import SampleCache
+    from lfiw.data.cache.writer import CacheWriter, check_target
 
     check_target(options.out, options.overwrite)  # before minutes of reading
     imported = options.importer(options)

@@ -156,7 +156,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     def full(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("lfiw.data.shards.write_all", full)
+    monkeypatch.setattr("lfiw.data.cache.shards.write_all", full)
     with pytest.raises(InputError, match=r"mine: cannot write there .No space left on device.: free some space"):
         write(tmp_path / "mine", BLOCK)
     assert names(tmp_path) == []

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from lfiw import InputError
-from lfiw.data.dtypes import CODES
-from lfiw.data.shards import map_shard, open_shard, write_shard
+from lfiw.data.cache.dtypes import CODES
+from lfiw.data.cache.shards import map_shard, open_shard, write_shard
 
 
 def values(dtype, *shape):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lfiw.data.dtypes import BY_CODE, CODES
+from lfiw.data.cache.dtypes import BY_CODE, CODES
 from lfiw.errors import InputError
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library

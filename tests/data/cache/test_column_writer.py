@@ -127,7 +127,7 @@ def ranks(cache, world_size, work, **options):
 
 
 def test_ranks_with_consecutive_rows_rewrite_nothing(cache, monkeypatch):
-    monkeypatch.setattr("lfiw.data.column_writer.merged_blocks", lambda parts, gaps, size: iter(gaps))
+    monkeypatch.setattr("lfiw.data.cache.column_writer.merged_blocks", lambda parts, gaps, size: iter(gaps))
     cuts = [0, 34, 67, 100]
 
     def work(writer, rank):
@@ -154,6 +154,12 @@ def test_many_small_parts_become_few_shards(cache):
     with ColumnWriter(cache, "x", stamp=STAMP, part_rows=1) as writer:
         writer.write(0, VALUES)
     assert entries(cache, "x") == [".lock", "00000-00000.safetensors", "manifest.json"]
+    assert torch.equal(cache["x"], VALUES)
+
+
+def test_rows_that_are_consecutive_only_when_sorted(cache):
+    with ColumnWriter(cache, "x", stamp=STAMP) as writer:
+        writer.write_rows(torch.arange(N).flip(0), VALUES.flip(0))
     assert torch.equal(cache["x"], VALUES)
 
 

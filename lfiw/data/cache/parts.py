@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from lfiw.data.manifest import VALUES, Layout
-from lfiw.data.shards import open_shard, write_shard
+from lfiw.data.cache.manifest import VALUES, Layout
+from lfiw.data.cache.shards import open_shard, write_shard
 from lfiw.errors import InputError
 
 ROWS = "rows"
@@ -49,9 +49,8 @@ class Part:
 def write_part(folder: Path, rank: int, rows: Int64[Tensor, " n"], values: Tensor) -> None:
     """Writes the values of some rows, in any order, as one part."""
     rows, order = torch.sort(rows, stable=True)
+    values = values[order]
     consecutive = bool((rows.diff() == 1).all())
-    if not consecutive:
-        values = values[order]
     tensors = {VALUES: values} if consecutive else {VALUES: values, ROWS: rows}
     temporary = folder / f".part~{token_hex(8)}"
     sha256, _ = write_shard(temporary, tensors)

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lfiw.data.blocks import SHARD_BYTES, RowBuffer, check_same_layouts, layouts_of, rows_per_shard
-from lfiw.data.manifest import (
+from lfiw.data.cache.blocks import SHARD_BYTES, RowBuffer, check_same_layouts, layouts_of, rows_per_shard
+from lfiw.data.cache.manifest import (
     FILE,
     Layout,
     Shard,
@@ -21,9 +21,9 @@ from lfiw.data.manifest import (
     check_json,
     columns_from_json,
 )
-from lfiw.data.names import check_column_name
-from lfiw.data.shards import write_shard
-from lfiw.data.staging import Staging, publishing, shared_path, sweep
+from lfiw.data.cache.names import check_column_name
+from lfiw.data.cache.shards import write_shard
+from lfiw.data.cache.staging import Staging, publishing, shared_path, sweep
 from lfiw.errors import InputError
 from lfiw.files import sync_folder, temporary_name, write_errors, write_json
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from lfiw import InputError
-from lfiw.data import CacheWriter, Column, SampleCache, Table, gather
-from lfiw.data.dtypes import CODES
+from lfiw.data import CacheWriter, Column, SampleCache, Table
+from lfiw.data.cache import gather
+from lfiw.data.cache.dtypes import CODES
 
 N = 300
 IMAGES = torch.randint(0, 256, (N, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from lfiw.data.blocks import SHARD_BYTES, RowBuffer, check_same_layouts, layouts_of, rows_per_shard
-from lfiw.data.cache_writer import check_processes, first_free_sequence, remove_others
-from lfiw.data.manifest import FILE, VALUES, ColumnManifest, Layout, Shard, check_json, read_table_manifest
-from lfiw.data.names import check_column_name
-from lfiw.data.parts import ROWS, Part, complement, covered, disjoint, merged_blocks, read_parts, write_part
-from lfiw.data.shards import write_shard
-from lfiw.data.staging import LOCK, Staging, publishing, shared_path, sweep
+from lfiw.data.cache.blocks import SHARD_BYTES, RowBuffer, check_same_layouts, layouts_of, rows_per_shard
+from lfiw.data.cache.manifest import FILE, VALUES, ColumnManifest, Layout, Shard, check_json, read_table_manifest
+from lfiw.data.cache.names import check_column_name
+from lfiw.data.cache.parts import ROWS, Part, complement, covered, disjoint, merged_blocks, read_parts, write_part
+from lfiw.data.cache.shards import write_shard
+from lfiw.data.cache.staging import LOCK, Staging, publishing, shared_path, sweep
+from lfiw.data.cache.writer import check_processes, first_free_sequence, remove_others
 from lfiw.data.table import row_index
 from lfiw.errors import InputError
 from lfiw.files import sync_folder, write_errors, write_json

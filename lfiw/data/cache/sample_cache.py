@@ -1,9 +1,4 @@
-"""A table of samples on disk: a folder of memory-mapped safetensors shards.
-
-cache/mine/manifest.json                     base columns, shards, provenance
-cache/mine/data/00000-00000.safetensors      <rank>-<sequence>; the base columns of the same rows together
-cache/mine/columns/features/pixels/…         a column computed later: manifest.json and shards of its own
-"""
+"""Reads a cache, and lets columns be added to it."""
 
 import operator
 import os
@@ -15,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lfiw.data.column_writer import ColumnWriter
-from lfiw.data.gather import PiecedColumn, Plan
-from lfiw.data.manifest import (
+from lfiw.data.cache.column_writer import ColumnWriter
+from lfiw.data.cache.gather import PiecedColumn, Plan
+from lfiw.data.cache.manifest import (
     FILE,
     VALUES,
     ColumnManifest,
@@ -27,8 +22,8 @@ from lfiw.data.manifest import (
     read_column_manifest,
     read_table_manifest,
 )
-from lfiw.data.names import check_column_name
-from lfiw.data.shards import hash_file, map_shard
+from lfiw.data.cache.names import check_column_name
+from lfiw.data.cache.shards import hash_file, map_shard
 from lfiw.data.table import Column, Rows, no_such_column, row_index, row_range
 from lfiw.errors import InputError
 

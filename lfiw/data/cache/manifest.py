@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from lfiw.data.dtypes import BY_NAME, dtype_name
-from lfiw.data.names import check_column_name
+from lfiw.data.cache.dtypes import BY_NAME, dtype_name
+from lfiw.data.cache.names import check_column_name
 from lfiw.errors import InputError
 
 FILE = "manifest.json"

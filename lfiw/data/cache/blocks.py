@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lfiw.data.dtypes import dtype_name
-from lfiw.data.manifest import MAX_AXES, Layout
+from lfiw.data.cache.dtypes import dtype_name
+from lfiw.data.cache.manifest import MAX_AXES, Layout
 from lfiw.errors import InputError
 
 SHARD_BYTES = 64 << 20
