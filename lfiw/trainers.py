@@ -121,10 +121,8 @@ def _strategy(name: str) -> str | Strategy:
 
 def quiet() -> None:
     """Silence what Lightning says on each run without telling the user anything to act on."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+    for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-        for child in ("utilities.rank_zero",):
-            logging.getLogger(f"{name}.{child}").setLevel(logging.WARNING)
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
 

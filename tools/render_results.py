@@ -14,6 +14,7 @@ from typing import Any
 
 from lfiw.cli import run_script
 from lfiw.errors import InputError
+from lfiw.tables import number
 
 ROOT = Path(__file__).parent.parent
 MARKED = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- /results -->)", re.S)
@@ -97,10 +98,12 @@ def toy(study: Study) -> str:
 
 
 def benchmarks(study: Study) -> str:
-    titles = ["benchmark", "peer", "times as fast", "goal"]
+    titles = ["benchmark", "ours", "peer", "peer's", "times as fast (range)", "goal"]
     rows = []
     for r in study["rows"]:
-        rows.append([r["name"], r["peer"], f"{r['ratio']:.3g}", "–" if r["goal"] is None else f"{r['goal']:g}"])
+        ours, theirs = (f"{number(r[side], 3)} {r['unit']}" for side in ("ours", "theirs"))
+        ratio = f"{number(r['ratio'], 3)} ({number(r['min'], 3)}–{number(r['max'], 3)})"
+        rows.append([r["name"], ours, r["peer"], theirs, ratio, "–" if r["goal"] is None else f"{r['goal']:g}"])
     return markdown(titles, rows)
 
 
