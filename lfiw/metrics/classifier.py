@@ -60,7 +60,10 @@ class RatioScores(Metric):
             "accuracy": accuracy,
             "auroc": binary_auroc(rank / rank.max().clamp(min=1), is_real.long()).double(),
             "brier": brier,
-            "calibration_error": binary_calibration_error(probability, is_real.long(), n_bins=15).double(),
+            # torchmetrics would give probabilities of exactly 1 a bin of their own
+            "calibration_error": binary_calibration_error(
+                probability.clamp(max=1 - 1e-7), is_real.long(), n_bins=15
+            ).double(),
             "mean_weight_generated": generated.exp().mean(),
             "mean_inverse_weight_real": (-real).exp().mean(),
         }
