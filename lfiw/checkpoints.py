@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent."""
 
+import io
 import os
 from pathlib import Path
 from pickle import UnpicklingError
@@ -37,18 +38,24 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def read_checkpoint(path: str | os.PathLike[str], map_location: Any = None) -> Any:
+def read_checkpoint(
+    path: str | os.PathLike[str] | io.BytesIO, map_location: Any = None, *, name: str | None = None
+) -> Any:
     """What a checkpoint holds. No code in the file is run.
+
+    Args:
+        name: what to call it in messages, where it is not a path.
 
     Raises:
         InputError: no such file, or it is broken or holds more than tensors and plain values.
     """
+    name = name or str(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+        raise InputError(f"{name} does not exist") from None
     except UnpicklingError:  # torch's own message recommends to load it all the same
         what = "it is broken, or holds more than tensors and plain values, none of which was run"
-        raise InputError(f"{path} cannot be read as a checkpoint: {what}") from None
+        raise InputError(f"{name} cannot be read as a checkpoint: {what}") from None
     except Exception as error:  # whatever a broken or malicious file makes torch.load raise
-        raise InputError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
+        raise InputError(f"{name} cannot be read as a checkpoint: {first_line(error)}") from None

@@ -1,7 +1,8 @@
 """The content of evaluation.json."""
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -20,6 +21,7 @@ Record = dict[str, Any]
 
 def evaluation_record(
     evaluation: Evaluation,
+    blocks: Sequence[Evaluation],
     weightings: Mapping[str, Weighting],
     log_ratio: Float[Tensor, " n"],
     candidates: Mapping[str, Candidate],
@@ -33,7 +35,8 @@ def evaluation_record(
     """What an evaluation found.
 
     Args:
-        evaluation: after its test.
+        evaluation: after its test, of all rows.
+        blocks: the same by the definitions of the paper's official code, each of other rows; or none.
         weightings: those it was given, in that order.
         log_ratio: of the generated evaluation rows.
         candidates: what the validation rows say of each weighting but the uniform one.
@@ -48,26 +51,37 @@ def evaluation_record(
         "num_generated": len(log_ratio),
         "num_reference": num_reference,
         "extractors": [{"name": name, "sha256": e.sha256} for name, e in extractors.items()],
-        "reference": {name: {"value": values[0], "se": None} for name, values in evaluation.reference.items()},
+        "paper_blocks": len(blocks),
+        "reference": {
+            name: {"value": values[0], "se": None}
+            for e in [evaluation, *blocks[:1]]  # the same real rows in every block
+            for name, values in e.reference.items()
+        },
         "recommended": best,
         "reason": reason(best, candidates),
         "pareto_k_threshold": pareto_k_threshold(len(log_ratio)),
         "real_class_proportions": evaluation.real_proportions,
-        "weightings": weighting_records(weightings, log_ratio, evaluation, candidates),
+        "weightings": weighting_records(weightings, log_ratio, evaluation, blocks, candidates),
     }
 
 
 def weighting_records(
-    weightings: Mapping[str, Weighting], log_ratio: Tensor, evaluation: Evaluation, candidates: Mapping[str, Candidate]
+    weightings: Mapping[str, Weighting],
+    log_ratio: Tensor,
+    evaluation: Evaluation,
+    blocks: Sequence[Evaluation],
+    candidates: Mapping[str, Candidate],
 ) -> list[Record]:
     """One record a weighting, as evaluation.json has them."""
     records = []
     for i, (name, w) in enumerate(weightings.items()):
         weights = w(log_ratio)
-        metrics = {
-            metric: {"value": v[i], "se": None, "difference": {"value": v[i] - v[0], "se": None}}
-            for metric, v in evaluation.scores.items()
-        }
+        metrics = {}
+        for scored in ([evaluation], blocks):
+            for metric in scored[0].scores if scored else ():
+                values = [e.scores[metric] for e in scored]
+                difference = mean_over_blocks([v[i] - v[0] for v in values])
+                metrics[metric] = {**mean_over_blocks([v[i] for v in values]), "difference": difference}
         candidate = candidates.get(name)
         records.append(
             {
@@ -84,6 +98,12 @@ def weighting_records(
             }
         )
     return records
+
+
+def mean_over_blocks(values: Sequence[float]) -> Record:
+    """The mean and, of several blocks, its standard error."""
+    n = len(values)
+    return {"value": statistics.fmean(values), "se": statistics.stdev(values) / math.sqrt(n) if n > 1 else None}
 
 
 def reason(best: str, candidates: Mapping[str, Candidate]) -> str:

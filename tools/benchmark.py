@@ -26,13 +26,23 @@ NAMES = (
     "frechet_few_samples",
     "trainer_step",
     "trainer_step_mlp",
+    "inception",
+    "reweight_10k",
+    "ratio_epoch",
 )
 
 
 def measure(name: str, rounds: int) -> list[Any]:
     """The rows of one benchmark."""
     # imported by name: a benchmark needs its own peers only
-    from benchmarks import cache_random_batches, frechet, loader_crop_flip_normalise, trainer_step
+    from benchmarks import (
+        cache_random_batches,
+        frechet,
+        inception,
+        loader_crop_flip_normalise,
+        reweighting,
+        trainer_step,
+    )
 
     runs: dict[str, Callable[[int], list[Any]]] = {
         "cache_random_batches": cache_random_batches.run,
@@ -41,6 +51,9 @@ def measure(name: str, rounds: int) -> list[Any]:
         "frechet_few_samples": frechet.run_few_samples,
         "trainer_step": trainer_step.run_resnet,
         "trainer_step_mlp": trainer_step.run_mlp,
+        "inception": inception.run,
+        "reweight_10k": reweighting.run_weighting,
+        "ratio_epoch": reweighting.run_epoch,
     }
     return runs[name](rounds)
 

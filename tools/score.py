@@ -68,14 +68,15 @@ def features_of(block: "dict[str, Tensor]", column: str, run: Path) -> "Tensor |
     """What the classifier was trained on, where that is the features of an extractor."""
     from lfiw.config import load
     from lfiw.features import build_extractor
+    from lfiw.tasks.columns import feature_options
     from lfiw.tasks.ratio import build_datamodule
 
     if "image" not in block:
         return None
     config = load(run).config
     name = column.removeprefix("features/").partition("-")[0]
-    weights = config.features.classifier_weights or build_datamodule(config.data, config.seed).classifier_weights
-    extractor = build_extractor(name, block["image"].shape[1:], classifier_weights=weights)
+    options = feature_options(config.features, build_datamodule(config.data, config.seed))
+    extractor = build_extractor(name, block["image"].shape[1:], options)
     if extractor.columns["features"] != column:
         raise InputError(f"{run} was trained on {column}; these weights make {extractor.columns['features']}")
     return extractor(block["image"])["features"]

@@ -2,6 +2,9 @@
 
 python tools/study.py digits --seeds 5
 python tools/study.py toy --seeds 20
+python tools/study.py cifar10_gan --seeds 3 features.resnet56_weights=FILE      after the caches that the README makes
+python tools/study.py cifar10_networks --seeds 3 features.resnet56_weights=FILE
+python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
@@ -10,18 +13,13 @@ import shlex
 import shutil
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lfiw.cli import run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
-STUDIES = ("digits", "toy")
-
-Row = dict[str, Any]
+STUDIES = ("digits", "toy", "cifar10_gan", "cifar10_networks", "precision")
 
 
 def main(arguments: list[str]) -> None:
@@ -36,60 +34,31 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds}: at least 1")
     # the scripts stand beside the package, not in it
     sys.path.insert(0, str(ROOT))
+    from studies import cifar10, digits, precision, toy
+
     from lfiw.results import write_study
 
+    studies = {
+        "digits": digits.run,
+        "toy": toy.run,
+        "cifar10_gan": cifar10.run,
+        "cifar10_networks": cifar10.networks,
+        "precision": precision.run,
+    }
     started = time.perf_counter()
-    repeat = {"digits": digits, "toy": toy}[options.study]
-    rows, pictures = repeat(options.seeds, options.overrides)
+    rows, pictures = studies[options.study](options.seeds, options.overrides)
     out = options.out or ROOT / "results" / f"{options.study}.json"
-    command = shlex.join(["python", "tools/study.py", options.study, "--seeds", str(options.seeds), *options.overrides])
+    command = shlex.join(["python", "tools/study.py", *map(without_folder, arguments)])
     write_study(out, options.study, command, time.perf_counter() - started, rows)
     for picture in pictures:
         shutil.copyfile(picture, out.with_name(f"{options.study}-{picture.name}"))
     print(f"{out}: {len(rows)} rows, {len(pictures)} pictures")
 
 
-def toy(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
-    """The toy experiment repeats itself."""
-    from train import train
-
-    _, objects = train(["experiment=toy", f"task.seeds={seeds}", *overrides])
-    return objects["rows"], [objects["picture"]]
-
-
-def digits(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
-    """Another split, another generator and another classifier a seed.
-
-    Rows are named by weighting; a metric's `difference_…` is against uniform weights on the same samples. The pictures
-    are those of seed 0.
-    """
-    from lfiw.results import row
-    from lfiw.tables import total_variation
-    from train import train
-
-    found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-    pictures: list[Path] = []
-    for seed in range(seeds):
-        _, objects = train(["experiment=digits", f"seed={seed}", f"data.split_seed={seed}", *overrides])
-        record = objects["record"]
-        for name, score in record["reference"].items():
-            found["reference", name].append(score["value"])
-        uniform = record["weightings"][0]
-        chosen = next(w for w in record["weightings"] if w["name"] == record["recommended"])
-        real = record["real_class_proportions"]
-        base = total_variation(uniform["class_proportions"], real)
-        for w in [*record["weightings"], {**chosen, "name": "recommended"}]:
-            distance = total_variation(w["class_proportions"], real)
-            found[w["name"], "class_distance"].append(distance)
-            found[w["name"], "difference_class_distance"].append(distance - base)
-            found[w["name"], "ess"].append(w["ess"])
-            for metric, score in w["metrics"].items():
-                found[w["name"], metric].append(score["value"])
-                found[w["name"], f"difference_{metric}"].append(score["difference"]["value"])
-        if seed == 0:
-            folder = Path(objects["trainer"].default_root_dir)
-            pictures = [folder / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
-    return [row(name, metric, values) for (name, metric), values in found.items()], pictures
+def without_folder(argument: str) -> str:
+    """A file of weights stands anywhere on a machine: its name is enough for a reader."""
+    key, equals, value = argument.partition("=")
+    return f"{key}={Path(value).name}" if equals and key.endswith("weights") else argument
 
 
 if __name__ == "__main__":

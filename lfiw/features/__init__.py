@@ -2,30 +2,54 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from lfiw.errors import InputError
 from lfiw.features.classifier import Classifier
 from lfiw.features.extractor import Extractor
+from lfiw.features.inception import InceptionFeatures
 from lfiw.features.pixels import Pixels
+from lfiw.features.resnet56 import ResNet56
 
-__all__ = ["EXTRACTORS", "Classifier", "Extractor", "Pixels", "build_extractor"]
+__all__ = [
+    "EXTRACTORS",
+    "Classifier",
+    "Extractor",
+    "FeatureOptions",
+    "InceptionFeatures",
+    "Pixels",
+    "ResNet56",
+    "build_extractor",
+]
+
+Path = str | os.PathLike[str]
 
 
-def _classifier(shape: Sequence[int], classifier_weights: str | os.PathLike[str] | None) -> Extractor:
-    if classifier_weights is None:
+@dataclass(frozen=True)
+class FeatureOptions:
+    """Where the extractors find their weights, and the precision of Inception; keys as in `lfiw.schemas.Features`."""
+
+    weights: Path | None = None
+    precision: str = "fp32"
+    classifier_weights: Path | None = None
+    resnet56_weights: Path | None = None
+
+
+def _classifier(shape: Sequence[int], options: FeatureOptions) -> Extractor:
+    if options.classifier_weights is None:
         raise InputError("extractor classifier: set features.classifier_weights to its weights")
-    return Classifier(classifier_weights)
+    return Classifier(options.classifier_weights)
 
 
-EXTRACTORS: dict[str, Callable[[Sequence[int], str | os.PathLike[str] | None], Extractor]] = {
+EXTRACTORS: dict[str, Callable[[Sequence[int], FeatureOptions], Extractor]] = {
     "pixels": lambda shape, _: Pixels(shape),
     "classifier": _classifier,
+    "inception": lambda shape, options: InceptionFeatures(shape, options.weights, options.precision),
+    "resnet56": lambda shape, options: ResNet56(shape, options.resnet56_weights),
 }
 
 
-def build_extractor(
-    name: str, shape: Sequence[int], *, classifier_weights: str | os.PathLike[str] | None = None
-) -> Extractor:
+def build_extractor(name: str, shape: Sequence[int], options: FeatureOptions | None = None) -> Extractor:
     """The extractor of that name for samples of that shape, in evaluation mode.
 
     Raises:
@@ -33,4 +57,4 @@ def build_extractor(
     """
     if name not in EXTRACTORS:
         raise InputError(f"no extractor {name!r}; extractors: {', '.join(EXTRACTORS)}")
-    return EXTRACTORS[name](shape, classifier_weights).eval()
+    return EXTRACTORS[name](shape, options or FeatureOptions()).eval()

@@ -16,6 +16,7 @@ class Extractor(nn.Module):
         sha256: of the weights; empty if it has none.
         preprocessing: in words, kept with the columns.
         num_features, num_classes: sizes of the outputs.
+        batch_size: most samples a step, where the network is slow; none: as many as the data module's.
     """
 
     name: ClassVar[str]
@@ -23,6 +24,7 @@ class Extractor(nn.Module):
     preprocessing: str = ""
     num_features: int
     num_classes: int | None = None
+    batch_size: int | None = None
 
     @property
     def key(self) -> str:

@@ -26,7 +26,7 @@ class FeatureColumn:
 
 @dataclass(frozen=True)
 class LogitColumn:
-    """Class logits, for the Inception Score and class proportions."""
+    """Class logits, for the Inception Score and class proportions: as `FeatureColumn`."""
 
     name: str
     size: int
@@ -47,9 +47,9 @@ class Evaluation(LightningModule):
         log_ratio: of the generated evaluation rows, in order.
         weightings: name → weighting; the order is kept in the results.
         features: columns for FID and KID.
-        logits: column for IS and proportions, if there is one.
+        logits: columns for IS; the last one also for class proportions.
         with_reference: the batches hold reference rows.
-        paper: also score by the definitions of the paper's official code: metrics named `fid_paper`, …
+        convention: "standard", or "paper" for the definitions of the paper's official code: metrics `fid_paper`, …
     """
 
     def __init__(
@@ -57,28 +57,27 @@ class Evaluation(LightningModule):
         log_ratio: Float[Tensor, " n"],
         weightings: Mapping[str, Weighting],
         features: Sequence[FeatureColumn],
-        logits: LogitColumn | None = None,
+        logits: Sequence[LogitColumn] = (),
         *,
         with_reference: bool = False,
-        paper: bool = False,
+        convention: str = "standard",
     ) -> None:
         super().__init__()
-        self.features, self.logits, self.with_reference = list(features), logits, with_reference
+        self.features, self.logits, self.with_reference = list(features), list(logits), with_reference
+        self.suffix = "_paper" if convention == "paper" else ""
+        of = paper_weights if convention == "paper" else Weighting.__call__
+        self.weights = torch.stack([of(w, log_ratio) for w in weightings.values()], dim=1)
         k = len(weightings)
-        self.conventions = {"standard": torch.stack([w(log_ratio) for w in weightings.values()], dim=1)}
-        if paper:
-            self.conventions["paper"] = torch.stack([paper_weights(w, log_ratio) for w in weightings.values()], dim=1)
         self.scored, self.referenced = nn.ModuleDict(), nn.ModuleDict()
         for metrics, num_weightings in ((self.scored, k), (self.referenced, 1)):
-            for convention in self.conventions:
-                for i, column in enumerate(features):
-                    metrics[f"fid {i} {convention}"] = FrechetDistance(column.size, num_weightings, convention)
-                    metrics[f"kid {i} {convention}"] = KernelDistance(column.size, num_weightings, convention)
-                if logits is not None:
-                    metrics[f"is 0 {convention}"] = InceptionScore(logits.size, num_weightings, convention)
-        if logits is not None:
-            self.class_shares = ClassProportions(logits.size, k)
-            self.real_class_shares = ClassProportions(logits.size)
+            for i, column in enumerate(self.features):
+                metrics[f"fid {i}"] = FrechetDistance(column.size, num_weightings, convention)
+                metrics[f"kid {i}"] = KernelDistance(column.size, num_weightings, convention)
+            for i, classes in enumerate(self.logits):
+                metrics[f"is {i}"] = InceptionScore(classes.size, num_weightings, convention)
+        if self.logits:
+            self.class_shares = ClassProportions(self.logits[-1].size, k)
+            self.real_class_shares = ClassProportions(self.logits[-1].size)
         self.scores: Scores = {}
         self.reference: Scores = {}
         self.proportions: list[list[float]] = []
@@ -86,49 +85,44 @@ class Evaluation(LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         rows = {side: batch["side"] == side for side in (REAL, GENERATED, REFERENCE)}
-        chosen = batch["position"][rows[GENERATED]].cpu()
-        for convention, all_weights in self.conventions.items():
-            weights = all_weights[chosen].to(self.device)
-            for i, column in enumerate(self.features):
-                values = {side: batch[column.name][mask] for side, mask in rows.items()}
-                for kind in ("fid", "kid"):
-                    name = f"{kind} {i} {convention}"
-                    if len(values[REAL]):
-                        metric_of(self.scored, name).update(values[REAL], real=True)
-                        metric_of(self.referenced, name).update(values[REAL], real=True)
-                    if len(values[GENERATED]):
-                        metric_of(self.scored, name).update(values[GENERATED], real=False, weights=weights)
-                    if len(values[REFERENCE]):
-                        metric_of(self.referenced, name).update(values[REFERENCE], real=False)
-            if self.logits is not None:
-                probabilities = torch.softmax(batch[self.logits.name].double(), dim=1)
-                if len(weights):
-                    metric_of(self.scored, f"is 0 {convention}").update(probabilities[rows[GENERATED]], weights=weights)
-                if rows[REFERENCE].any():
-                    metric_of(self.referenced, f"is 0 {convention}").update(probabilities[rows[REFERENCE]])
-        if self.logits is not None:
-            classes = batch[self.logits.name].argmax(dim=1)
-            weights = self.conventions["standard"][chosen].to(self.device)
-            self.class_shares.update(classes[rows[GENERATED]], weights)
-            self.real_class_shares.update(classes[rows[REAL]])
+        weights = self.weights[batch["position"][rows[GENERATED]].cpu()].to(self.device)
+        for i, column in enumerate(self.features):
+            values = {side: batch[column.name][mask] for side, mask in rows.items()}
+            for kind in ("fid", "kid"):
+                name = f"{kind} {i}"
+                if len(values[REAL]):
+                    metric_of(self.scored, name).update(values[REAL], real=True)
+                    metric_of(self.referenced, name).update(values[REAL], real=True)
+                if len(values[GENERATED]):
+                    metric_of(self.scored, name).update(values[GENERATED], real=False, weights=weights)
+                if len(values[REFERENCE]):
+                    metric_of(self.referenced, name).update(values[REFERENCE], real=False)
+        for i, classes in enumerate(self.logits):
+            probabilities = torch.softmax(batch[classes.name].double(), dim=1)
+            if len(weights):
+                metric_of(self.scored, f"is {i}").update(probabilities[rows[GENERATED]], weights=weights)
+            if rows[REFERENCE].any():
+                metric_of(self.referenced, f"is {i}").update(probabilities[rows[REFERENCE]])
+        if self.logits:
+            likeliest = batch[self.logits[-1].name].argmax(dim=1)
+            self.class_shares.update(likeliest[rows[GENERATED]], weights)
+            self.real_class_shares.update(likeliest[rows[REAL]])
 
     def on_test_epoch_end(self) -> None:
         # every process computes the same from all rows: no further reduction
         self.scores = self._compute(self.scored)
         if self.with_reference:
             self.reference = self._compute(self.referenced)
-        if self.logits is not None:
+        if self.logits:
             self.proportions = self.class_shares.compute().tolist()
             self.real_proportions = self.real_class_shares.compute()[0].tolist()
 
     def _compute(self, metrics: nn.ModuleDict) -> Scores:
         scores = {}
         for name in metrics:
-            kind, i, convention = name.split()
-            column = self.logits if kind == "is" else self.features[int(i)]
-            assert column is not None
-            paper = "_paper" if convention == "paper" else ""
-            scores[f"{kind}{paper}{column.suffix}"] = metric_of(metrics, name).compute().reshape(-1).tolist()
+            kind, i = name.split()
+            column = (self.logits if kind == "is" else self.features)[int(i)]
+            scores[f"{kind}{self.suffix}{column.suffix}"] = metric_of(metrics, name).compute().reshape(-1).tolist()
         return scores
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from pytorch_lightning import LightningModule, Trainer
 from lfiw.data import SampleCache
 from lfiw.data.in_order import InOrderDataModule
 from lfiw.data.mixed import MixedDataModule
-from lfiw.data.splits import everything
-from lfiw.features import EXTRACTORS, Extractor, build_extractor
+from lfiw.features import EXTRACTORS, Extractor, FeatureOptions, build_extractor
 from lfiw.modules.extraction import ColumnsWriter, FeatureExtraction
 from lfiw.modules.ratio import RatioClassifier
+from lfiw.schemas import Features
 from lfiw.trainers import best_checkpoint
 
 
@@ -37,25 +38,38 @@ def write_log_ratios(trainer: Trainer, datamodule: MixedDataModule, run_dir: Pat
     return classifier
 
 
-def extractor_for(name: str, datamodule: MixedDataModule, classifier_weights: str | None) -> Extractor:
+def extractor_for(name: str, datamodule: MixedDataModule, features: Features) -> Extractor:
     """The extractor of that name for the data module's samples; its weights, or those that the data set makes."""
     shape = datamodule.tables["real"].column(datamodule.samples).shape
-    return build_extractor(name, shape, classifier_weights=classifier_weights or datamodule.classifier_weights)
+    return build_extractor(name, shape, feature_options(features, datamodule))
+
+
+def feature_options(features: Features, datamodule: MixedDataModule) -> FeatureOptions:
+    """The configuration's options; the classifier that a data set makes stands in for one that is not named."""
+    weights = features.classifier_weights or datamodule.classifier_weights
+    return FeatureOptions(**{**asdict(features), "classifier_weights": weights})
 
 
 def extract(trainer: Trainer, extractor: Extractor, datamodule: MixedDataModule) -> None:
     """The extractor's features and logits of every row of every table, unless they are there already."""
     module = FeatureExtraction(extractor, datamodule.samples)
-    write_columns(trainer, module, datamodule, datamodule.samples, extractor.columns, extractor.stamp)
+    write_columns(
+        trainer,
+        module,
+        datamodule,
+        datamodule.samples,
+        extractor.columns,
+        extractor.stamp,
+        batch_size=min(extractor.batch_size or datamodule.evaluation_batch_size, datamodule.evaluation_batch_size),
+    )
 
 
-def prepare_input(trainer: Trainer, datamodule: MixedDataModule, classifier_weights: str | None) -> None:
+def prepare_input(trainer: Trainer, datamodule: MixedDataModule, features: Features) -> None:
     """If the classifier is to see the features of an extractor (data.input=features/NAME), compute them."""
     name = datamodule.input.removeprefix("features/")
     if name == datamodule.input or name not in EXTRACTORS:
         return
-    datamodule.open_tables()
-    extractor = extractor_for(name, datamodule, classifier_weights)
+    extractor = extractor_for(name, datamodule, features)
     extract(trainer, extractor, datamodule)
     datamodule.input = extractor.columns["features"]
 
@@ -67,19 +81,24 @@ def write_columns(
     input: str,
     columns: Mapping[str, str],
     stamp: Mapping[str, Any],
+    *,
+    batch_size: int | None = None,
 ) -> None:
-    """One pass of `module.predict_step` over the tables that lack its columns, each process its own rows."""
+    """One pass of `module.predict_step` over the tables that lack its columns, each process its own rows.
+
+    What an interrupted pass has left is kept: this one computes the rest.
+    """
     caches = [table for table in datamodule.tables.values() if isinstance(table, SampleCache)]
     lacking = [cache for cache in caches if not has_columns(cache, columns.values(), stamp)]
     if not lacking:
         return
+    writer = ColumnsWriter(lacking, columns, stamp)
     rows = InOrderDataModule(
-        [[everything(cache)] for cache in lacking],
+        writer.missing,
         [input],
-        batch_size=datamodule.evaluation_batch_size,
+        batch_size=batch_size or datamodule.evaluation_batch_size,
         num_workers=datamodule.num_workers,
     )
-    writer = ColumnsWriter(lacking, columns, stamp)
     trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     try:
         trainer.predict(module, datamodule=rows, return_predictions=False)

@@ -32,10 +32,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     datamodule = build_datamodule(config.data, config.seed)
     classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=config.seed)
     trainer = build_trainer(config.trainer, run_dir, loggers, ema_decay=config.optimizer.ema_decay)
-    by_first_process(datamodule.prepare_data)
-    prepare_input(trainer, datamodule, config.features.classifier_weights)
-    datamodule.setup()
-    check_scores(config, datamodule)
+    prepare(config, trainer, datamodule)
     last = run_dir / CHECKPOINTS / "last.ckpt"
     fit(trainer, classifier, datamodule, last if config.resume and last.exists() else None)
     trained = {name: float(value) for name, value in trainer.callback_metrics.items()}  # scoring forgets them
@@ -47,10 +44,17 @@ def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcom
     """Score a trained run again, under this configuration's weightings and metrics. Returns as `run`."""
     datamodule = build_datamodule(config.data, config.seed)
     trainer = build_trainer(config.trainer, run_dir, loggers)
-    by_first_process(datamodule.prepare_data)
-    prepare_input(trainer, datamodule, config.features.classifier_weights)
-    datamodule.setup()
+    prepare(config, trainer, datamodule)
     return finish(config, run_dir, trainer, datamodule)
+
+
+def prepare(config: Config, trainer: Trainer, datamodule: MixedDataModule) -> None:
+    """Data and the classifier's input; what is asked of the scores is checked first, for the input can take hours."""
+    by_first_process(datamodule.prepare_data)
+    datamodule.open_tables()
+    check_scores(config, datamodule)
+    prepare_input(trainer, datamodule, config.features)
+    datamodule.setup()
 
 
 def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule) -> Outcome:

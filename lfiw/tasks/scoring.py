@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
 
 from lfiw.data.in_order import InOrderDataModule
 from lfiw.data.mixed import REAL, MixedDataModule
+from lfiw.data.splits import Subset
 from lfiw.errors import InputError
 from lfiw.features import Extractor
 from lfiw.files import write_json
@@ -42,23 +44,38 @@ def score(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedData
         FeatureColumn(e.columns["features"], e.num_features, f"@{name}" if i else "")
         for i, (name, e) in enumerate((name, extractors[name]) for name in options.extractors)
     ]
-    logits = logit_column(options.classifier, extractors, options.extractors)
-    evaluation = Evaluation(
-        log_ratio, weightings, features, logits, with_reference=bool(reference), paper=options.paper
-    )
-    names = [f.name for f in features] + ([logits.name] if logits else [])
-    rows = InOrderDataModule(
-        [[real, generated, *reference]],
-        list(dict.fromkeys(names)),
-        batch_size=datamodule.evaluation_batch_size,
-        num_workers=datamodule.num_workers,
-    )
-    trainer.test(evaluation, datamodule=rows, verbose=False)
+    logits = logit_columns(config.metrics.inception_score.classifier, extractors, options.extractors[0])
+    if logits and logits[0].suffix:
+        main, instead = options.extractors[0], config.metrics.inception_score.classifier
+        rank_zero_only(print)(f"the weights of {main} have no class logits: the Inception Score is that of {instead}")
 
+    def evaluate(chosen: Subset, convention: str) -> Evaluation:
+        """Score generated rows against all real ones."""
+        evaluation = Evaluation(
+            chosen.column(column),
+            weightings,
+            features,
+            logits,
+            with_reference=bool(reference),
+            convention=convention,
+        )
+        names = dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)])
+        rows = InOrderDataModule(
+            lambda: [[real, chosen, *reference]],
+            list(names),
+            batch_size=datamodule.evaluation_batch_size,
+            num_workers=datamodule.num_workers,
+        )
+        trainer.test(evaluation, datamodule=rows, verbose=False)
+        return evaluation
+
+    standard = evaluate(generated, "standard")
+    blocks = [evaluate(b, "paper") for b in equal_blocks(generated, options.paper_block)] if options.paper else []
     validation = [subset.column(column) for subset in datamodule.splits["validation"]]
     candidates = {name: judge(w, *validation) for name, w in weightings.items() if name != UNIFORM}
     record = evaluation_record(
-        evaluation,
+        standard,
+        blocks,
         weightings,
         log_ratio,
         candidates,
@@ -82,9 +99,16 @@ def score(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedData
 
 
 def check_scores(config: Config, datamodule: MixedDataModule) -> None:
-    """Raises the InputError that `score` would raise after hours of training."""
+    """Raises the InputError that `score` would raise after hours of extraction and training.
+
+    Args:
+        datamodule: with its tables open.
+    """
     named_weightings(config.evaluation.weightings)
-    logit_column(config.evaluation.classifier, build_extractors(config, datamodule), config.evaluation.extractors)
+    if config.evaluation.paper_block < 1:
+        raise InputError(f"evaluation.paper_block={config.evaluation.paper_block} must be at least 1")
+    extractors = build_extractors(config, datamodule)
+    logit_columns(config.metrics.inception_score.classifier, extractors, config.evaluation.extractors[0])
 
 
 def named_weightings(specs: list[Any]) -> dict[str, Weighting]:
@@ -105,20 +129,30 @@ def build_extractors(config: Config, datamodule: MixedDataModule) -> dict[str, E
     """The extractors for FID and KID, and the classifier for IS, by name."""
     if not config.evaluation.extractors:
         raise InputError("evaluation.extractors is empty: name at least one")
-    names = dict.fromkeys([*config.evaluation.extractors, config.evaluation.classifier])
-    weights = config.features.classifier_weights
-    return {name: extractor_for(name, datamodule, weights) for name in names if name}
+    names = dict.fromkeys([*config.evaluation.extractors, config.metrics.inception_score.classifier])
+    return {name: extractor_for(name, datamodule, config.features) for name in names if name}
 
 
-def logit_column(name: str | None, extractors: Mapping[str, Extractor], scored: list[str]) -> LogitColumn | None:
-    """The column for IS, labelled by its classifier where that is not the main extractor.
+def logit_columns(classifier: str | None, extractors: Mapping[str, Extractor], main: str) -> list[LogitColumn]:
+    """The columns for IS: those of the main extractor, if it has logits, and of the classifier, labelled by its name.
 
     Raises:
-        InputError: the network has no class logits.
+        InputError: the classifier has no class logits.
     """
-    if name is None:
-        return None
-    classifier = extractors[name]
-    if not classifier.num_classes:
-        raise InputError(f"evaluation.classifier={name} has no class logits; use null for no Inception Score")
-    return LogitColumn(classifier.columns["logits"], classifier.num_classes, "" if name == scored[0] else f"@{name}")
+    if classifier is not None and not extractors[classifier].num_classes:
+        raise InputError(
+            f"metrics.inception_score.classifier={classifier} has no class logits; use null for those of {main}, if it "
+            "has any"
+        )
+    named = {name: extractors[name] for name in (main, classifier) if name}
+    return [
+        LogitColumn(e.columns["logits"], e.num_classes, "" if name == main else f"@{name}")
+        for name, e in named.items()
+        if e.num_classes
+    ]
+
+
+def equal_blocks(rows: Subset, size: int) -> list[Subset]:
+    """As many disjoint blocks of `size` rows as there are, every so-many-th row; all rows, if they are fewer."""
+    count = max(1, len(rows) // size)
+    return [Subset(rows.table, rows.rows[i::count][:size]) for i in range(count)]

@@ -14,7 +14,7 @@ from lfiw.data import SampleCache
 from lfiw.data import digits as module
 from lfiw.data.digits import LEVELS, DigitsDataModule
 from lfiw.data.mixed import GENERATED, REAL
-from lfiw.features import build_extractor
+from lfiw.features import FeatureOptions, build_extractor
 
 OPTIONS: dict[str, Any] = {"keep": [1.0] * 5 + [0.15] * 5, "bandwidth": 0.2, "num_generated": 3000}
 
@@ -56,7 +56,7 @@ def test_rare_digits_are_rarer_among_the_generated(data: DigitsDataModule) -> No
 
 
 def test_the_classifier_knows_held_out_digits(data: DigitsDataModule) -> None:
-    extractor = build_extractor("classifier", (1, 8, 8), classifier_weights=data.classifier_weights)
+    extractor = build_extractor("classifier", (1, 8, 8), FeatureOptions(classifier_weights=data.classifier_weights))
     held_out = data.splits["evaluation"][REAL]
     with torch.inference_mode():
         out = extractor(held_out.column("image"))

@@ -16,7 +16,9 @@ SUBSET = Subset(A, torch.tensor([1, 4, 9]))
 
 
 def loaders(rank: int = 0, world_size: int = 1, num_workers: int = 0) -> tuple[list[Any], Any]:
-    data = InOrderDataModule([[SUBSET, everything(B)], [everything(A)]], ["x"], batch_size=4, num_workers=num_workers)
+    data = InOrderDataModule(
+        lambda: [[SUBSET, everything(B)], [everything(A)]], ["x"], batch_size=4, num_workers=num_workers
+    )
     data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)  # type: ignore[assignment]
     return data.predict_dataloader(), data.test_dataloader()
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from lfiw import InputError
-from lfiw.features import EXTRACTORS, Classifier, build_extractor
+from lfiw.features import EXTRACTORS, Classifier, FeatureOptions, build_extractor
 from lfiw.features.classifier import save_classifier
 from lfiw.nets import build_net
 
@@ -50,7 +50,7 @@ def test_pixels() -> None:
 def test_classifier_round_trip(tmp_path: Path, spectral_norm: bool) -> None:
     file = tmp_path / "new" / "c.safetensors"
     net = make(file, spectral_norm=spectral_norm)
-    extractor = build_extractor("classifier", SHAPE, classifier_weights=file)
+    extractor = build_extractor("classifier", SHAPE, FeatureOptions(classifier_weights=file))
     assert not extractor.training
     out = extractor(IMAGES)
     standardised = (IMAGES.float() - 100) / 50

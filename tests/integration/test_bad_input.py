@@ -11,7 +11,12 @@ from integration.launch import QUICK, launch, module, refused
 from lfiw import InputError
 from lfiw.data import CacheWriter, SampleCache
 
-OWN = ["experiment=images", "evaluation.classifier=null", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
+OWN = [
+    "experiment=images",
+    "metrics.inception_score.classifier=null",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=1",
+]
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def test_configuration(here, capfd, arguments, names):
         (["evaluation.weightings=[{name: a, clip: .nan}]"], ["clip=nan"]),
         (["evaluation.extractors=[vgg]"], ["'vgg'", "pixels, classifier"]),
         (["evaluation.extractors=[]"], ["evaluation.extractors"]),
-        (["evaluation.classifier=pixels"], ["evaluation.classifier=pixels", "null"]),
+        (["metrics.inception_score.classifier=pixels"], ["metrics.inception_score.classifier=pixels", "null"]),
         (["features.classifier_weights=none.safetensors"], ["none.safetensors", "no such file"]),
         (["trainer.accelerator=warp"], ["accelerator=warp"]),
         (["trainer.precision=foo"], ["precision=foo"]),
@@ -184,7 +189,7 @@ def test_samples_that_do_not_match(here, pair, capfd):
 
 
 def test_classifier_without_weights(pair, here, capfd):
-    told = refused(capfd, "train.py", *pair, "evaluation.classifier=classifier")
+    told = refused(capfd, "train.py", *pair, "metrics.inception_score.classifier=classifier")
     assert "features.classifier_weights" in told
     assert no_run(here)
 

@@ -228,7 +228,7 @@ def test_images_of_ones_own(own, tmp_path, monkeypatch):
         "data.mixing=natural",
         "data.augment=crop_flip",
         "data.batch_size=64",
-        "evaluation.classifier=null",
+        "metrics.inception_score.classifier=null",
         "trainer.max_epochs=4",
         "trainer.accelerator=cpu",
         "optimizer.ema_decay=0.5",
@@ -273,7 +273,12 @@ def test_vectors_of_known_densities(tmp_path, monkeypatch):
 
 def test_a_column_of_features_as_input(own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = ["trainer.max_epochs=2", "evaluation.extractors=[pixels]", "evaluation.classifier=null", *QUICK]
+    options = [
+        "trainer.max_epochs=2",
+        "evaluation.extractors=[pixels]",
+        "metrics.inception_score.classifier=null",
+        *QUICK,
+    ]
     for name in ("r", "g", "re", "ge"):
         cache = SampleCache(own / name)
         cache.add_column("features/means", cache["image"].float().mean((2, 3)), stamp={"name": "means"})

@@ -57,11 +57,11 @@ REFERENCE = Subset(table(90, 0.0, 0), rows(90, 90, 1)[50:])
 
 
 def run(
-    folder: Path, batch_size: int, logits: LogitColumn | None = LOGITS, reference: bool = True, **options: Any
+    folder: Path, batch_size: int, logits: tuple[LogitColumn, ...] = (LOGITS,), reference: bool = True, **options: Any
 ) -> Evaluation:
     subsets = [REAL, GENERATED, REFERENCE][: 3 if reference else 2]
     columns = ["features/a", "features/b", "logits/c"]
-    data = InOrderDataModule([subsets], columns, batch_size=batch_size)
+    data = InOrderDataModule(lambda: [subsets], columns, batch_size=batch_size)
     module = Evaluation(
         GENERATED.column("log_ratio"), WEIGHTINGS, FEATURES, logits, with_reference=reference, **options
     )
@@ -72,7 +72,12 @@ def run(
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    return run(tmp_path_factory.mktemp("scored"), batch_size=37, paper=True)
+    return run(tmp_path_factory.mktemp("scored"), batch_size=37)
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return run(tmp_path_factory.mktemp("paper"), batch_size=37, convention="paper")
 
 
 def weights(name: str) -> torch.Tensor:
@@ -94,21 +99,23 @@ def test_each_weighting_equals_the_functions(scored: Evaluation, i: int) -> None
     np.testing.assert_allclose(scored.proportions[i], np.bincount(classes, weights=w, minlength=C), rtol=1e-10)
 
 
-def test_names(scored: Evaluation) -> None:
-    names = {"fid", "kid", "fid@b", "kid@b", "is@c"}
-    assert set(scored.scores) == names | {f"{n.partition('@')[0]}_paper{n[len(n.partition('@')[0]) :]}" for n in names}
-    assert set(scored.reference) == set(scored.scores)
-    assert all(len(values) == len(WEIGHTINGS) for values in scored.scores.values())
-    assert all(len(values) == 1 for values in scored.reference.values())
+def test_names(scored: Evaluation, paper: Evaluation) -> None:
+    assert set(scored.scores) == {"fid", "kid", "fid@b", "kid@b", "is@c"}
+    assert set(paper.scores) == {"fid_paper", "kid_paper", "fid_paper@b", "kid_paper@b", "is_paper@c"}
+    for evaluation in (scored, paper):
+        assert set(evaluation.reference) == set(evaluation.scores)
+        assert all(len(values) == len(WEIGHTINGS) for values in evaluation.scores.values())
+        assert all(len(values) == 1 for values in evaluation.reference.values())
 
 
-def test_reference_rows_are_scored_as_if_generated(scored: Evaluation) -> None:
+def test_reference_rows_are_scored_as_if_generated(scored: Evaluation, paper: Evaluation) -> None:
     for column in FEATURES:
         real, reference = REAL.column(column.name), REFERENCE.column(column.name)
         fid = frechet_distance_from_features(real, reference).item()
         kid = kernel_distance(real, reference).item()
-        for paper in ("", "_paper"):  # uniform rows have no scale that could differ
-            assert scored.reference[f"fid{paper}{column.suffix}"] == pytest.approx([fid], rel=1e-8)
+        assert scored.reference[f"fid{column.suffix}"] == pytest.approx([fid], rel=1e-8)
+        # uniform rows have no scale that could differ
+        assert paper.reference[f"fid_paper{column.suffix}"] == pytest.approx([fid], rel=1e-8)
         assert scored.reference[f"kid{column.suffix}"] == pytest.approx([kid], rel=1e-8, abs=1e-12)
     probabilities = REFERENCE.column("logits/c").double().softmax(1)
     assert scored.reference["is@c"] == pytest.approx([inception_score(probabilities).item()], rel=1e-10)
@@ -119,7 +126,7 @@ def test_real_proportions(scored: Evaluation) -> None:
     np.testing.assert_allclose(scored.real_proportions, counts / 50, rtol=1e-6)
 
 
-def test_paper_scores_are_those_of_the_paper_weights(scored: Evaluation) -> None:
+def test_paper_scores_are_those_of_the_paper_weights(paper: Evaluation) -> None:
     log_ratio = GENERATED.column("log_ratio")
     w = torch.stack([paper_weights(weighting, log_ratio) for weighting in WEIGHTINGS.values()], dim=1)
     k = len(WEIGHTINGS)
@@ -130,7 +137,7 @@ def test_paper_scores_are_those_of_the_paper_weights(scored: Evaluation) -> None
     score = InceptionScore(C, k, "paper")
     score.update(GENERATED.column("logits/c").double().softmax(1), w)
     for name, metric in (("fid_paper", fid), ("kid_paper", kid), ("is_paper@c", score)):
-        assert scored.scores[name] == pytest.approx(metric.compute().tolist(), rel=1e-8, abs=1e-12)
+        assert paper.scores[name] == pytest.approx(metric.compute().tolist(), rel=1e-8, abs=1e-12)
 
 
 def test_paper_weights() -> None:
@@ -143,14 +150,24 @@ def test_paper_weights() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [3, 1000])
-def test_batches_do_not_matter(scored: Evaluation, tmp_path: Path, batch_size: int) -> None:
-    other = run(tmp_path, batch_size, paper=True)
-    for name, values in scored.scores.items():
-        assert other.scores[name] == pytest.approx(values, rel=1e-8, abs=1e-12), name
+def test_batches_do_not_matter(scored: Evaluation, paper: Evaluation, tmp_path: Path, batch_size: int) -> None:
+    for convention, expected in (("standard", scored), ("paper", paper)):
+        other = run(tmp_path, batch_size, convention=convention)
+        for name, values in expected.scores.items():
+            assert other.scores[name] == pytest.approx(values, rel=1e-8, abs=1e-12), name
     np.testing.assert_allclose(other.proportions, scored.proportions, rtol=1e-10)
 
 
 def test_without_logits_and_reference(scored: Evaluation, tmp_path: Path) -> None:
-    other = run(tmp_path, 100, logits=None, reference=False)
+    other = run(tmp_path, 100, logits=(), reference=False)
     assert other.scores == {name: pytest.approx(scored.scores[name]) for name in ("fid", "kid", "fid@b", "kid@b")}
     assert (other.reference, other.proportions, other.real_proportions) == ({}, [], [])
+
+
+def test_several_logit_columns(scored: Evaluation, tmp_path: Path) -> None:
+    """An Inception Score for each, class proportions by the last."""
+    other = run(tmp_path, 100, logits=(LogitColumn("features/a", D), LOGITS))
+    assert other.scores["is@c"] == pytest.approx(scored.scores["is@c"])
+    probabilities = GENERATED.column("features/a").double().softmax(1)
+    assert other.scores["is"][1] == pytest.approx(inception_score(probabilities, weights("self-normalised")).item())
+    np.testing.assert_allclose(other.proportions, scored.proportions)

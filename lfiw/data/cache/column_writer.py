@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from lfiw.data.table import row_index
 from lfiw.errors import InputError
 from lfiw.files import sync_folder, write_errors, write_json
 
-PART_ROWS = 65_536  # a killed run loses at most so many computed rows a process
+PART_ROWS = 65_536  # a killed run loses at most so many computed rows a process,
+PART_SECONDS = 30.0  # and at most the work of so long
 
 
 class ColumnWriter:
@@ -47,7 +49,7 @@ class ColumnWriter:
         name: as in `features/pixels`.
         stamp: what computes it: name, SHA-256 of the weights, preprocessing, … Rows of another stamp are not reused.
         shard_bytes: size of a file.
-        part_rows: write to disk after so many rows, at the latest.
+        part_rows, part_seconds: write to disk after so many rows or so long, at the latest.
         rank, world_size: of this process, where several write on one file system.
         barrier: waits for all processes, as `trainer.strategy.barrier`; needed if there are several.
         resume: False forgets what a killed run left, and leaves nothing itself.
@@ -65,6 +67,7 @@ class ColumnWriter:
         stamp: Mapping[str, Any],
         shard_bytes: int = SHARD_BYTES,
         part_rows: int = PART_ROWS,
+        part_seconds: float = PART_SECONDS,
         rank: int = 0,
         world_size: int = 1,
         barrier: Callable[[], object] | None = None,
@@ -82,6 +85,7 @@ class ColumnWriter:
         self._identity, self._num_rows = table.identity, table.num_rows
         self._stamp = check_json("stamp", stamp)
         self._shard_bytes, self._part_rows, self._resume = shard_bytes, part_rows, resume
+        self._part_seconds, self._written = part_seconds, 0.0
         self._rank, self._world_size = rank, world_size
         self._barrier = barrier or (lambda: None)
         self._target = self._table_path / "columns" / name
@@ -140,16 +144,20 @@ class ColumnWriter:
             layouts = {VALUES: layout, ROWS: (torch.int64, ())}
             capacity = min(self._part_rows, self._num_rows, rows_per_shard({VALUES: layout}, self._shard_bytes))
             self._buffer = RowBuffer(layouts, capacity)
+            self._written = time.monotonic()
         start = 0
         while start < len(rows):
             start += self._buffer.put({VALUES: block, ROWS: rows}, start)
             if self._buffer.filled == self._buffer.capacity:
                 self._flush(self._buffer)
+        if self._buffer.filled and time.monotonic() - self._written > self._part_seconds:
+            self._flush(self._buffer)
 
     def _flush(self, buffer: RowBuffer) -> None:
         collected = buffer.take()
         with write_errors(self._target):
             write_part(self._folder, self._rank, collected[ROWS], collected[VALUES])
+        self._written = time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

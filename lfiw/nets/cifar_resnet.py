@@ -1,0 +1,51 @@
+"""The residual networks for CIFAR-10 of He et al. 2016, section 4.2: 6n + 2 layers, 16 to 64 channels."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NUM_FEATURES = 64
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions; the shortcut takes every second pixel and fills the new channels with zeros (option A)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.stride, self.added = outputs // inputs, outputs - inputs
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, self.stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        half = self.added // 2
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.added - half))
+        return F.relu(hidden + shortcut)
+
+
+class CifarResNet(nn.Module):
+    """Standardised 32×32 images to the penultimate layer (64 features); `linear` maps those to class logits.
+
+    Args:
+        blocks: n, residual blocks a stage: 3 for ResNet-20, 9 for ResNet-56.
+    """
+
+    def __init__(self, blocks: int, num_classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        widths = [16, 16, 32, NUM_FEATURES]
+        self.layer1, self.layer2, self.layer3 = (
+            nn.Sequential(
+                *(BasicBlock(widths[i] if block == 0 else widths[i + 1], widths[i + 1]) for block in range(blocks))
+            )
+            for i in range(3)
+        )
+        self.linear = nn.Linear(NUM_FEATURES, num_classes)
+
+    def forward(self, x: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n 64"]:
+        x = F.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last))))
+        return self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3))

@@ -1,0 +1,69 @@
+"""CIFAR-10 against a generator: scores with and without weights, the choice of the ratio network, and the reference."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lfiw.data import SampleCache
+from lfiw.data.mixed import MixedDataModule
+from lfiw.metrics import frechet_distance_from_features, kernel_distance
+from lfiw.results import row
+from train import train
+
+from .repeated import Found, Row, collect, pictures_of, repeat, rows_of
+
+# Each step changes what is named; all were judged by the log-loss of validation rows.
+FEATURES = ["experiment=cifar10_gan", "evaluation.paper=false", "evaluation.figures=false"]
+ONE = ["evaluation.weightings=[{name: self-normalised}]"]
+NETWORKS = {
+    "linear": ["model.depth=0", "model.dropout=0"],
+    "MLP 2 × 128": ["model.width=128", "model.dropout=0", "optimizer.weight_decay=0.01"],
+    "MLP 2 × 512": ["model.width=512", "model.dropout=0", "optimizer.weight_decay=0.01"],
+    "MLP 2 × 512, dropout, decay": [],
+    "MLP 2 × 512, dropout, decay, spectral norm": ["model.spectral_norm=true", "model.dropout=0.2"],
+    "ResNet on pixels, crop and flip": [
+        *("model=resnet", "data.input=image", "data.augment=crop_flip", "optimizer.lr=0.001", "trainer.max_epochs=10"),
+        *("optimizer.schedule=cosine", "optimizer.weight_decay=0.05"),
+    ],
+}
+
+
+def run(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
+    """The experiment, and real rows against real rows: the numbers that others publish."""
+    found, runs = repeat("cifar10_gan", seeds, overrides)
+    return [*rows_of(found), *reference(runs[0]["datamodule"], runs[0]["record"])], pictures_of(runs[0])
+
+
+def reference(datamodule: MixedDataModule, record: dict[str, Any]) -> list[Row]:
+    """FID and KID of the test split against the first 10,000 and against all 50,000 training images."""
+    sha256 = record["extractors"][0]["sha256"]
+    test, train_split = datamodule.real_evaluation, datamodule.real
+    assert isinstance(test, SampleCache)
+    assert isinstance(train_split, SampleCache)
+    (column,) = (c for c in test.columns if c.startswith("features/") and test.column(c).stamp.get("sha256") == sha256)
+    ours: Tensor = test[column]
+    rows = []
+    for num in (10_000, len(train_split)):
+        others = train_split[column][:num]
+        name = f"test split against {num:,} training images"
+        rows.append(row(name, "fid", [frechet_distance_from_features(others, ours).item()]))
+        rows.append(row(name, "kid", [kernel_distance(others[:10_000], ours).item()]))
+    return rows
+
+
+def networks(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
+    """Which ratio network: its log-loss on validation rows, and what self-normalised weights by it do."""
+    rows: list[Row] = []
+    for name, own in NETWORKS.items():
+        found: Found = defaultdict(list)
+        for seed in range(seeds):
+            _, objects = train([*FEATURES, *ONE, f"seed={seed}", f"data.split_seed={seed}", *own, *overrides])
+            collect(objects, found)
+        rows.append(row(name, "log_loss", found["classifier", "log_loss"]))
+        for (weighting, metric), values in found.items():
+            if weighting == "self-normalised":
+                rows.append(row(name, metric, values))
+    return rows, []

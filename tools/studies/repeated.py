@@ -1,0 +1,63 @@
+"""An experiment repeated over seeds, its scores collected."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lfiw.results import row
+from lfiw.tables import total_variation
+from train import train
+
+Row = dict[str, Any]
+Found = defaultdict[tuple[str, str], list[float]]  # (name, metric) → one value a seed
+
+
+def repeat(experiment: str, seeds: int, overrides: Sequence[str]) -> tuple[Found, list[dict[str, Any]]]:
+    """Train and score with another split and another classifier a seed.
+
+    Returns:
+        Values named by weighting and metric, where `difference_…` is against uniform weights on the same samples; and
+        the objects of each run.
+    """
+    found: Found = defaultdict(list)
+    runs = []
+    for seed in range(seeds):
+        _, objects = train([f"experiment={experiment}", f"seed={seed}", f"data.split_seed={seed}", *overrides])
+        collect(objects, found)
+        runs.append(objects)
+    return found, runs
+
+
+def collect(objects: dict[str, Any], found: Found) -> None:
+    """Adds what one run found."""
+    record = objects["record"]
+    for name, score in record["reference"].items():
+        found["reference", name].append(score["value"])
+    uniform = record["weightings"][0]
+    chosen = next(w for w in record["weightings"] if w["name"] == record["recommended"])
+    real = record["real_class_proportions"]
+    for w in [*record["weightings"], {**chosen, "name": "recommended"}]:
+        if real:
+            distance = total_variation(w["class_proportions"], real)
+            base = total_variation(uniform["class_proportions"], real)
+            found[w["name"], "class_distance"].append(distance)
+            found[w["name"], "difference_class_distance"].append(distance - base)
+        found[w["name"], "ess"].append(w["ess"])
+        found[w["name"], "pareto_k"].append(w["pareto_k"])
+        if w["kl_gain"] is not None:
+            found[w["name"], "kl_gain"].append(w["kl_gain"]["value"])
+        for metric, score in w["metrics"].items():
+            found[w["name"], metric].append(score["value"])
+            found[w["name"], f"difference_{metric}"].append(score["difference"]["value"])
+    found["classifier", "log_loss"].append(float(objects["trainer"].checkpoint_callback.best_model_score))
+
+
+def rows_of(found: Found) -> list[Row]:
+    return [row(name, metric, values) for (name, metric), values in found.items()]
+
+
+def pictures_of(objects: dict[str, Any]) -> list[Path]:
+    """The pictures of one run."""
+    folder = Path(objects["trainer"].default_root_dir)
+    return [folder / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
