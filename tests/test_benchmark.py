@@ -15,7 +15,15 @@ from torchvision.transforms.v2 import functional as reference
 from lfiw.data.transforms import crop, flip
 from lfiw.metrics import frechet_distance, frechet_distance_from_features, weighted_moments
 from lfiw.schemas import MLP, ResNet
-from tools.benchmarks import cache_random_batches, frechet, loader_crop_flip_normalise, measure, trainer_step
+from tools.benchmarks import (
+    cache_random_batches,
+    frechet,
+    inception,
+    loader_crop_flip_normalise,
+    measure,
+    reweighting,
+    trainer_step,
+)
 
 ROOT = Path(__file__).parents[1]
 # what third parties say on the way, not ours to mend
@@ -130,3 +138,23 @@ def test_wrong_name_is_told() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "frechet_2048" in result.stderr
+
+
+def test_both_inceptions_compute_the_same() -> None:
+    data = images(3)
+    ours = inception.extract(inception.InceptionFeatures(inception.SHAPE).eval(), data)
+    theirs = inception.peer_features(inception.torch_fidelity(), data, 2)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_inception_benchmark_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inception, "PEER_BATCHES", (2,))
+    fp32, bf16 = inception.run(1, num_images=2)
+    check(fp32, "inception_fp32")
+    check(bf16, "inception_bf16")
+
+
+def test_reweighting_benchmarks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reweighting, "SAMPLE", 2)
+    check(reweighting.run_weighting(1, n=300)[0], "reweight_10k")
+    check(reweighting.run_epoch(2, n=600)[0], "ratio_epoch")

@@ -2,6 +2,7 @@
 
 import statistics
 import warnings
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,14 +26,14 @@ def run(rounds: int, num_images: int = 48) -> list[Row]:
     """One row a precision; the limit is the fastest convolution of the network, alone."""
     images = pictures(num_images)
     peer = torch_fidelity()
-    batches = {str(size): seconds_each(lambda s=size: peer_features(peer, images, s)) for size in PEER_BATCHES}
+    batches = {str(size): seconds_each(partial(peer_features, peer, images, size)) for size in PEER_BATCHES}
     batch = int(fastest(batches, tries=1))
     rows = []
     for precision, goal in GOALS.items():
         ours = InceptionFeatures(SHAPE, precision=precision).eval()
         sides = {
-            "ours": seconds_each(lambda e=ours: extract(e, images), num_images),
-            "peer": seconds_each(lambda: peer_features(peer, images, batch), num_images),
+            "ours": seconds_each(partial(extract, ours, images), num_images),
+            "peer": seconds_each(partial(peer_features, peer, images, batch), num_images),
         }
         seconds = interleave(sides, rounds)
         reached = FLOPS / statistics.median(seconds["ours"])
