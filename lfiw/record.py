@@ -50,7 +50,7 @@ def evaluation_record(
         "num_real": num_real,
         "num_generated": len(log_ratio),
         "num_reference": num_reference,
-        "extractors": [{"name": name, "sha256": e.sha256} for name, e in extractors.items()],
+        "extractors": [{"name": name, "key": e.key, "sha256": e.sha256} for name, e in extractors.items()],
         "paper_blocks": len(blocks),
         "reference": {
             name: {"value": values[0], "se": None}

@@ -1,5 +1,6 @@
 """An experiment repeated over seeds, its scores collected."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ def collect(objects: dict[str, Any], found: Found) -> None:
             found[w["name"], "class_distance"].append(distance)
             found[w["name"], "difference_class_distance"].append(distance - base)
         found[w["name"], "ess"].append(w["ess"])
-        found[w["name"], "pareto_k"].append(w["pareto_k"])
+        if not math.isnan(w["pareto_k"]):  # equal weights have no tail
+            found[w["name"], "pareto_k"].append(w["pareto_k"])
         if w["kl_gain"] is not None:
             found[w["name"], "kl_gain"].append(w["kl_gain"]["value"])
         for metric, score in w["metrics"].items():
