@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> None:
     started = time.perf_counter()
     rows, pictures = studies[options.study](options.seeds, options.overrides)
     out = options.out or ROOT / "results" / f"{options.study}.json"
-    command = shlex.join(["python", "tools/study.py", *map(without_folder, arguments)])
+    shown = [options.study, "--seeds", str(options.seeds), *map(without_folder, options.overrides)]
+    command = shlex.join(["python", "tools/study.py", *shown])
     write_study(out, options.study, command, time.perf_counter() - started, rows)
     for picture in pictures:
         shutil.copyfile(picture, out.with_name(f"{options.study}-{picture.name}"))
