@@ -60,7 +60,7 @@ def extract(trainer: Trainer, extractor: Extractor, datamodule: MixedDataModule)
         datamodule.samples,
         extractor.columns,
         extractor.stamp,
-        batch_size=min(extractor.batch_size or datamodule.evaluation_batch_size, datamodule.evaluation_batch_size),
+        most=extractor.batch_size,
     )
 
 
@@ -82,11 +82,14 @@ def write_columns(
     columns: Mapping[str, str],
     stamp: Mapping[str, Any],
     *,
-    batch_size: int | None = None,
+    most: int | None = None,
 ) -> None:
     """One pass of `module.predict_step` over the tables that lack its columns, each process its own rows.
 
     What an interrupted pass has left is kept: this one computes the rest.
+
+    Args:
+        most: rows a step, where the module is slow; none: as many as the data module's.
     """
     caches = [table for table in datamodule.tables.values() if isinstance(table, SampleCache)]
     lacking = [cache for cache in caches if not has_columns(cache, columns.values(), stamp)]
@@ -96,7 +99,7 @@ def write_columns(
     rows = InOrderDataModule(
         writer.missing,
         [input],
-        batch_size=batch_size or datamodule.evaluation_batch_size,
+        batch_size=min(datamodule.evaluation_batch_size, most or datamodule.evaluation_batch_size),
         num_workers=datamodule.num_workers,
     )
     trainer.callbacks.append(writer)  # type: ignore[attr-defined]
