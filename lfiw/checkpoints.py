@@ -1,7 +1,9 @@
 """Checkpoints that are whole or absent."""
 
+import hashlib
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from lfiw.calibration import Calibrator
 from lfiw.errors import InputError, first_line
 from lfiw.files import replacing
 
@@ -36,6 +39,25 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of a state dict's names and values: the same for the same network, whatever else its file holds."""
+    digest = hashlib.sha256()
+    for name, values in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_calibrator(file: Path, calibrator: Calibrator | None) -> None:
+    """Keep a calibrator, as plain numbers, in the checkpoint of the classifier that it was fitted for."""
+    checkpoint = read_checkpoint(file)
+    state = calibrator.state() if calibrator is not None else None
+    if checkpoint["classifier"].get("calibrator") != state:
+        checkpoint["classifier"]["calibrator"] = state
+        with replacing(file) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 def read_checkpoint(

@@ -20,6 +20,7 @@ from lfiw.schemas import SCHEMAS, Config, Run
 
 CONF = Path(__file__).parent.parent / "conf"
 SPLIT_KEYS = ("fractions", "split_seed", "keep", "bandwidth", "num_generated")  # of data: which rows are held out
+TRAININGS = ("folds", "ensemble")  # how many classifiers a run has
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,19 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
             f"{name}={choices_given[name]}: a finished run keeps its groups; override values, as {name}.key=…"
         )
     composed = _check([kept, values_given], {})
-    _refuse_other_rows(_check([kept], {}).config.data, composed.config.data)
+    _refuse_other_rows(_check([kept], {}).config, composed.config)
     return composed
 
 
-def _refuse_other_rows(kept: Any, asked: Any) -> None:
+def _refuse_other_rows(kept: Config, asked: Config) -> None:
     """Raises InputError for other splits than the run was trained with: rows that trained it would be scored."""
-    for name in SPLIT_KEYS:
-        if getattr(kept, name, None) != getattr(asked, name, None):
-            raise InputError(
-                f"data.{name}: the run was trained with {_shown(getattr(kept, name))} and is scored on the rows that "
-                "were held out then: leave it out, or train a new run"
-            )
+    for prefix, was, now, names in (("data.", kept.data, asked.data, SPLIT_KEYS), ("", kept, asked, TRAININGS)):
+        for name in names:
+            if getattr(was, name, None) != getattr(now, name, None):
+                raise InputError(
+                    f"{prefix}{name}: the run was trained with {_shown(getattr(was, name))} and is scored on the rows "
+                    "that were held out then: leave it out, or train a new run"
+                )
 
 
 def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -141,13 +143,17 @@ def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
     nodes = {
         group: _merge(group, schema, [layer.get(group) or {} for layer in layers]) for group, schema in schemas.items()
     }
+    _refuse_outside_choices(OmegaConf.to_object(run), "")
     objects = {group: OmegaConf.to_object(node) for group, node in nodes.items()}
     for group, value in objects.items():
-        _refuse_outside_choices(value, group)
+        _refuse_outside_choices(value, f"{group}.")
     values: dict[str, Any] = {**{name: run[name] for name in run_keys}, **objects}
     for name, seed in (("seed", run["seed"]), ("data.split_seed", getattr(objects["data"], "split_seed", 0))):
         if not 0 <= seed < 2**32:
             raise InputError(f"{name}={seed} must lie in 0 … {2**32 - 1}")
+    for name in TRAININGS:
+        if run[name] < 1:
+            raise InputError(f"{name}={run[name]} must be at least 1")
     tree: dict[str, Any] = {**{name: run[name] for name in run_keys}, **nodes}
     return Composed(Config(**values), choices, OmegaConf.to_yaml(OmegaConf.create(tree)))
 
@@ -168,9 +174,9 @@ def _refuse_outside_choices(node: Any, prefix: str) -> None:
     for f in fields(node):
         value, allowed = getattr(node, f.name), f.metadata.get("choices")
         if is_dataclass(value):
-            _refuse_outside_choices(value, f"{prefix}.{f.name}")
+            _refuse_outside_choices(value, f"{prefix}{f.name}.")
         elif allowed and value not in allowed:
-            raise InputError(f"{prefix}.{f.name}={value}{_nearest(str(value), allowed)}; choices: {', '.join(allowed)}")
+            raise InputError(f"{prefix}{f.name}={value}{_nearest(str(value), allowed)}; choices: {', '.join(allowed)}")
 
 
 def _schema(group: str, layers: list[dict[str, Any]]) -> type:

@@ -1,10 +1,12 @@
-"""What importance weights are worth: effective sample size, and whether they bring the model nearer to the data."""
+"""What importance weights are worth: how many samples they leave, and whether the model comes nearer to the data."""
 
 import math
 
 import torch
 from jaxtyping import Float
+from scipy.stats import fisher_exact
 from torch import Tensor
+from torch.nn import functional as F
 
 from lfiw.errors import InputError
 from lfiw.weights import check_log_ratio, check_weights
@@ -58,3 +60,69 @@ def kl_gain(
     relative = (generated - log_mean).exp()  # ŵ / E_q[ŵ]
     variance = real.var() / n + relative.var() / m
     return real.mean() - log_mean, variance.sqrt()
+
+
+def top_share(weights: Float[Tensor, " n"], fraction: float = 0.01) -> Float[Tensor, ""]:
+    """Share of the weight that the heaviest `fraction` of the samples holds (at least one sample), in (0, 1].
+
+    Raises:
+        InputError: a weight is negative or not finite, all are zero, or the fraction lies outside (0, 1].
+    """
+    check_weights(weights)
+    if not 0 < fraction <= 1:
+        raise InputError(f"top_share: fraction={fraction} must lie in (0, 1]")
+    w = weights.double() / weights.max().double()
+    count = max(1, round(fraction * w.numel()))
+    return w.topk(count).values.sum() / w.sum()
+
+
+def mean_one(
+    log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Means that are 1 for the exact ratio: ŵ over held-out generated rows, 1/ŵ over held-out real ones; float64.
+
+    The first by ∫ p_θ·(p/p_θ) = 1, the second the other way round where the model covers the data.
+    """
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    return log_ratio_generated.double().exp().mean(), (-log_ratio_real.double()).exp().mean()
+
+
+def balanced_log_loss(
+    log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of c = σ(log ŵ), each side counting half, in nats: log 2 is chance. float64."""
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    real, generated = log_ratio_real.double(), log_ratio_generated.double()
+    return -(F.logsigmoid(real).mean() + F.logsigmoid(-generated).mean()) / 2
+
+
+def balanced_accuracy(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> float:
+    """Share of rows on the right side of log ŵ = 0, each side counting half."""
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    right = (log_ratio_real > 0).double().mean() + (log_ratio_generated <= 0).double().mean()
+    return right.item() / 2
+
+
+def two_sample_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+    """p-value of "both sides have one distribution": are held-out rows told apart better than by chance?
+
+    A classifier two-sample test (Lopez-Paz & Oquab, ICLR 2017) on the decisions log ŵ > 0. Given how many rows are
+    called real, the number of them that are real is hypergeometric: Fisher's exact test, one-sided, for any numbers of
+    rows a side.
+
+    Args:
+        log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.
+
+    Raises:
+        InputError: a value is NaN or infinite, or a side is empty.
+    """
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    table = []
+    for log_ratio in (log_ratio_real, log_ratio_generated):
+        called_real = int((log_ratio > 0).sum())
+        table.append([called_real, log_ratio.numel() - called_real])
+    return torch.tensor(fisher_exact(table, alternative="greater").pvalue, dtype=torch.float64)

@@ -11,9 +11,11 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from lfiw.calibration import Reliability
 from lfiw.files import replacing
 
 REAL_COLOUR, UNIFORM_COLOUR, WEIGHTED_COLOUR, EXTRA_COLOUR = "#444444", "#c44e52", "#4c72b0", "#55a868"
+EXACT_COLOUR = "#8172b3"
 SHEET = 64  # images on a contact sheet
 
 
@@ -67,7 +69,7 @@ def class_proportions(shares: Sequence[tuple[str, Sequence[float]]], real: Seque
     axes = figure.subplots()
     classes = np.arange(len(real))
     width = 0.8 / len(shares)
-    colours = (UNIFORM_COLOUR, WEIGHTED_COLOUR, EXTRA_COLOUR)
+    colours = (UNIFORM_COLOUR, WEIGHTED_COLOUR, EXTRA_COLOUR, EXACT_COLOUR)
     for i, ((name, values), colour) in enumerate(zip(shares, colours, strict=False)):
         axes.bar(classes - 0.4 + (i + 0.5) * width, values, width, label=name, color=colour)
     axes.hlines(real, classes - 0.4, classes + 0.4, color=REAL_COLOUR, linewidth=2, label="real")
@@ -76,23 +78,22 @@ def class_proportions(shares: Sequence[tuple[str, Sequence[float]]], real: Seque
     return save(figure, file)
 
 
-def reliability(probability: Float[Tensor, " n"], is_real: Tensor, file: Path, bins: int = 15) -> Path:
-    """Share of real rows against the classifier's probability, in bins of equal width, with binomial standard errors.
+def reliability(curves: Mapping[str, Reliability], file: Path) -> Path:
+    """Share of real rows against the classifier's probability, with binomial standard errors; a line a calibration.
 
     On the diagonal the classifier's odds are those of the data, and so its ratio is the density ratio.
     """
-    figure = Figure(figsize=(4, 3.6), layout="constrained")
+    figure = Figure(figsize=(4.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    index = (probability * bins).long().clamp(max=bins - 1)
-    count = torch.bincount(index, minlength=bins).double()
-    filled = count > 0
-    mean = (torch.bincount(index, weights=probability, minlength=bins) / count)[filled]
-    share = (torch.bincount(index, weights=is_real.double(), minlength=bins) / count)[filled]
-    error = (share * (1 - share) / count[filled]).sqrt()
     axes.plot([0, 1], [0, 1], color=UNIFORM_COLOUR)
-    axes.errorbar(mean.numpy(), share.numpy(), yerr=error.numpy(), fmt="o-", color=WEIGHTED_COLOUR, capsize=2)
+    for (name, curve), colour in zip(curves.items(), (WEIGHTED_COLOUR, EXTRA_COLOUR), strict=False):
+        filled = curve.count > 0
+        mean, share, count = curve.probability[filled], curve.share[filled], curve.count[filled]
+        error = (share * (1 - share) / count).sqrt()
+        axes.errorbar(mean.numpy(), share.numpy(), yerr=error.numpy(), fmt="o-", label=name, color=colour, capsize=2)
     axes.set(xlabel="predicted probability of real", ylabel="share of real rows", xlim=(0, 1), ylim=(0, 1))
     axes.set_title("calibration on validation rows", fontsize=10)
+    axes.legend(frameon=False)
     return save(figure, file)
 
 

@@ -7,8 +7,18 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from lfiw.diagnosis import chasm_warning
 from lfiw.files import write_atomically
-from lfiw.tables import is_paper, proportion_rows, score_rows
+from lfiw.tables import (
+    classifier_rows,
+    correction_rows,
+    has_intervals,
+    infinite_rows,
+    is_paper,
+    proportion_rows,
+    score_rows,
+    verdict_line,
+)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -23,11 +33,13 @@ PAGE = """<!doctype html>
   tr.recommended { background: #eef3fb; }
   img { max-width: 100%; }
   .note { color: #666; }
+  .warning { background: #fdf3d8; padding: .5rem .8rem; }
 </style>
 <h1>{{ record.experiment }}</h1>
 <p>{{ "{:,}".format(record.num_generated) }} generated samples against {{ "{:,}".format(record.num_real) }} real ones,
 none of which trained or chose anything. Features: {{ record.extractors | map(attribute="name") | join(", ") }}.</p>
-<p><strong>Recommended: {{ record.recommended }}.</strong> {{ record.reason }}</p>
+<p><strong>{{ verdict }}</strong></p>
+{% if warning %}<p class="warning">{{ warning }}</p>{% endif %}
 {% macro table(marked, titles, rows) %}
 <table>
   <tr>{% for title in titles %}<th>{{ title }}</th>{% endfor %}</tr>
@@ -38,6 +50,15 @@ none of which trained or chose anything. Features: {{ record.extractors | map(at
 {% endmacro %}
 <h2>Scores</h2>
 {{ table("★", *scores) }}
+{% if corrections %}
+<p>Corrections, with 95 % intervals over other samples of this size, the classifier held fixed. “Equal ESS”: the same
+weights permuted across the samples, which corrects nothing and has the same bias of few samples.</p>
+{{ table("★", *corrections) }}
+{% endif %}
+{% if infinite[1] %}
+<p>Extrapolated to infinitely many samples:</p>
+{{ table("★", *infinite) }}
+{% endif %}
 {% if paper_scores %}
 <p>By the definitions of the paper's official code:</p>
 {{ table("★", *paper_scores) }}
@@ -45,6 +66,12 @@ none of which trained or chose anything. Features: {{ record.extractors | map(at
 <p class="note">ESS: number of equally weighted samples that carry as much information. k̂: shape of the upper tail of
 the weights; above {{ "%.2f" | format(record.pareto_k_threshold) }} a weighted mean is not to be trusted. FID is biased
 upward at a small ESS: a weighting with few effective samples is held back by that alone.</p>
+<h2>Ratio classifier</h2>
+<p>On {{ "{:,}".format(record.classifier.num_real) }} real and {{ "{:,}".format(record.classifier.num_generated) }}
+generated validation rows, {{ "%.1f" | format(100 * record.classifier.accuracy) }} % are told apart
+(two-sample test: p = {{ "%.2g" | format(record.classifier.two_sample_p_value) }}). Both means are 1 for the exact
+ratio.</p>
+{{ table("★", *classifier) }}
 {% if proportions %}
 <h2>Class proportions</h2>
 {{ table("distance", *proportions) }}
@@ -69,7 +96,12 @@ def write_report(file: Path, record: Mapping[str, Any], pictures: Mapping[str, P
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
     page = template.render(
         record=record,
+        verdict=verdict_line(record),
+        warning=chasm_warning(record["classifier"]),
         scores=score_rows(record),
+        corrections=correction_rows(record) if has_intervals(record) else None,
+        infinite=infinite_rows(record),
+        classifier=classifier_rows(record),
         paper_scores=score_rows(record, paper=True) if any(map(is_paper, record["weightings"][0]["metrics"])) else None,
         proportions=proportion_rows(record) if record["real_class_proportions"] else None,
         pictures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},

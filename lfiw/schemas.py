@@ -67,6 +67,16 @@ class DigitsData(MixedData):
 
 
 @dataclass
+class SkewedData(MixedData):
+    """One labelled table on disk as both sides, the generated one with other class proportions."""
+
+    name: str = key("skewed", "kind of data")
+    cache: str = key(MISSING, "cache folder with labels (tools/cache_dataset.py)")
+    keep: list[float] = key([1.0] * 5 + [0.2] * 5, "share of each class's rows that the generated side keeps")
+    real_evaluation: str | None = key(None, "cache folder of the real rows to score on; null: a part of the real half")
+
+
+@dataclass
 class ToyCase:
     """A mixture of two Gaussians in d dimensions; the model is the one Gaussian fitted to its samples."""
 
@@ -186,6 +196,11 @@ class Evaluation:
     paper_block: int = key(
         10_000, "generated rows that one score by those definitions takes; the mean over blocks counts"
     )
+    intervals: bool = key(True, "standard errors by influence functions; a second pass over the features")
+    permutations: int = key(
+        10, "permutations of the weights for the control of equal ESS, which corrects nothing; 0: no control"
+    )
+    extrapolate: bool = key(False, "FID and IS at infinitely many samples, for uniform and recommended weights")
     figures: bool = key(True, "write PNGs and report.html")
 
 
@@ -241,6 +256,16 @@ class Run:
 
     experiment: str = key("digits", "file of conf/experiment that pins the rest")
     seed: int = key(0, "of the network, the batches and the augmentation")
+    calibration: str = key(
+        "temperature",
+        "recalibration of the log-ratios, fitted on every other validation row",
+        ("none", "temperature", "beta", "isotonic"),
+    )
+    folds: int = key(1, "above 1: cross-fitting, every generated row is scored by a classifier that never saw it")
+    ensemble: int = key(1, "classifiers a fold, whose log-ratios are averaged")
+    weighting: str = key(
+        "auto", "weighting to recommend: auto, by validation rows; or one of evaluation.weightings, by its name"
+    )
     run_dir: str | None = key(None, "run folder; null: runs/<experiment>/<date>-<seed>")
     resume: str | None = key(None, "run folder of an interrupted run to go on with")
 
@@ -248,7 +273,7 @@ class Run:
 # group → its one schema, or name → schema for the groups whose files choose among several
 SCHEMAS: dict[str, type | dict[str, type]] = {
     "task": {"ratio": RatioTask, "toy": ToyTask},
-    "data": {"cached": CachedData, "digits": DigitsData, "toy": ToyData},
+    "data": {"cached": CachedData, "digits": DigitsData, "skewed": SkewedData, "toy": ToyData},
     "model": {"mlp": MLP, "conv4": Conv4, "resnet": ResNet},
     "optimizer": Optimizer,
     "trainer": Trainer,

@@ -1,20 +1,27 @@
 """Which weighting to use: decided on validation rows, never on those that scores are reported on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfiw.diagnostics import effective_sample_size, kl_gain
+from lfiw.diagnostics import effective_sample_size, kl_gain, two_sample_test
 from lfiw.pareto import pareto_k
 from lfiw.weights import Weighting
 
-UNIFORM = "uniform"
+UNIFORM, AUTO = "uniform", "auto"
 MIN_ESS = 100.0
 CONFIDENCE = 1.96  # standard errors: 95 % two-sided
+SIGNIFICANCE = 0.05  # of the two-sample test
+CORRECTS, NOTHING, CANNOT = "corrects", "nothing to correct", "cannot be corrected with these samples"
+GRID = tuple(
+    Weighting(flatten=alpha, clip=beta)
+    for alpha in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
+    for beta in (0.0, 0.01, 0.1)
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,23 @@ class Candidate:
     def lower_bound(self) -> float:
         """Of the gain, at 95 %."""
         return self.kl_gain - CONFIDENCE * self.standard_error
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The weighting that the validation rows allow, and why.
+
+    Args:
+        weighting: uniform (flatten 0) unless the verdict is "corrects".
+        verdict: "corrects", "nothing to correct" or "cannot be corrected with these samples".
+        reason: a sentence with the numbers behind the verdict.
+        candidate: what the validation rows say of the weighting chosen; none of the uniform one.
+    """
+
+    weighting: Weighting
+    verdict: str
+    reason: str
+    candidate: Candidate | None = None
 
 
 def pareto_k_threshold(num_samples: int) -> float:
@@ -63,7 +87,51 @@ def judge(
     return Candidate(gain.item(), error.item(), k, ess, eligible=not heavy and ess >= max(MIN_ESS, 0.01 * m))
 
 
-def recommend(candidates: Mapping[str, Candidate]) -> str:
-    """Name of the eligible weighting with the largest lower bound of the KL gain; `uniform` if none is above zero."""
-    bounds = {name: c.lower_bound for name, c in candidates.items() if c.eligible and c.lower_bound > 0}
-    return max(bounds, key=bounds.__getitem__) if bounds else UNIFORM
+def choose(
+    log_ratio_real: Float[Tensor, " n"],
+    log_ratio_generated: Float[Tensor, " m"],
+    grid: Sequence[Weighting] = GRID,
+) -> Choice:
+    """The gate: the eligible weighting with the largest lower 95 % bound of the KL gain, or none.
+
+    A positive gain means that the weighted model is nearer to the data in Kullback–Leibler divergence; a score such as
+    the FID need not follow.
+
+    Args:
+        log_ratio_real, log_ratio_generated: of held-out rows, which trained neither the classifier nor its calibration.
+        grid: weightings to choose from; the first one stands for the plain weights in the reason.
+
+    Raises:
+        InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
+    """
+    judged = [(w, judge(w, log_ratio_real, log_ratio_generated)) for w in grid]
+    believed = [(w, c) for w, c in judged if c.eligible]
+    best = max(believed, key=lambda pair: pair[1].lower_bound, default=None)
+    uniform, m = Weighting(flatten=0.0), log_ratio_generated.numel()
+    if best is not None and best[1].lower_bound > 0:
+        weighting, c = best
+        return Choice(
+            weighting,
+            CORRECTS,
+            f"on validation rows {in_words(weighting)} brings the model {c.kl_gain:.3f} ± {c.standard_error:.3f} nats "
+            f"nearer to the data (KL gain; ESS {c.ess:,.0f} of {m:,}, k̂ {c.pareto_k:.2f})",
+            c,
+        )
+    p_value = two_sample_test(log_ratio_real, log_ratio_generated).item()
+    if p_value > SIGNIFICANCE:
+        return Choice(
+            uniform,
+            NOTHING,
+            f"the classifier does not tell real from generated validation rows better than chance (p = {p_value:.2g})",
+        )
+    plain = judged[0][1]
+    why = f"k̂ = {plain.pareto_k:.1f}, ESS = {plain.ess:,.0f} of {m:,}"
+    if plain.eligible:
+        why = f"the KL gain is {plain.kl_gain:.3f} ± {plain.standard_error:.3f} nats, not above zero at 95 %"
+    return Choice(uniform, CANNOT, why)
+
+
+def in_words(weighting: Weighting) -> str:
+    """`ŵ`, `ŵ^0.5`, `max(ŵ^0.5, 0.01)`."""
+    power = "ŵ" if weighting.flatten == 1 else f"ŵ^{weighting.flatten:g}"
+    return f"max({power}, {weighting.clip:g})" if weighting.clip else power

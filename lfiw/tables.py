@@ -1,10 +1,14 @@
 """evaluation.json as tables in the terminal."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from lfiw.diagnosis import chasm_warning
+from lfiw.selection import AUTO, CONFIDENCE
 
 METRIC_NAMES = {"fid": "FID ↓", "kid": "KID ↓", "is": "IS ↑"}
 
@@ -28,8 +32,14 @@ def is_paper(metric: str) -> bool:
     return "_paper" in metric
 
 
+def with_error(value: float | None, error: float | None, digits: int = 4) -> str:
+    """`43.84 ± 0.31`; without the error where there is none."""
+    shown = number(value, digits)
+    return f"{shown} ± {number(error, 2)}" if error is not None and error == error else shown
+
+
 def score_rows(record: dict[str, Any], *, paper: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells: the reference, then a row a weighting, the recommended one marked.
+    """Titles and cells: the reference, then a row a weighting, the recommended one marked; scores ± standard error.
 
     Args:
         paper: the metrics by the definitions of the official code, instead of the standard ones.
@@ -42,9 +52,76 @@ def score_rows(record: dict[str, Any], *, paper: bool = False) -> tuple[list[str
         rows.append([f"reference (real, {record['num_reference']:,} rows)", "–", "–", "–", *cells])
     for w in record["weightings"]:
         mark = " ★" if w["name"] == record["recommended"] else ""
-        cells = [number(w["metrics"][m]["value"]) for m in metrics]
+        cells = [with_error(w["metrics"][m]["value"], w["metrics"][m]["se"]) for m in metrics]
         rows.append([w["name"] + mark, number(w["ess"]), number(w["pareto_k"], 2), number(w["max_weight"], 2), *cells])
     return titles, rows
+
+
+def correction_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: how far the shown weightings move each standard score from the uniform one, with 95 %
+    intervals, and from the control of equal ESS (the same weights, permuted across the samples)."""
+    first, *shown = shown_weightings(record)
+    found = {w["name"]: w["metrics"] for w in record["weightings"]}
+    metrics = [name for name in found[first] if not is_paper(name)]
+    titles = ["score"]
+    for name in shown:
+        mark = " ★" if name == record["recommended"] else ""
+        titles += [f"{name}{mark} − uniform", f"{name}{mark} − equal ESS"]
+    rows = []
+    for metric in metrics:
+        cells = []
+        for name in shown:
+            difference, correction = found[name][metric]["difference"], found[name][metric]["correction"]
+            cells += [with_interval(difference["value"], difference["se"]), number(correction["value"], 3)]
+        rows.append([metric_title(metric), *cells])
+    return titles, rows
+
+
+def with_interval(value: float, error: float | None) -> str:
+    """`−7.1 [−9.0, −5.2]`, at 95 %; without the interval where there is none."""
+    if error is None or error != error:
+        return number(value, 3)
+    low, high = value - CONFIDENCE * error, value + CONFIDENCE * error
+    return f"{number(value, 3)} [{number(low, 3)}, {number(high, 3)}]"
+
+
+def as_number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def infinite_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: scores extrapolated to infinitely many samples, of the weightings that have them."""
+    metrics = [
+        m
+        for m, found in record["weightings"][0]["metrics"].items()
+        if math.isfinite(as_number(found.get("infinite", {}).get("value")))
+    ]
+    rows = [
+        [
+            w["name"],
+            *(with_error(w["metrics"][m]["infinite"]["value"], w["metrics"][m]["infinite"]["se"]) for m in metrics),
+        ]
+        for w in record["weightings"]
+        if metrics and math.isfinite(as_number(w["metrics"][metrics[0]]["infinite"]["value"]))
+    ]
+    return ["weighting", *map(metric_title, metrics)], rows
+
+
+def classifier_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: the ratio classifier on held-out rows, as trained and recalibrated."""
+    found = record["classifier"]
+    names = {
+        "log_loss": "log-loss ↓",
+        "calibration_error": "calibration error",
+        "max_calibration_error": "largest in a bin",
+        "mean_weight_generated": "mean ŵ, generated",
+        "mean_inverse_weight_real": "mean 1/ŵ, real",
+    }
+    kinds = {"raw": "as trained", "calibrated": record["calibration"]}
+    if record["calibration"] == "none":
+        del kinds["calibrated"]
+    rows = [[title, *(number(found[kind][name]) for name in names)] for kind, title in kinds.items()]
+    return ["log-ratios", *names.values()], rows
 
 
 def proportion_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -62,7 +139,8 @@ def proportion_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]
 def shown_weightings(record: dict[str, Any]) -> list[str]:
     """Uniform, self-normalised (or the first other one) and the recommended weighting, without repeats."""
     names = [w["name"] for w in record["weightings"]]
-    return list(dict.fromkeys([names[0], *names[1:2], record["recommended"]]))
+    exact = [name for name in names if name == "exact"]
+    return list(dict.fromkeys([names[0], *names[1:2], record["recommended"], *exact]))
 
 
 def total_variation(p: Sequence[float], q: Sequence[float]) -> float:
@@ -83,11 +161,33 @@ def print_table(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def print_evaluation(record: dict[str, Any]) -> None:
-    """Both tables of an evaluation, and which weighting is recommended."""
+    """All tables of an evaluation, and what the gate says."""
+    classifier = record["classifier"]
+    rows = f"{classifier['num_real']:,} real and {classifier['num_generated']:,} generated validation rows"
+    print_table(f"ratio classifier on {rows}: accuracy {classifier['accuracy']:.1%}", *classifier_rows(record))
     title = f"{record['experiment']}: {record['num_generated']:,} generated against {record['num_real']:,} real rows"
     print_table(title, *score_rows(record))
+    if has_intervals(record):
+        print_table("corrections, with 95 % intervals", *correction_rows(record))
+    titles, infinite = infinite_rows(record)
+    if infinite:
+        print_table("extrapolated to infinitely many samples", titles, infinite)
     if any(map(is_paper, record["weightings"][0]["metrics"])):
         print_table("by the definitions of the paper's official code", *score_rows(record, paper=True))
     if record["real_class_proportions"]:
         print_table("class proportions", *proportion_rows(record))
-    print(f"★ {record['recommended']}: {record['reason']}")
+    if warning := chasm_warning(classifier):
+        print(warning)
+    print(verdict_line(record))
+
+
+def has_intervals(record: dict[str, Any]) -> bool:
+    """Whether standard errors or controls were computed."""
+    return any("control" in found for found in record["weightings"][0]["metrics"].values())
+
+
+def verdict_line(record: dict[str, Any]) -> str:
+    """What is recommended, and why."""
+    if record["recommended"] == AUTO:
+        return f"★ auto {record['verdict']}: {record['reason']}"
+    return f"★ {record['recommended']}: {record['reason']}"

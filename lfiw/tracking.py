@@ -46,6 +46,35 @@ class JsonLines(Logger):
         """The configuration stands in config.yaml beside this file."""
 
 
+class Prefixed(Logger):
+    """Another logger under a prefix, for one of several trainings of a run; the run itself ends that logger."""
+
+    def __init__(self, logger: Logger, prefix: str) -> None:
+        super().__init__()
+        self.logger, self.prefix = logger, prefix
+
+    @property
+    def name(self) -> str | None:
+        return self.logger.name
+
+    @property
+    def version(self) -> int | str | None:
+        return self.logger.version
+
+    @property
+    def save_dir(self) -> str | None:
+        return self.logger.save_dir
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.logger.log_metrics({f"{self.prefix}{name}": value for name, value in metrics.items()}, step)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The run's own logger has them."""
+
+    def save(self) -> None:
+        self.logger.save()
+
+
 def build_loggers(
     name: str,
     run_dir: Path,

@@ -55,6 +55,7 @@ def build_trainer(
     run_dir: Path,
     loggers: Sequence[Logger],
     *,
+    checkpoints: Path | None = None,
     ema_decay: float = 0.0,
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
@@ -62,7 +63,8 @@ def build_trainer(
 
     Args:
         options: as in the configuration.
-        run_dir: of the run; checkpoints go below it.
+        run_dir: of the run.
+        checkpoints: folder of the two checkpoints; none: the run's.
         ema_decay: of the moving average of the weights, 0 for none.
 
     Raises:
@@ -74,7 +76,7 @@ def build_trainer(
             f"trainer.max_epochs={options.max_epochs} must be at least 1, trainer.patience={options.patience} and "
             f"trainer.gradient_clip={options.gradient_clip} at least 0"
         )
-    folder = run_dir / CHECKPOINTS
+    folder = checkpoints or run_dir / CHECKPOINTS
     best = ModelCheckpoint(folder, filename="best", monitor=MONITOR, mode="min", enable_version_counter=False)
     # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
     last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
@@ -148,13 +150,16 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, ch
         )
 
 
-def best_checkpoint(run_dir: Path) -> Path:
+def best_checkpoint(folder: Path) -> Path:
     """The checkpoint with the lowest validation log-loss.
 
     Raises:
-        InputError: the run has none yet.
+        InputError: there is none yet.
     """
-    file = run_dir / CHECKPOINTS / "best.ckpt"
+    file = folder / "best.ckpt"
     if not file.is_file():
-        raise InputError(f"{run_dir} has no checkpoint: the run was stopped before its first epoch ended; train again")
+        raise InputError(
+            f"{folder} has no checkpoint: the run was stopped before its first epoch ended; train again, or go on "
+            "with resume="
+        )
     return file

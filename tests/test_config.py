@@ -31,6 +31,8 @@ def test_every_file_of_conf_is_a_choice() -> None:
 @pytest.mark.parametrize(("group", "choice"), GROUP_CHOICES, ids="=".join)
 def test_every_choice_composes(group: str, choice: str) -> None:
     caches = ["data.real=a", "data.generated=b"] if choice in ("cached", "images", "vectors") else []
+    if (group, choice) == ("data", "skewed"):
+        caches = ["data.cache=a"]
     composed = compose([f"{group}={choice}", *caches])
     assert composed.config.experiment == (choice if group == "experiment" else "digits")
     if group != "experiment":
@@ -112,7 +114,7 @@ def test_order_on_the_command_line_of_groups_and_values_is_irrelevant() -> None:
         ("lr=1", "did you mean optimizer.lr?"),
         ("sed=1", r"^sed: no such key, did you mean seed\?"),
         ("data.fractions.trian=1", "did you mean data.fractions.train?"),
-        ("data=digit", r"^data=digit: no such choice, did you mean digits\?; choices: cached, digits, toy"),
+        ("data=digit", r"^data=digit: no such choice, did you mean digits\?; choices: cached, digits, skewed, toy"),
         ("experiment=digit", r"^experiment=digit: no such choice, did you mean digits\?; choices:"),
         ("model.name=resent", r"^model\.name=resent: no such name, did you mean resnet\?; names: mlp, conv4, resnet"),
         ("model.name=[1]", r"^model\.name=\[1\]: no such name"),

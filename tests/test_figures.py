@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lfiw import figures
+from lfiw.calibration import reliability
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(500, dtype=torch.float64, generator=GENERATOR)
@@ -28,6 +29,7 @@ def toy(file: Path) -> Path:
     return figures.toy_probabilities({**groups, ("1d", 50): [(narrow, P)]}, file)
 
 
+CURVES = {name: reliability(P.logit() / t, IS_REAL) for name, t in (("as trained", 1), ("beta", 2))}
 PICTURES: dict[str, Callable[[Path], Path]] = {
     "weights": lambda file: figures.weight_histogram(X, 400.0, 0.3, file),
     "uniform weights": lambda file: figures.weight_histogram(X * 0, 500.0, float("nan"), file),
@@ -37,8 +39,8 @@ PICTURES: dict[str, Callable[[Path], Path]] = {
     "colour sheet": lambda file: figures.contact_sheet([("one", images(9, 3, torch.float32))], file),
     "two channels": lambda file: figures.contact_sheet([("one", images(9, 2)), ("other", images(9, 2))], file),
     "classes": lambda file: figures.class_proportions([("a", [0.2, 0.8]), ("b", [0.4, 0.6])], [0.5, 0.5], file),
-    "reliability": lambda file: figures.reliability(P, IS_REAL, file),
-    "certain": lambda file: figures.reliability((X > 0).double(), IS_REAL, file),
+    "reliability": lambda file: figures.reliability(CURVES, file),
+    "certain": lambda file: figures.reliability({"as trained": reliability(X.sign() * 40.0, IS_REAL)}, file),
     "toy": toy,
 }  # fmt: skip
 

@@ -7,28 +7,7 @@ import pytest
 import torch
 
 from lfiw import Weighting, effective_sample_size, pareto_k
-from lfiw.selection import MIN_ESS, UNIFORM, Candidate, judge, pareto_k_threshold, recommend
-
-
-def candidate(gain: float, error: float = 0.01, eligible: bool = True) -> Candidate:
-    return Candidate(gain, error, pareto_k=0.1, ess=500.0, eligible=eligible)
-
-
-def test_the_largest_lower_bound_wins_not_the_largest_gain() -> None:
-    assert recommend({"sure": candidate(0.5, 0.01), "unsure": candidate(0.6, 0.2)}) == "sure"
-    assert recommend({"unsure": candidate(0.6, 0.02), "sure": candidate(0.5, 0.01)}) == "unsure"
-
-
-def test_uniform_if_nothing_helps_for_certain() -> None:
-    assert recommend({}) == UNIFORM
-    assert recommend({"worse": candidate(-0.5), "noise": candidate(0.019, 0.01)}) == UNIFORM
-    assert recommend({"just": candidate(0.0197, 0.01)}) == "just"  # 1.96 standard errors
-    assert recommend({"nan": candidate(math.nan)}) == UNIFORM
-
-
-def test_what_is_not_eligible_does_not_win() -> None:
-    assert recommend({"best": candidate(9.0, eligible=False), "good": candidate(0.1)}) == "good"
-    assert recommend({"best": candidate(9.0, eligible=False)}) == UNIFORM
+from lfiw.selection import CANNOT, CORRECTS, GRID, MIN_ESS, NOTHING, choose, in_words, judge, pareto_k_threshold
 
 
 def gaussians(shift: float, n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +37,6 @@ def test_flattening_the_exact_ratio_gains_less() -> None:
     # of ŵ^α: α·shift²/2 + α(1 − α)·shift²/2 = shift²/2 · (2α − α²), largest at 1
     for w, c in zip(weightings.values(), candidates.values(), strict=True):
         assert abs(c.kl_gain - 0.125 * (2 * w.flatten - w.flatten**2)) < 4 * c.standard_error
-    assert recommend(candidates) == "flatten 1.0"
 
 
 def test_a_chasm_is_not_eligible() -> None:
@@ -67,7 +45,49 @@ def test_a_chasm_is_not_eligible() -> None:
     found = judge(Weighting(), real, generated)
     assert found.ess < MIN_ESS
     assert not found.eligible
-    assert recommend({"self-normalised": found}) == UNIFORM
+    choice = choose(real, generated, [Weighting()])
+    assert (choice.weighting, choice.verdict) == (Weighting(flatten=0.0), CANNOT)
+    assert choice.reason == f"k̂ = {found.pareto_k:.1f}, ESS = {found.ess:,.0f} of 1,000"
+
+
+def test_the_exact_ratio_corrects() -> None:
+    real, generated = gaussians(0.5)
+    choice = choose(real, generated)
+    assert choice.verdict == CORRECTS
+    assert choice.weighting.flatten >= 0.8
+    assert choice.candidate is not None
+    assert choice.candidate == judge(choice.weighting, real, generated)
+    assert f"{choice.candidate.kl_gain:.3f} ± " in choice.reason
+    best = max(c.lower_bound for c in (judge(w, real, generated) for w in GRID) if c.eligible)
+    assert choice.candidate.lower_bound == best > 0
+
+
+def test_an_overconfident_ratio_is_flattened() -> None:
+    real, generated = gaussians(0.5)
+    assert choose(2 * real, 2 * generated).weighting.flatten == pytest.approx(0.5, abs=0.15)
+
+
+def test_noise_is_nothing_to_correct() -> None:
+    noise = torch.randn(2, 3000, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 0.3
+    choice = choose(noise[0], noise[1])
+    assert (choice.weighting, choice.verdict) == (Weighting(flatten=0.0), NOTHING)
+    assert "(p = " in choice.reason
+
+
+def test_a_ratio_that_is_wrong_cannot_correct() -> None:
+    # real and generated rows are told apart, by odds that are much too large for every exponent that is left to try
+    real, generated = gaussians(0.5)
+    choice = choose(20 * real, 20 * generated, [Weighting(), Weighting(0.5)])
+    assert choice.verdict == CANNOT
+    assert choice.weighting == Weighting(flatten=0.0)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "words"),
+    [(Weighting(), "ŵ"), (Weighting(0.5), "ŵ^0.5"), (Weighting(0.25, 0.01), "max(ŵ^0.25, 0.01)")],
+)
+def test_in_words(weighting: Weighting, words: str) -> None:
+    assert in_words(weighting) == words
 
 
 def test_few_rows_are_not_eligible() -> None:

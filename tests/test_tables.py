@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfiw.tables import (
+    classifier_rows,
+    correction_rows,
+    infinite_rows,
     metric_title,
     number,
     print_evaluation,
@@ -23,14 +26,24 @@ def value(number: float | None) -> dict[str, Any]:
     return {"value": number, "se": None}
 
 
+def score(number: float) -> dict[str, Any]:
+    return {
+        "value": number, "se": 0.25, "interval": "nominal", "difference": {"value": number - 10, "se": 0.125},
+        "control": value(number + 1), "correction": value(-1.0), "infinite": {"value": None, "se": None},
+    }  # fmt: skip
+
+
 def weighting(name: str, fid: float, proportions: list[float]) -> dict[str, Any]:
-    metrics = {"fid": value(fid), "kid@classifier": value(0.5), "fid_paper": value(fid + 1)}
+    metrics = {"fid": score(fid), "kid@classifier": score(0.5), "fid_paper": value(fid + 1)}
     return {
         "name": name, "ess": 123.4, "pareto_k": 0.25, "max_weight": 0.01, "metrics": metrics,
         "class_proportions": proportions,
     }  # fmt: skip
 
 
+CALIBRATION = (
+    "log_loss", "calibration_error", "max_calibration_error", "mean_weight_generated", "mean_inverse_weight_real"
+)  # fmt: skip
 RECORD: dict[str, Any] = {
     "experiment": "mine",
     "version": "9.9",
@@ -40,6 +53,17 @@ RECORD: dict[str, Any] = {
     "extractors": [{"name": "pixels", "sha256": ""}],
     "reference": {"fid": value(1.5)},
     "recommended": "half",
+    "verdict": "corrects",
+    "calibration": "beta",
+    "classifier": {
+        "num_real": 70,
+        "num_generated": 60,
+        "accuracy": 0.75,
+        "two_sample_p_value": 1e-5,
+        "density_chasm": False,
+        "raw": dict.fromkeys(CALIBRATION, 0.5),
+        "calibrated": dict.fromkeys(CALIBRATION, 0.25),
+    },
     "reason": "because",
     "pareto_k_threshold": 0.7,
     "real_class_proportions": [0.5, 0.5],
@@ -57,11 +81,37 @@ def test_score_rows() -> None:
     assert titles == ["weighting", "ESS", "k̂", "max w", "FID ↓", "KID ↓ @classifier"]
     assert rows[0] == ["reference (real, 500 rows)", "–", "–", "–", "1.5", "–"]
     assert [row[0] for row in rows[1:]] == ["uniform", "self-normalised", "half ★", "other"]
-    assert rows[1][1:] == ["123.4", "0.25", "0.01", "10", "0.5"]
+    assert rows[1][1:] == ["123.4", "0.25", "0.01", "10 ± 0.25", "0.5 ± 0.25"]
     titles, rows = score_rows(RECORD, paper=True)
     assert titles[4:] == ["FID ↓ (paper)"]
     assert [row[-1] for row in rows] == ["–", "11", "6", "5", "7"]
     assert len(score_rows({**RECORD, "reference": {}})[1]) == 4
+
+
+def test_correction_rows() -> None:
+    titles, rows = correction_rows(RECORD)
+    assert titles == ["score", "self-normalised − uniform", "self-normalised − equal ESS", "half ★ − uniform",
+                      "half ★ − equal ESS"]  # fmt: skip
+    assert rows[0] == ["FID ↓", "-5 [-5.25, -4.75]", "-1", "-6 [-6.25, -5.75]", "-1"]
+    assert [row[0] for row in rows] == ["FID ↓", "KID ↓ @classifier"]
+    record = copy.deepcopy(RECORD)
+    record["weightings"][1]["metrics"]["fid"]["difference"]["se"] = None
+    assert correction_rows(record)[1][0][1] == "-5"
+
+
+def test_infinite_rows() -> None:
+    assert infinite_rows(RECORD)[1] == []
+    record = copy.deepcopy(RECORD)
+    for w in record["weightings"][::2]:
+        w["metrics"]["fid"]["infinite"] = {"value": 3.0, "se": 0.5}
+    assert infinite_rows(record) == (["weighting", "FID ↓"], [["uniform", "3 ± 0.5"], ["half", "3 ± 0.5"]])
+
+
+def test_classifier_rows() -> None:
+    titles, rows = classifier_rows(RECORD)
+    assert titles[:2] == ["log-ratios", "log-loss ↓"]
+    assert rows == [["as trained", *["0.5"] * 5], ["beta", *["0.25"] * 5]]
+    assert len(classifier_rows({**RECORD, "calibration": "none"})[1]) == 1
 
 
 def test_proportion_rows() -> None:
@@ -125,7 +175,16 @@ def test_print_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
         "mine: 20,000 generated against 1,000 real rows",
         "half ★",
         "★ half: because",
+        "70 real and 60 generated validation rows: accuracy 75.0%",
+        "half ★ − equal ESS",
         "distance to real",
         "(paper)",
     ):
         assert text in out
+    assert "chasm" not in out
+    chasm = {**RECORD, "recommended": "auto", "classifier": {**RECORD["classifier"], "density_chasm": True}}
+    chasm["weightings"] = [*RECORD["weightings"], weighting("auto", 4.0, [0.7, 0.3])]
+    print_evaluation(chasm)
+    out = capsys.readouterr().out
+    assert "density chasm: the classifier tells 75.0% of held-out rows apart" in out
+    assert "★ auto corrects: because" in out

@@ -58,3 +58,20 @@ def split_rows(num_rows: int, fractions: Mapping[str, float], seed: int) -> dict
             raise InputError(f"the {name} split has no row: {share:g} of {num_rows} rows; give it a larger fraction")
         start = stop
     return parts
+
+
+def cross_fitting_rows(
+    rows: Int64[Tensor, " n"], folds: int, fractions: Mapping[str, float], seed: int
+) -> list[dict[str, Int64[Tensor, " _"]]]:
+    """For each of `folds` disjoint parts of the rows: the part itself, `held_out`, and a split of all the others.
+
+    Args:
+        fractions: name → share of the other rows; they sum to 1.
+    """
+    parts = list(split_rows(len(rows), {f"fold {i}": 1 / folds for i in range(folds)}, seed).values())
+    found = []
+    for i, held_out in enumerate(parts):
+        others = torch.cat([part for j, part in enumerate(parts) if j != i]).sort().values
+        split = split_rows(len(others), fractions, seed + i + 1)
+        found.append({"held_out": rows[held_out], **{name: rows[others[chosen]] for name, chosen in split.items()}})
+    return found

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
+from lfiw.diagnostics import balanced_log_loss, mean_one
 from lfiw.errors import InputError
 
 
@@ -48,7 +48,7 @@ class RatioScores(Metric):
         real, generated = log_ratio[is_real], log_ratio[~is_real]
         if not len(real) or not len(generated):
             raise InputError(f"scores need rows of both sides, there are {len(real)} real, {len(generated)} generated")
-        balanced = -(F.logsigmoid(real).mean() + F.logsigmoid(-generated).mean()) / 2
+        of_generated, of_real = mean_one(real, generated)
         brier = (torch.sigmoid(-real).square().mean() + torch.sigmoid(generated).square().mean()) / 2
         accuracy = ((real > 0).double().mean() + (generated <= 0).double().mean()) / 2
         odds = torch.log(torch.tensor(len(real) / len(generated), dtype=torch.float64, device=log_ratio.device))
@@ -56,7 +56,7 @@ class RatioScores(Metric):
         # by rank: probabilities near 1 round to ties that the log-ratios are not
         rank = torch.unique(log_ratio, return_inverse=True)[1].double()
         return {
-            "log_loss": balanced,
+            "log_loss": balanced_log_loss(real, generated),
             "accuracy": accuracy,
             "auroc": binary_auroc(rank / rank.max().clamp(min=1), is_real.long()).double(),
             "brier": brier,
@@ -64,6 +64,6 @@ class RatioScores(Metric):
             "calibration_error": binary_calibration_error(
                 probability.clamp(max=1 - 1e-7), is_real.long(), n_bins=15
             ).double(),
-            "mean_weight_generated": generated.exp().mean(),
-            "mean_inverse_weight_real": (-real).exp().mean(),
+            "mean_weight_generated": of_generated,
+            "mean_inverse_weight_real": of_real,
         }

@@ -122,6 +122,26 @@ def frechet_distance_from_features(
     return ((a.mean - b.mean).square().sum() + trace - 2 * nuclear_norm).clamp(min=0)
 
 
+class FrechetReference:
+    """One sample's moments, kept for the distances of many others to it.
+
+    Args:
+        features: shape (n, d), any floating dtype.
+        weights: shape (n,), non-negative, any scale; None is uniform.
+
+    Raises:
+        InputError: as `weighted_moments`.
+    """
+
+    def __init__(self, features: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None = None) -> None:
+        self.mean, covariance = weighted_moments(features, weights)
+        self.root = _covariance_root(covariance)
+
+    def distance(self, features: Float[Tensor, "m d"], weights: Float[Tensor, " m"] | None = None) -> Float[Tensor, ""]:
+        """`frechet_distance` to the moments of another weighted sample, at least 0, in float64."""
+        return _distance_from_root(self.mean, self.root, *weighted_moments(features, weights))
+
+
 class FrechetDistance(WeightedMetric):
     """Weighted Fréchet distance (FID when the features are Inception's), streamed in constant memory.
 

@@ -53,9 +53,9 @@ def kernel_distance(
     """
     real, v, generated, w = _checked_sides(real, generated, real_weights, generated_weights, block_size)
     v, w = normalised_columns(v, "real"), normalised_columns(w, "generated")
-    within_real = _off_diagonal_sum(real, v, _cubic_kernel, block_size) / _correction(v, "real")
-    within_generated = _off_diagonal_sum(generated, w, _cubic_kernel, block_size) / _correction(w, "generated")
-    values = within_real + within_generated - 2 * _cross_sum(real, v, generated, w, _cubic_kernel, block_size)
+    within_real = _off_diagonal_sum(real, v, cubic_kernel, block_size) / _correction(v, "real")
+    within_generated = _off_diagonal_sum(generated, w, cubic_kernel, block_size) / _correction(w, "generated")
+    values = within_real + within_generated - 2 * _cross_sum(real, v, generated, w, cubic_kernel, block_size)
     if not torch.isfinite(values).all():
         raise InputError("the kernel of these features overflows float64: rescale the features")
     return _scalar_unless_columns(values, real_weights, generated_weights)
@@ -330,7 +330,7 @@ def _scalar_unless_columns(values: Float[Tensor, " k"], *weights: Float[Tensor, 
     return values if any(given is not None and given.ndim == 2 for given in weights) else values[0]
 
 
-def _cubic_kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
+def cubic_kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
     return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
 
 

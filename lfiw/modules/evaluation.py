@@ -1,6 +1,6 @@
 """Scores of generated samples under any number of weightings, from one pass over cached features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,8 +44,8 @@ class Evaluation(LightningModule):
     `proportions` the share of each class under each weighting, and `real_proportions` that among the real rows.
 
     Args:
-        log_ratio: of the generated evaluation rows, in order.
-        weightings: name → weighting; the order is kept in the results.
+        weights: of the generated evaluation rows in order, one column a weighting; under the paper's convention on the
+            scale that `paper_weights` gives.
         features: columns for FID and KID.
         logits: columns for IS; the last one also for class proportions.
         with_reference: the batches hold reference rows.
@@ -54,8 +54,7 @@ class Evaluation(LightningModule):
 
     def __init__(
         self,
-        log_ratio: Float[Tensor, " n"],
-        weightings: Mapping[str, Weighting],
+        weights: Float[Tensor, "n k"],
         features: Sequence[FeatureColumn],
         logits: Sequence[LogitColumn] = (),
         *,
@@ -65,9 +64,8 @@ class Evaluation(LightningModule):
         super().__init__()
         self.features, self.logits, self.with_reference = list(features), list(logits), with_reference
         self.suffix = "_paper" if convention == "paper" else ""
-        of = paper_weights if convention == "paper" else Weighting.__call__
-        self.weights = torch.stack([of(w, log_ratio) for w in weightings.values()], dim=1)
-        k = len(weightings)
+        self.weights = weights
+        k = weights.shape[1]
         self.scored, self.referenced = nn.ModuleDict(), nn.ModuleDict()
         for metrics, num_weightings in ((self.scored, k), (self.referenced, 1)):
             for i, column in enumerate(self.features):

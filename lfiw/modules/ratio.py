@@ -1,7 +1,7 @@
 """The classifier whose odds are the density ratio."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float, Shaped
 from pytorch_lightning import LightningModule
 from torch import Tensor
+from torch.nn import ModuleList
 from torch.nn import functional as F
 
+from lfiw.calibration import Calibrator, calibrator_from_state
 from lfiw.checkpoints import read_checkpoint
 from lfiw.data.transforms import standardise
 from lfiw.errors import InputError, first_line
@@ -33,6 +35,9 @@ class RatioClassifier(LightningModule):
     Trained by the binary cross-entropy (Grover et al. 2019, section 2); γ = num_generated/num_real of the rows that the
     loss effectively saw, 1 under balanced mixing. The best epoch is the one with the lowest log-loss on held-out rows,
     not the highest accuracy: a ratio needs probabilities, not decisions.
+
+    Training, validation and `predict_step` see the log-ratios as trained; `log_ratio` those of the `calibrator`, if the
+    checkpoint holds one.
 
     The network is built when the samples' shape is known: from the trainer's data module at `setup`, or from a
     checkpoint in `load`.
@@ -60,6 +65,7 @@ class RatioClassifier(LightningModule):
         self.net_options = dict(net)
         self.optimizer_options = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", **(optimizer or {})}
         self.seed = seed
+        self.calibrator: Calibrator | None = None
         self.scores = RatioScores()
         if spec is not None and counts is not None:
             self._build(dict(spec), (int(counts[0]), int(counts[1])))
@@ -123,7 +129,7 @@ class RatioClassifier(LightningModule):
 
     @torch.inference_mode()
     def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
-        """Log density ratio of new samples, float64 on the CPU.
+        """Log density ratio of new samples, recalibrated if a calibrator was fitted, float64 on the CPU.
 
         Args:
             samples: as they stood in the training tables: same shape, same dtype, same range (uint8 images in 0 … 255).
@@ -146,7 +152,8 @@ class RatioClassifier(LightningModule):
         self.eval()
         parts = [self._log_ratio(block.to(self.device)).cpu() for block in samples.split(SCORING_BATCH)]
         self.train(was_training)
-        return torch.cat(parts)
+        log_ratio = torch.cat(parts)
+        return log_ratio if self.calibrator is None else self.calibrator(log_ratio)
 
     def configure_optimizers(self) -> Any:
         options = self.optimizer_options
@@ -177,6 +184,7 @@ class RatioClassifier(LightningModule):
             "optimizer": self.optimizer_options,
             "spec": self.spec,
             "counts": self.counts,
+            "calibrator": self.calibrator.state() if self.calibrator is not None else None,
         }
 
     @classmethod
@@ -184,7 +192,8 @@ class RatioClassifier(LightningModule):
         """A trained classifier, in evaluation mode.
 
         Args:
-            path: a checkpoint, or a run folder (its best checkpoint). No code in the file is run.
+            path: a checkpoint, or a run folder (its best checkpoint, or a `RatioEnsemble` of all of them if it trained
+                several). No code in the file is run.
 
         Raises:
             InputError: no such file, or it is not a checkpoint of a ratio classifier.
@@ -192,6 +201,9 @@ class RatioClassifier(LightningModule):
         file = Path(path)
         if file.is_dir():
             file = file / "checkpoints" / "best.ckpt"
+            members = sorted(file.parent.glob("*/best.ckpt"))
+            if members and not file.exists():
+                return RatioEnsemble([cls.load(member, device) for member in members])
         if not file.is_file():
             raise InputError(f"{file} does not exist: give a run folder of a finished run, or a checkpoint")
         checkpoint = read_checkpoint(file, device)
@@ -201,6 +213,37 @@ class RatioClassifier(LightningModule):
         try:
             classifier = cls(kept["net"], {**kept["optimizer"], "compile": False}, kept["spec"], kept["counts"])
             classifier.load_state_dict(checkpoint["state_dict"])
+            if kept.get("calibrator") is not None:
+                classifier.calibrator = calibrator_from_state(kept["calibrator"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{file} does not hold a whole ratio classifier: {first_line(error)}") from None
         return classifier.to(device).eval()
+
+
+class RatioEnsemble(RatioClassifier):
+    """Classifiers of several folds or seeds as one, for samples that none of them was trained on.
+
+    Args:
+        members: trained, each with its calibrator.
+    """
+
+    def __init__(self, members: Sequence[RatioClassifier]) -> None:
+        super().__init__(members[0].net_options)
+        self.members = ModuleList(members)
+        self.spec, self.counts = members[0].spec, members[0].counts
+
+    def forward(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Mean logits."""
+        return torch.stack([member(samples) for member in self.members]).mean(0)
+
+    @torch.inference_mode()
+    def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Mean of the members' log density ratios, each by its own calibrator; arguments and errors as theirs."""
+        return torch.stack([member.log_ratio(samples) for member in self._classifiers()]).mean(0)
+
+    def spread(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Standard deviation of the members' log density ratios, in nats: what the training's chance leaves open."""
+        return torch.stack([member.log_ratio(samples) for member in self._classifiers()]).std(0, correction=0)
+
+    def _classifiers(self) -> list[RatioClassifier]:
+        return [member for member in self.members if isinstance(member, RatioClassifier)]

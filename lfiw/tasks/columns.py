@@ -1,9 +1,7 @@
 """Columns that a task computes in the tables."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -13,29 +11,7 @@ from lfiw.data.in_order import InOrderDataModule
 from lfiw.data.mixed import MixedDataModule
 from lfiw.features import EXTRACTORS, Extractor, FeatureOptions, build_extractor
 from lfiw.modules.extraction import ColumnsWriter, FeatureExtraction
-from lfiw.modules.ratio import RatioClassifier
 from lfiw.schemas import Features
-from lfiw.trainers import best_checkpoint
-
-
-def log_ratio_column(run_dir: Path) -> str:
-    """The column that a run writes."""
-    return f"log_ratio/{run_dir.name}"
-
-
-def write_log_ratios(trainer: Trainer, datamodule: MixedDataModule, run_dir: Path) -> RatioClassifier:
-    """A log-ratio for every row of every table by the run's best classifier, unless they are there already.
-
-    Returns:
-        The classifier.
-    """
-    file = best_checkpoint(run_dir)
-    classifier = RatioClassifier.load(file)
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    stamp = {"name": "RatioClassifier", "sha256": sha256, "counts": list(classifier.counts)}
-    columns = {"log_ratio": log_ratio_column(run_dir)}
-    write_columns(trainer, classifier, datamodule, datamodule.input, columns, stamp)
-    return classifier
 
 
 def extractor_for(name: str, datamodule: MixedDataModule, features: Features) -> Extractor:
@@ -91,8 +67,7 @@ def write_columns(
     Args:
         most: rows a step, where the module is slow; none: as many as the data module's.
     """
-    caches = [table for table in datamodule.tables.values() if isinstance(table, SampleCache)]
-    lacking = [cache for cache in caches if not has_columns(cache, columns.values(), stamp)]
+    lacking = [cache for cache in distinct_caches(datamodule) if not has_columns(cache, columns.values(), stamp)]
     if not lacking:
         return
     writer = ColumnsWriter(lacking, columns, stamp)
@@ -109,6 +84,12 @@ def write_columns(
         trainer.callbacks.remove(writer)  # type: ignore[attr-defined]
     for cache in lacking:
         cache.refresh()
+
+
+def distinct_caches(datamodule: MixedDataModule) -> list[SampleCache]:
+    """The tables on disk; one that holds samples of both sides only once."""
+    caches = {id(table): table for table in datamodule.tables.values() if isinstance(table, SampleCache)}
+    return list(caches.values())
 
 
 def has_columns(cache: SampleCache, names: Iterable[str], stamp: Mapping[str, Any]) -> bool:

@@ -11,13 +11,16 @@ from pytorch_lightning.loggers import Logger
 from lfiw.data import SampleCache
 from lfiw.data.digits import DigitsDataModule
 from lfiw.data.mixed import MixedDataModule
+from lfiw.data.skewed import SkewedDataModule
 from lfiw.errors import InputError
-from lfiw.modules.ratio import RatioClassifier
+from lfiw.modules.ratio import RatioEnsemble
 from lfiw.processes import by_first_process
-from lfiw.schemas import CachedData, Config, DigitsData, ToyData
-from lfiw.tasks.columns import prepare_input, write_log_ratios
+from lfiw.schemas import CachedData, Config, DigitsData, SkewedData, ToyData
+from lfiw.tasks.columns import prepare_input
+from lfiw.tasks.log_ratios import write_log_ratios
+from lfiw.tasks.members import train_members
 from lfiw.tasks.scoring import check_scores, score
-from lfiw.trainers import CHECKPOINTS, build_trainer, fit
+from lfiw.trainers import build_trainer
 
 Outcome = tuple[dict[str, float], dict[str, Any]]
 
@@ -27,22 +30,19 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
 
     Returns:
         Metrics by name (the classifier's validation scores and the evaluation's), and the objects that made them:
-        trainer, classifier, datamodule, record (the content of evaluation.json).
+        trainer, classifier (a `RatioEnsemble` of several), datamodule, record (the content of evaluation.json).
     """
-    datamodule = build_datamodule(config.data, config.seed)
-    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=config.seed)
-    trainer = build_trainer(config.trainer, run_dir, loggers, ema_decay=config.optimizer.ema_decay)
+    datamodule = build_datamodule(config.data, config.seed, config.folds)
+    trainer = build_trainer(config.trainer, run_dir, loggers)
     prepare(config, trainer, datamodule)
-    last = run_dir / CHECKPOINTS / "last.ckpt"
-    fit(trainer, classifier, datamodule, last if config.resume and last.exists() else None)
-    trained = {name: float(value) for name, value in trainer.callback_metrics.items()}  # scoring forgets them
+    trained = train_members(config, run_dir, loggers, datamodule)
     metrics, objects = finish(config, run_dir, trainer, datamodule)
     return {**trained, **metrics}, objects
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     """Score a trained run again, under this configuration's weightings and metrics. Returns as `run`."""
-    datamodule = build_datamodule(config.data, config.seed)
+    datamodule = build_datamodule(config.data, config.seed, config.folds)
     trainer = build_trainer(config.trainer, run_dir, loggers)
     prepare(config, trainer, datamodule)
     return finish(config, run_dir, trainer, datamodule)
@@ -58,28 +58,35 @@ def prepare(config: Config, trainer: Trainer, datamodule: MixedDataModule) -> No
 
 
 def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule) -> Outcome:
-    """Log-ratios by the best checkpoint, and scores."""
-    classifier = write_log_ratios(trainer, datamodule, run_dir)
-    record = score(config, run_dir, trainer, datamodule)
+    """Log-ratios by the best checkpoints, and scores."""
+    classifiers, validation = write_log_ratios(config, run_dir, trainer, datamodule)
+    record = score(config, run_dir, trainer, datamodule, validation)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    classifier = classifiers[0] if len(classifiers) == 1 else RatioEnsemble(classifiers)
     return metrics, {"trainer": trainer, "classifier": classifier, "datamodule": datamodule, "record": record}
 
 
-def build_datamodule(data: CachedData | DigitsData | ToyData, seed: int) -> MixedDataModule:
+def build_datamodule(
+    data: CachedData | DigitsData | SkewedData | ToyData, seed: int, folds: int = 1
+) -> MixedDataModule:
     """The data module that a configuration names.
 
     Raises:
         InputError: data of another task, a cache that cannot be read, or no row is left to score.
     """
     if isinstance(data, ToyData):
-        raise InputError(f"data.name={data.name} does not go with task=ratio; use digits or cached")
+        raise InputError(f"data.name={data.name} does not go with task=ratio; use digits, cached or skewed")
     options = asdict(data)
     name = options.pop("name")
-    scored_apart = options.get("real_evaluation") and options.get("generated_evaluation")
+    scored_apart = options.get("real_evaluation") and (options.get("generated_evaluation") or folds > 1)
     if not data.fractions.evaluation > 0 and not scored_apart:
         raise InputError("data.fractions.evaluation=0 leaves no row to score: give it a share of the rows")
     if name == "digits":
-        return DigitsDataModule(**options, seed=seed)
+        return DigitsDataModule(**options, seed=seed, folds=folds)
+    if name == "skewed":
+        table, held_out = options.pop("cache"), options.pop("real_evaluation")
+        apart = SampleCache(held_out) if held_out else None
+        return SkewedDataModule(SampleCache(table), real_evaluation=apart, **options, seed=seed, folds=folds)
     paths = {side: options.pop(side) for side in ("real", "generated", "real_evaluation", "generated_evaluation")}
     caches: dict[str, Any] = {side: SampleCache(path) if path else None for side, path in paths.items()}
-    return MixedDataModule(**caches, **options, seed=seed)
+    return MixedDataModule(**caches, **options, seed=seed, folds=folds)

@@ -4,34 +4,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 
 from lfiw.data.in_order import InOrderDataModule
 from lfiw.data.mixed import REAL, MixedDataModule
 from lfiw.data.splits import Subset
+from lfiw.diagnosis import diagnose
 from lfiw.errors import InputError
 from lfiw.features import Extractor
 from lfiw.files import write_json
-from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn
-from lfiw.record import Record, evaluation_record, finite_or_null
+from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, paper_weights
+from lfiw.record import EXACT, Record, evaluation_record, finite_or_null
 from lfiw.report import write_report
 from lfiw.schemas import Config
-from lfiw.selection import UNIFORM, judge
+from lfiw.selection import AUTO, UNIFORM, choose, judge
 from lfiw.tables import print_evaluation
-from lfiw.tasks.columns import extract, extractor_for, log_ratio_column
+from lfiw.tasks.columns import extract, extractor_for
+from lfiw.tasks.log_ratios import Validation, log_ratio_column
 from lfiw.tasks.showing import draw, track
+from lfiw.tasks.uncertainty import uncertainties_of
 from lfiw.weights import Weighting
 
 
-def score(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule) -> Record:
+def score(
+    config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule, validation: Validation
+) -> Record:
     """Score the evaluation rows under every weighting and write what comes out into the run folder.
 
     Returns:
         The content of evaluation.json.
     """
     options = config.evaluation
-    weightings = named_weightings(options.weightings)
+    choice = choose(*validation.calibrated)
+    weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     extractors = build_extractors(config, datamodule)
     for extractor in extractors.values():
         extract(trainer, extractor, datamodule)
@@ -39,7 +48,6 @@ def score(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedData
     column = log_ratio_column(run_dir)
     real, generated = datamodule.splits["evaluation"]
     reference = [] if options.reference == "none" else [datamodule.splits[options.reference][REAL]]
-    log_ratio = generated.column(column)
     features = [
         FeatureColumn(e.columns["features"], e.num_features, f"@{name}" if i else "")
         for i, (name, e) in enumerate((name, extractors[name]) for name in options.extractors)
@@ -51,14 +59,8 @@ def score(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedData
 
     def evaluate(chosen: Subset, convention: str) -> Evaluation:
         """Score generated rows against all real ones."""
-        evaluation = Evaluation(
-            chosen.column(column),
-            weightings,
-            features,
-            logits,
-            with_reference=bool(reference),
-            convention=convention,
-        )
+        weights = weights_of(weightings, chosen.column(column), datamodule.exact_log_ratio(chosen), convention)
+        evaluation = Evaluation(weights, features, logits, with_reference=bool(reference), convention=convention)
         names = dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)])
         rows = InOrderDataModule(
             lambda: [[real, chosen, *reference]],
@@ -71,31 +73,61 @@ def score(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedData
 
     standard = evaluate(generated, "standard")
     blocks = [evaluate(b, "paper") for b in equal_blocks(generated, options.paper_block)] if options.paper else []
-    validation = [subset.column(column) for subset in datamodule.splits["validation"]]
-    candidates = {name: judge(w, *validation) for name, w in weightings.items() if name != UNIFORM}
-    record = evaluation_record(
-        standard,
-        blocks,
-        weightings,
-        log_ratio,
-        candidates,
-        extractors,
-        experiment=config.experiment,
-        run=run_dir.name,
-        num_real=len(real),
-        num_reference=sum(map(len, reference)),
-    )
+    record: list[Record | None] = [None]
     if trainer.is_global_zero:
-        write_json(run_dir / "evaluation.json", finite_or_null(record))
-        print_evaluation(record)
+        log_ratio = generated.column(column)
+        extrapolated = [list(weightings).index(name) for name in (UNIFORM, config.weighting)]
+        found = finite_or_null(
+            evaluation_record(
+                standard,
+                blocks,
+                weightings,
+                standard.weights,
+                log_ratio,
+                {name: judge(w, *validation.calibrated) for name, w in weightings.items() if name != UNIFORM},
+                uncertainties_of(
+                    standard,
+                    real,
+                    generated,
+                    options,
+                    extrapolated,
+                    seed=config.seed,
+                    progress=config.trainer.progress,
+                ),
+                extractors,
+                choice=choice,
+                recommended=config.weighting,
+                classifier=diagnose(validation.raw, validation.calibrated),
+                config=config,
+                run=run_dir.name,
+                num_real=len(real),
+                num_reference=sum(map(len, reference)),
+            )
+        )
+        write_json(run_dir / "evaluation.json", found)
+        print_evaluation(found)
         pictures = {}
         (run_dir / "report.html").unlink(missing_ok=True)  # of an earlier evaluation
         if options.figures:
-            pictures = draw(run_dir, record, weightings, log_ratio, datamodule, validation)
-            write_report(run_dir / "report.html", record, pictures)
-        track(trainer, record, pictures, log_ratio)
-    trainer.strategy.barrier()
-    return record
+            pictures = draw(run_dir, found, weightings, log_ratio, datamodule, validation)
+            write_report(run_dir / "report.html", found, pictures)
+        track(trainer, found, pictures, log_ratio)
+        record = [found]
+    shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
+    assert shared is not None
+    return shared
+
+
+def weights_of(
+    weightings: Mapping[str, Weighting],
+    log_ratio: Float[Tensor, " n"],
+    exact: Float[Tensor, " n"] | None,
+    convention: str,
+) -> Float[Tensor, "n k"]:
+    """One column a weighting; the exact weights, where the data set knows them, in the last one."""
+    of = paper_weights if convention == "paper" else Weighting.__call__
+    columns = [of(w, log_ratio) for w in weightings.values()]
+    return torch.stack(columns if exact is None else [*columns, torch.softmax(exact, 0)], dim=1)
 
 
 def check_scores(config: Config, datamodule: MixedDataModule) -> None:
@@ -104,7 +136,11 @@ def check_scores(config: Config, datamodule: MixedDataModule) -> None:
     Args:
         datamodule: with its tables open.
     """
-    named_weightings(config.evaluation.weightings)
+    names = [*named_weightings(config.evaluation.weightings), AUTO]
+    if config.weighting not in names:
+        raise InputError(f"weighting={config.weighting}: no such weighting; there are {', '.join(names)}")
+    if config.evaluation.permutations < 0 or config.evaluation.permutations == 1:
+        raise InputError(f"evaluation.permutations={config.evaluation.permutations} must be 0 or at least 2")
     if config.evaluation.paper_block < 1:
         raise InputError(f"evaluation.paper_block={config.evaluation.paper_block} must be at least 1")
     extractors = build_extractors(config, datamodule)
@@ -119,8 +155,10 @@ def named_weightings(specs: list[Any]) -> dict[str, Weighting]:
     """
     weightings = {UNIFORM: Weighting(flatten=0.0)}
     for spec in specs:
-        if spec.name in weightings:
-            raise InputError(f"evaluation.weightings: two are named {spec.name!r} ({UNIFORM} is always there)")
+        if spec.name in weightings or spec.name in (AUTO, EXACT):
+            raise InputError(
+                f"evaluation.weightings: two are named {spec.name!r} ({UNIFORM}, {AUTO} and {EXACT} are always taken)"
+            )
         weightings[spec.name] = Weighting(spec.flatten, spec.clip, spec.smooth)
     return weightings
 

@@ -1,18 +1,19 @@
 """What an evaluation leaves to look at: pictures, and what goes to the run's loggers."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pytorch_lightning import Trainer
 from torch import Tensor
 
 from lfiw import figures, tracking
-from lfiw.data.mixed import GENERATED, REAL, MixedDataModule
+from lfiw.calibration import reliability
+from lfiw.data.mixed import REAL, MixedDataModule
 from lfiw.record import Record
 from lfiw.tables import score_rows, shown_weightings
+from lfiw.tasks.log_ratios import Sides, Validation
 from lfiw.weights import Weighting
 
 
@@ -22,15 +23,15 @@ def draw(
     weightings: Mapping[str, Weighting],
     log_ratio: Float[Tensor, " n"],
     datamodule: MixedDataModule,
-    validation: Sequence[Tensor],
+    validation: Validation,
 ) -> dict[str, Path]:
     """The pictures of an evaluation: heading → PNG file.
 
     Args:
         log_ratio: of the generated evaluation rows.
-        validation: log-ratios of the real and the generated validation rows.
+        validation: log-ratios of validation rows, as trained and recalibrated.
     """
-    name = shown_weightings(record)[min(1, len(weightings) - 1)]
+    name = shown_weightings(record)[1]
     shown = next(w for w in record["weightings"] if w["name"] == name)
     pictures = {
         "Weights": figures.weight_histogram(
@@ -44,11 +45,19 @@ def draw(
         shares = [(w["name"], w["class_proportions"]) for w in record["weightings"] if w["name"] in names]
         file = run_dir / "class_proportions.png"
         pictures["Class proportions"] = figures.class_proportions(shares, record["real_class_proportions"], file)
-    is_real = torch.cat([torch.full((len(x),), i == REAL) for i, x in enumerate(validation)])
-    odds = math.log(len(validation[REAL]) / len(validation[GENERATED]))
-    probability = torch.sigmoid(torch.cat(list(validation)) + odds)
-    pictures["Calibration"] = figures.reliability(probability, is_real, run_dir / "calibration.png")
+    curves = {"as trained": validation.raw}
+    if record["calibration"] != "none":
+        curves[record["calibration"]] = validation.calibrated
+    pictures["Calibration"] = figures.reliability(
+        {name: reliability(torch.cat(sides), is_real(sides)) for name, sides in curves.items()},
+        run_dir / "calibration.png",
+    )
     return pictures
+
+
+def is_real(sides: Sides) -> Bool[Tensor, " n"]:
+    """Which rows of both sides, one after the other, are real."""
+    return torch.arange(sum(map(len, sides))) < len(sides[REAL])
 
 
 def sample_images(datamodule: MixedDataModule, log_ratio: Float[Tensor, " n"]) -> list[tuple[str, Tensor]]:

@@ -22,9 +22,9 @@ from lfiw.errors import InputError
 from lfiw.figures import toy_probabilities
 from lfiw.modules.ratio import RatioClassifier
 from lfiw.results import Row, row, write_study
-from lfiw.schemas import Config, ToyCase, ToyData
+from lfiw.schemas import Config, Run, ToyCase, ToyData
 from lfiw.tables import number, print_table
-from lfiw.trainers import best_checkpoint, build_trainer, fit
+from lfiw.trainers import CHECKPOINTS, best_checkpoint, build_trainer, fit
 from lfiw.weights import Weighting
 
 ESTIMATES = {"valley": "P(valley)", "distance": "E|x − μ|"}
@@ -61,6 +61,11 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
         raise InputError(f"task=toy needs data=toy, not {config.data.name}")
     if not config.data.cases or min(config.task.num_samples, default=0) < 10 or config.task.seeds < 1:
         raise InputError("task=toy needs a case in data.cases, sizes of at least 10 in task.num_samples and a seed")
+    if config.calibration != "none" or config.folds * config.ensemble > 1 or config.weighting != Run().weighting:
+        raise InputError(
+            "task=toy compares the plain ratio of one classifier with the exact one: it takes calibration=none, "
+            "folds=1, ensemble=1 and no weighting="
+        )
     repetitions: dict[tuple[str, int], list[Repetition]] = {}
     plan = [
         (case, n, seed)
@@ -117,7 +122,7 @@ def repeat(config: Config, case: ToyCase, n: int, seed: int, folder: Path) -> Re
     classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed)
     trainer = build_trainer(config.trainer, folder, [], ema_decay=config.optimizer.ema_decay)
     fit(trainer, classifier, datamodule)
-    best = RatioClassifier.load(best_checkpoint(folder))
+    best = RatioClassifier.load(best_checkpoint(folder / CHECKPOINTS))
 
     x = model.sample(config.data.num_evaluation, generator)
     log_ratio = {

@@ -52,7 +52,7 @@ def no_run(here):
         (["data.split_seed=-1"], ["data.split_seed=-1", "0 …"]),
         (["evaluation.weightings=[{name: a, flat: 1}]"], ["flat", "flatten"]),
         (["task=toy"], ["task=toy", "data=toy"]),
-        (["data=toy"], ["data.name=toy", "digits or cached"]),
+        (["data=toy"], ["data.name=toy", "digits, cached or skewed"]),
         (["resume=nowhere"], ["nowhere", "not a run folder"]),
         (["resume=a", "run_dir=b"], ["run_dir"]),
     ],

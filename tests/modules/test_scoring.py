@@ -21,6 +21,7 @@ from lfiw.metrics import (
 )
 from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.schemas import Trainer
+from lfiw.tasks.scoring import weights_of
 from lfiw.trainers import build_trainer
 
 D, C = 4, 3
@@ -62,9 +63,8 @@ def run(
     subsets = [REAL, GENERATED, REFERENCE][: 3 if reference else 2]
     columns = ["features/a", "features/b", "logits/c"]
     data = InOrderDataModule(lambda: [subsets], columns, batch_size=batch_size)
-    module = Evaluation(
-        GENERATED.column("log_ratio"), WEIGHTINGS, FEATURES, logits, with_reference=reference, **options
-    )
+    weights = weights_of(WEIGHTINGS, GENERATED.column("log_ratio"), None, options.get("convention", "standard"))
+    module = Evaluation(weights, FEATURES, logits, with_reference=reference, **options)
     trainer = build_trainer(Trainer(accelerator="cpu", progress=False), folder, [])
     trainer.test(module, datamodule=data, verbose=False)
     return module

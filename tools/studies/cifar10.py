@@ -11,18 +11,31 @@ from lfiw.data import SampleCache
 from lfiw.data.mixed import MixedDataModule
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
 from lfiw.results import row
-from train import train
 
-from .repeated import Found, Row, collect, repeat, rows_of
+from .repeated import Found, Row, collect, one_run, repeat, rows_of
 
-SHORT = ["experiment=cifar10_gan", "evaluation.paper=false", "evaluation.figures=false", "evaluation.reference=none"]
-ONE = "evaluation.weightings=[{name: self-normalised}]"
+SHORT = ["experiment=cifar10_gan", "calibration=none", "evaluation.paper=false", "evaluation.figures=false"]
+SHORT += ["evaluation.reference=none", "evaluation.intervals=false", "evaluation.permutations=0"]
+PLAIN, FLAT = "self-normalised", "flatten 0.25"
+TWO = f"evaluation.weightings=[{{name: {PLAIN}}}, {{name: {FLAT}, flatten: 0.25}}]"
 NETWORKS = {
-    "linear, Inception features": ["model.depth=0", "model.dropout=0"],
+    "linear": ["model.depth=0", "model.dropout=0"],
     "MLP 2 × 128": ["model.width=128", "model.dropout=0", "optimizer.weight_decay=0.01"],
+    "MLP 2 × 512": ["model.dropout=0", "optimizer.weight_decay=0.01"],
     "MLP 2 × 512, dropout, weight decay": [],
-    "the same, spectral norm": ["model.spectral_norm=true"],
-    "MLP 2 × 128, ResNet-56 features": ["data.input=features/resnet56", "model.width=128"],
+    "MLP 2 × 2048, dropout, weight decay": ["model.width=2048"],
+    "MLP 2 × 512, dropout, weight decay, spectral norm": ["model.spectral_norm=true"],
+    "MLP 2 × 128 on ResNet-56's features": ["data.input=features/resnet56", "model.width=128"],
+    "ResNet on pixels, crop and flip, 5 epochs": [
+        "data.input=image",
+        "data.augment=crop_flip",
+        "model=resnet",
+        "model.width=32",
+        "model.dropout=0",
+        "optimizer.lr=1e-3",
+        "optimizer.weight_decay=0.01",
+        "trainer.max_epochs=5",
+    ],
 }
 
 
@@ -51,15 +64,14 @@ def reference(datamodule: MixedDataModule, record: dict[str, Any]) -> list[Row]:
 
 
 def networks(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
-    """Which ratio network: its log-loss on validation rows, and what self-normalised weights by it do."""
+    """Which ratio network: its log-loss on validation rows, and what its weights do, as they are and flattened."""
     rows: list[Row] = []
     for name, own in NETWORKS.items():
         found: Found = defaultdict(list)
         for seed in range(seeds):
-            _, objects = train([*SHORT, ONE, f"seed={seed}", f"data.split_seed={seed}", *own, *overrides])
-            collect(objects, found)
-        rows.append(row(name, "log_loss", found["classifier", "log_loss"]))
+            collect(one_run([*SHORT, TWO, f"seed={seed}", f"data.split_seed={seed}", *own, *overrides]), found)
+        rows.append(row(name, "log_loss", found["classifier, raw", "log_loss"]))
         for (weighting, metric), values in found.items():
-            if weighting == "self-normalised":
-                rows.append(row(name, metric, values))
+            if weighting in (PLAIN, FLAT):
+                rows.append(row(f"{name}: {weighting}", metric, values))
     return rows, []

@@ -1,6 +1,6 @@
 """An experiment repeated over seeds, its scores collected."""
 
-import math
+import gc
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,13 @@ Row = dict[str, Any]
 Found = defaultdict[tuple[str, str], list[float]]  # (name, metric) → one value a seed
 
 
+def one_run(overrides: Sequence[str]) -> dict[str, Any]:
+    """Train and score once; the objects of the run."""
+    _, objects = train(list(overrides))
+    gc.collect()  # trainers and modules refer to one another: their features would stay until the memory is full
+    return objects
+
+
 def repeat(experiment: str, seeds: int, overrides: Sequence[str]) -> tuple[Found, list[dict[str, Any]]]:
     """Train and score with another split and another classifier a seed.
 
@@ -24,7 +31,7 @@ def repeat(experiment: str, seeds: int, overrides: Sequence[str]) -> tuple[Found
     found: Found = defaultdict(list)
     runs = []
     for seed in range(seeds):
-        _, objects = train([f"experiment={experiment}", f"seed={seed}", f"data.split_seed={seed}", *overrides])
+        objects = one_run([f"experiment={experiment}", f"seed={seed}", f"data.split_seed={seed}", *overrides])
         collect(objects, found)
         runs.append(objects)
     return found, runs
@@ -45,14 +52,16 @@ def collect(objects: dict[str, Any], found: Found) -> None:
             found[w["name"], "class_distance"].append(distance)
             found[w["name"], "difference_class_distance"].append(distance - base)
         found[w["name"], "ess"].append(w["ess"])
-        if not math.isnan(w["pareto_k"]):  # equal weights have no tail
+        if w["pareto_k"] is not None:  # equal weights have no tail
             found[w["name"], "pareto_k"].append(w["pareto_k"])
         if w["kl_gain"] is not None:
             found[w["name"], "kl_gain"].append(w["kl_gain"]["value"])
         for metric, score in w["metrics"].items():
             found[w["name"], metric].append(score["value"])
             found[w["name"], f"difference_{metric}"].append(score["difference"]["value"])
-    found["classifier", "log_loss"].append(float(objects["trainer"].checkpoint_callback.best_model_score))
+    for kind in ("raw", "calibrated"):
+        for name, value in record["classifier"][kind].items():
+            found[f"classifier, {kind}", name].append(value)
 
 
 def rows_of(found: Found) -> list[Row]:

@@ -1,0 +1,174 @@
+"""From the run's trained classifiers to one log-ratio a row: by classifiers that never saw it, recalibrated."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+from lfiw.calibration import Calibrator, fit_calibrator
+from lfiw.checkpoints import state_sha256, write_calibrator
+from lfiw.data import ColumnWriter, SampleCache
+from lfiw.data.mixed import MixedDataModule
+from lfiw.modules.ratio import RatioClassifier
+from lfiw.schemas import Config
+from lfiw.tasks.columns import distinct_caches, has_columns, write_columns
+from lfiw.tasks.members import Member, members_of
+from lfiw.trainers import best_checkpoint
+
+Sides = tuple[Tensor, Tensor]  # of real and of generated rows
+BLOCK = 1_000_000  # rows combined at a time
+
+
+def log_ratio_column(run_dir: Path) -> str:
+    """The column of final log-ratios that a run writes."""
+    return f"log_ratio/{run_dir.name}"
+
+
+def spread_column(run_dir: Path) -> str:
+    """The column of an ensemble's standard deviation, in nats."""
+    return f"log_ratio_spread/{run_dir.name}"
+
+
+def member_column(run_dir: Path, member: Member) -> str:
+    """The column of one classifier's log-ratios as it was trained."""
+    return f"uncalibrated/{run_dir.name}" + (f"/{member.name}" if member.name else "")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Log-ratios of the validation rows that neither trained nor calibrated, all folds together.
+
+    Args:
+        raw: as the classifiers were trained: of real and of generated rows.
+        calibrated: the same rows, recalibrated.
+    """
+
+    raw: Sides
+    calibrated: Sides
+
+
+def write_log_ratios(
+    config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule
+) -> tuple[list[RatioClassifier], Validation]:
+    """Fill the run's log-ratio column in every table, unless that has been done by just these classifiers.
+
+    Each classifier scores every row. A row that a fold holds out takes the mean over that fold's ensemble; rows that
+    no classifier trains on, the mean over all folds. Each fold has a calibrator of its own, fitted on every other one
+    of its validation rows and kept in its checkpoints; the rest of them judges.
+
+    Returns:
+        The classifiers, calibrated, and the log-ratios of the validation rows that judge.
+    """
+    members = members_of(config)
+    files = [best_checkpoint(member.checkpoints(run_dir)) for member in members]
+    classifiers = [RatioClassifier.load(file) for file in files]
+    stamps = []
+    for member, classifier in zip(members, classifiers, strict=True):
+        classifier.calibrator = None
+        stamp: dict[str, Any] = {"sha256": state_sha256(classifier.state_dict()), "counts": list(classifier.counts)}
+        columns = {"log_ratio": member_column(run_dir, member)}
+        write_columns(trainer, classifier, datamodule, datamodule.input, columns, {"name": "RatioClassifier", **stamp})
+        stamps.append(stamp)
+
+    calibrators, judging = calibrate(config, run_dir, datamodule)
+    for member, file, classifier in zip(members, files, classifiers, strict=True):
+        classifier.calibrator = calibrators[member.fold]
+        if trainer.is_global_zero:
+            write_calibrator(file, calibrators[member.fold])
+    states = [c.state() if c is not None else None for c in calibrators]
+    stamp = {"name": "RatioClassifier", "members": stamps, "folds": config.folds, "calibration": states}
+    names = [log_ratio_column(run_dir)] + ([spread_column(run_dir)] if config.ensemble > 1 else [])
+    for table in distinct_caches(datamodule):
+        if not has_columns(table, names, stamp):
+            if trainer.is_global_zero:
+                fold_of = datamodule.folds_of(table)
+                write_combined(table, names, stamp, combined(table, run_dir, members, calibrators, fold_of))
+            trainer.strategy.barrier()
+            table.refresh()
+    return classifiers, judging
+
+
+def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrator | None], Validation]:
+    """A calibrator a fold, and the log-ratios of the validation rows that are left to judge by."""
+    calibrators: list[Calibrator | None] = []
+    raw: list[Sides] = []
+    calibrated: list[Sides] = []
+    members = members_of(config)
+    for fold in range(config.folds):
+        datamodule.use_fold(fold)
+        columns = [member_column(run_dir, member) for member in members if member.fold == fold]
+        real, generated = (
+            torch.stack([subset.column(name) for name in columns]).mean(0) for subset in datamodule.splits["validation"]
+        )
+        calibrator = None
+        if config.calibration != "none":
+            calibrator = fit_calibrator(config.calibration, real[0::2], generated[0::2])
+            real, generated = real[1::2], generated[1::2]
+        calibrators.append(calibrator)
+        raw.append((real, generated))
+        calibrated.append((calibrator(real), calibrator(generated)) if calibrator else (real, generated))
+    datamodule.use_fold(0)
+    return calibrators, Validation(pooled(raw), pooled(calibrated))
+
+
+def pooled(folds: Sequence[Sides]) -> Sides:
+    """Real and generated values of all folds."""
+    return torch.cat([real for real, _ in folds]), torch.cat([generated for _, generated in folds])
+
+
+def combined(
+    table: SampleCache,
+    run_dir: Path,
+    members: Sequence[Member],
+    calibrators: Sequence[Calibrator | None],
+    fold_of: Int64[Tensor, " n"],
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(first row, log-ratios, their spread) of one block of rows after another."""
+    columns = [member_column(run_dir, member) for member in members]
+    for start in range(0, len(table), BLOCK):
+        block = slice(start, min(start + BLOCK, len(table)))
+        values = table.read(block, columns)
+        by_fold = [
+            torch.stack([values[name] for name, member in zip(columns, members, strict=True) if member.fold == fold])
+            for fold in range(len(calibrators))
+        ]
+        yield start, *combine(torch.stack(by_fold), fold_of[block], calibrators)
+
+
+def combine(
+    log_ratio: Float[Tensor, "folds members n"],
+    fold_of: Int64[Tensor, " n"],
+    calibrators: Sequence[Calibrator | None],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """One log-ratio a row, and the standard deviation over the classifiers it is the mean of.
+
+    Args:
+        log_ratio: of every row by every classifier.
+        fold_of: the fold that holds the row out; −1: no classifier trained on it, and all folds count.
+        calibrators: one a fold; none: as it is.
+    """
+    mean = log_ratio.mean(1)
+    own = torch.stack([c(m) if c is not None else m for c, m in zip(calibrators, mean, strict=True)])
+    held = fold_of >= 0
+    fold = fold_of.clamp(min=0)
+    rows = torch.arange(len(fold))
+    everyone = log_ratio.flatten(0, 1).std(0, correction=0)
+    spread = torch.where(held, log_ratio.std(1, correction=0)[fold, rows], everyone)
+    return torch.where(held, own[fold, rows], own.mean(0)), spread
+
+
+def write_combined(
+    table: SampleCache, names: Sequence[str], stamp: dict[str, Any], blocks: Iterator[tuple[int, Tensor, Tensor]]
+) -> None:
+    """Write the columns: log-ratio and, if named, its spread."""
+    with ExitStack() as stack:
+        writers = [stack.enter_context(ColumnWriter(table, name, stamp=stamp, resume=False)) for name in names]
+        for start, *values in blocks:
+            for writer, column in zip(writers, values, strict=False):
+                writer.write(start, column)

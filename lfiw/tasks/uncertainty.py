@@ -1,0 +1,180 @@
+"""Standard errors, controls of equal ESS and limits of an evaluation's scores, from the cached features."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int64
+from rich.progress import Progress
+from torch import Tensor
+
+from lfiw.data.splits import Subset
+from lfiw.intervals.contributions import Contributions
+from lfiw.intervals.extrapolation import extrapolate
+from lfiw.intervals.frechet import frechet_contributions, null_distance
+from lfiw.intervals.inception_score import inception_score_contributions
+from lfiw.intervals.kernel import kernel_contributions
+from lfiw.intervals.kinds import interval_kind
+from lfiw.intervals.matched import control
+from lfiw.metrics import inception_score, kernel_distance
+from lfiw.metrics.frechet import FrechetReference
+from lfiw.modules.evaluation import Evaluation
+from lfiw.record import Uncertainty
+from lfiw.schemas import Evaluation as Options
+
+KERNEL_DIMENSION = 10  # the KID is a mean of kernel values, whatever the features' number: ESS ≥ 100 is enough
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One metric as functions of the rows' weights.
+
+    Args:
+        contributions: weights (m, k) → scores and what each row adds to their errors.
+        scores: weights (m, k) → (k,).
+        limit: rows, their weights → score; none where the score is unbiased and so has no limit to extrapolate to.
+        null: effective size → the score that noise alone gives.
+        num_real: real rows that the score knows; infinite if it needs none.
+        dimension: of what it is made of.
+    """
+
+    contributions: Callable[[Float[Tensor, "m k"]], Contributions]
+    scores: Callable[[Float[Tensor, "m k"]], Float[Tensor, " k"]]
+    limit: Callable[[Int64[Tensor, " rows"], Float[Tensor, " rows"]], float] | None
+    null: Callable[[float], float]
+    num_real: float
+    dimension: int
+
+
+def uncertainties_of(
+    evaluation: Evaluation,
+    real: Subset,
+    generated: Subset,
+    options: Options,
+    extrapolated: Sequence[int],
+    *,
+    seed: int,
+    progress: bool,
+) -> dict[str, Uncertainty]:
+    """What stands beside each standard score of an evaluation.
+
+    Args:
+        evaluation: after its test, by the standard definitions.
+        real, generated: the evaluation rows.
+        options: which of intervals, permutations and extrapolate to compute.
+        extrapolated: columns of the weights to extrapolate.
+        seed: of the permutations and the subsets.
+        progress: show a progress bar.
+    """
+    if not (options.intervals or options.permutations or options.extrapolate):
+        return {}
+    weights = evaluation.weights
+    sizes = (1 / weights.square().sum(0)).tolist()
+    scored = scored_metrics(evaluation, real, generated)
+    found = {}
+    with Progress(transient=True, disable=not progress) as bar:
+        task = bar.add_task("intervals", total=len(scored))
+        for name, make in scored.items():
+            bar.update(task, description=f"intervals of {name}")
+            found[name] = uncertainty(make(), weights, sizes, options, extrapolated, seed)
+            bar.advance(task)
+    return found
+
+
+def scored_metrics(evaluation: Evaluation, real: Subset, generated: Subset) -> dict[str, Callable[[], Scored]]:
+    """Name of a metric → how to make its functions: the features are read when its turn comes."""
+    found: dict[str, Callable[[], Scored]] = {}
+    for column in evaluation.features:
+        for kind, make in (("fid", frechet_scored), ("kid", kernel_scored)):
+            found[f"{kind}{column.suffix}"] = partial(from_features, make, real, generated, column.name)
+    for classes in evaluation.logits:
+        found[f"is{classes.suffix}"] = partial(from_logits, generated, classes.name)
+    return found
+
+
+def from_features(make: Callable[[Tensor, Tensor], Scored], real: Subset, generated: Subset, column: str) -> Scored:
+    return make(real.column(column), generated.column(column))
+
+
+def from_logits(generated: Subset, column: str) -> Scored:
+    return inception_scored(torch.softmax(generated.column(column).double(), dim=1))
+
+
+def frechet_scored(real: Tensor, generated: Tensor) -> Scored:
+    reference = FrechetReference(real)
+    noise = null_distance(real, len(real)).item() * len(real) / 2  # per 1/n + 1/m
+    return Scored(
+        lambda weights: frechet_contributions(real, generated, weights),
+        lambda weights: torch.stack([reference.distance(generated, column) for column in weights.T]),
+        lambda rows, weights: reference.distance(generated[rows], weights).item(),
+        lambda size: (1 / len(real) + 1 / size) * noise,
+        len(real),
+        real.shape[1],
+    )
+
+
+def kernel_scored(real: Tensor, generated: Tensor) -> Scored:
+    return Scored(
+        lambda weights: kernel_contributions(real, generated, weights),
+        lambda weights: kernel_distance(real, generated, generated_weights=weights),
+        None,  # unbiased
+        lambda size: 0.0,
+        len(real),
+        KERNEL_DIMENSION,
+    )
+
+
+def inception_scored(probabilities: Tensor) -> Scored:
+    return Scored(
+        lambda weights: inception_score_contributions(probabilities, weights),
+        lambda weights: inception_score(probabilities, weights),
+        lambda rows, weights: inception_score(probabilities[rows], weights).item(),
+        lambda size: 0.0,
+        math.inf,
+        probabilities.shape[1],
+    )
+
+
+def uncertainty(
+    scored: Scored,
+    weights: Float[Tensor, "m k"],
+    sizes: Sequence[float],
+    options: Options,
+    extrapolated: Sequence[int],
+    seed: int,
+) -> Uncertainty:
+    """All that stands beside one metric, under every weighting."""
+    unknown = [math.nan] * len(sizes)
+    errors = differences = unknown
+    kinds = ["none"] * len(sizes)
+    if options.intervals:
+        contributions = scored.contributions(weights)
+        errors = contributions.standard_errors().tolist()
+        differences = contributions.difference_standard_errors().tolist()
+        kinds = [
+            interval_kind(score, scored.null(size), min(size, scored.num_real), scored.dimension)
+            for score, size in zip(contributions.score.tolist(), sizes, strict=True)
+        ]
+        # an error that is no interval is not shown as one
+        errors = [e if kind != "none" else math.nan for e, kind in zip(errors, kinds, strict=True)]
+        differences = [e if kind != "none" else math.nan for e, kind in zip(differences, kinds, strict=True)]
+    controls, control_errors = list(unknown), list(unknown)
+    uneven = [i for i, column in enumerate(weights.T) if column.max() > column.min()]
+    if options.permutations > 1 and uneven:
+        means, spreads = control(scored.scores, weights[:, uneven], options.permutations, seed)
+        for i, mean, spread in zip(uneven, means.tolist(), spreads.tolist(), strict=True):
+            controls[i], control_errors[i] = mean, spread
+    limits, limit_errors = list(unknown), list(unknown)
+    limit = scored.limit
+    if options.extrapolate and limit is not None:
+        for i in dict.fromkeys(extrapolated):
+            column = weights[:, i]
+            limits[i], limit_errors[i] = extrapolate(partial(weighted_limit, limit, column), column, seed=seed)
+    return Uncertainty(errors, differences, kinds, controls, control_errors, limits, limit_errors)
+
+
+def weighted_limit(limit: Callable[[Tensor, Tensor], float], weights: Tensor, rows: Tensor) -> float:
+    """The score of some rows under their weights."""
+    return limit(rows, weights[rows])

@@ -1,0 +1,73 @@
+"""95 % intervals over independent repetitions: how often they cover the expected score at these sizes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lfiw.intervals.contributions import Contributions
+from lfiw.intervals.frechet import frechet_contributions, null_distance
+from lfiw.intervals.inception_score import inception_score_contributions
+from lfiw.intervals.kernel import kernel_contributions
+
+REPETITIONS = 600
+D, N = 4, 400
+
+
+def draw(shift: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Real rows, generated rows, and two weightings of them: uniform, and a fixed function of the rows."""
+    generator = torch.Generator().manual_seed(seed)
+    real = torch.randn(N, D, generator=generator)
+    generated = torch.randn(N, D, generator=generator) * 1.2 + shift
+    weights = torch.stack([torch.zeros(N), -0.5 * shift * generated.sum(1) / D**0.5], dim=1).double().exp()
+    return real, generated, weights
+
+
+def inception(real: Tensor, generated: Tensor, weights: Tensor) -> Contributions:
+    return inception_score_contributions(torch.softmax(2 * generated.double(), dim=1), weights)
+
+
+def coverage(contributions, shift: float) -> tuple[float, float, float, np.ndarray]:
+    """Share of intervals that cover the mean over other repetitions: uniform, weighted, difference; and the scores."""
+    found = [contributions(*draw(shift, seed)) for seed in range(REPETITIONS)]
+    others = np.stack([contributions(*draw(shift, 10_000 + seed)).score.numpy() for seed in range(2 * REPETITIONS)])
+    truth = others.mean(0)
+    scores = np.stack([c.score.numpy() for c in found])
+    errors = np.stack([c.standard_errors().numpy() for c in found])
+    inside = (np.abs(scores - truth) <= 1.96 * errors).mean(0)
+    difference = scores[:, 1] - scores[:, 0]
+    error = np.array([c.difference_standard_errors()[1].item() for c in found])
+    covers = (np.abs(difference - (truth[1] - truth[0])) <= 1.96 * error).mean()
+    return inside[0], inside[1], covers, others
+
+
+@pytest.mark.parametrize(
+    "contributions", [frechet_contributions, kernel_contributions, inception], ids=["fid", "kid", "is"]
+)
+def test_intervals_cover(contributions) -> None:
+    uniform, weighted, difference, _ = coverage(contributions, shift=0.7)
+    print(f"coverage of uniform {uniform:.3f}, weighted {weighted:.3f}, difference {difference:.3f}")
+    assert 0.92 <= uniform <= 0.98
+    assert 0.92 <= weighted <= 0.98
+    assert 0.92 <= difference <= 0.98
+
+
+@pytest.mark.parametrize("contributions", [frechet_contributions, kernel_contributions], ids=["fid", "kid"])
+def test_near_zero_they_are_conservative(contributions) -> None:
+    uniform, _, _, _ = coverage(contributions, shift=0.0)
+    print(f"coverage {uniform:.3f}")
+    assert uniform >= 0.92
+
+
+def test_null_distance_is_what_noise_makes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.tensor([1.0, 0.5, 2.0, 1.5])
+
+    def pair() -> tuple[Tensor, Tensor]:
+        return torch.randn(500, 4, generator=generator) * scales, torch.randn(300, 4, generator=generator) * scales
+
+    ones = torch.ones(300, 1)
+    scores = [frechet_contributions(*pair(), ones).score.item() for _ in range(400)]
+    expected = null_distance(torch.randn(20_000, 4, generator=generator) * scales, 300).item()
+    expected *= (1 / 500 + 1 / 300) / (1 / 20_000 + 1 / 300)
+    assert np.mean(scores) == pytest.approx(expected, rel=0.08)
