@@ -1,9 +1,10 @@
 """The upper tail of importance weights: its Pareto shape k̂ and its smoothing (Vehtari et al., JMLR 25(72), 2024)."""
 
 import math
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lfiw.errors import InputError
@@ -26,67 +27,88 @@ def pareto_k(log_ratio: Float[Tensor, " n"]) -> float:
     Raises:
         InputError: a value is NaN or infinite, or the shape is not (n,).
     """
-    if log_ratio.ndim != 1 or not torch.isfinite(log_ratio).all():
-        raise InputError(f"pareto_k: expected a finite vector (n,), got shape {tuple(log_ratio.shape)}")
-    tail = _fit_tail(log_ratio.double())
-    return math.nan if tail is None else tail[0]
+    if log_ratio.ndim != 1:
+        raise InputError(f"pareto_k: expected a vector (n,), got shape {tuple(log_ratio.shape)}")
+    return pareto_k_of_columns(log_ratio[:, None]).item()
 
 
-def smooth_log_weights(log_weights: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+def pareto_k_of_columns(log_ratio: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """`pareto_k` of many weightings at once, one a column; float64.
+
+    Raises:
+        InputError: a value is NaN or infinite, or the shape is not (n, k).
+    """
+    if log_ratio.ndim != 2 or not torch.isfinite(log_ratio).all():
+        raise InputError(f"pareto_k: expected finite values, one row a sample, got shape {tuple(log_ratio.shape)}")
+    tails = _fit_tails(log_ratio.double())
+    return log_ratio.new_full((log_ratio.shape[1],), math.nan).double() if tails is None else tails.k
+
+
+def smooth_log_weights(log_weights: Float[Tensor, "n *k"]) -> Float[Tensor, "n *k"]:
     """Replace the largest weights by the expected order statistics of the fitted Pareto tail.
 
-    None grows beyond the largest raw one. Returns the log-weights on the scale they came with; unchanged where
-    `pareto_k` is nan.
+    None grows beyond the largest raw one. (n,) or one column a weighting, float64. Returns the log-weights on the scale
+    they came with; columns whose `pareto_k` is nan are unchanged.
     """
-    tail = _fit_tail(log_weights)
-    if tail is None:
+    columns = log_weights if log_weights.ndim == 2 else log_weights[:, None]
+    tails = _fit_tails(columns)
+    if tails is None:
         return log_weights
-    k, sigma, cutoff, rows = tail
-    largest = log_weights.max()
-    m = rows.numel()
-    p = (torch.arange(m, dtype=torch.float64, device=log_weights.device) + 0.5) / m
-    excess = sigma * (torch.expm1(-k * torch.log1p(-p)) / k if k != 0 else -torch.log1p(-p))
+    k, sigma = tails.k, tails.sigma
+    m = len(tails.rows)
+    p = ((torch.arange(m, dtype=torch.float64, device=columns.device) + 0.5) / m)[:, None]
+    steps = -torch.log1p(-p)  # quantiles of the exponential distribution, the limit k → 0
+    excess = sigma * torch.where(k == 0, steps, torch.expm1(k * steps) / torch.where(k == 0, 1.0, k))
     # the fit is on the scale where the largest weight is 1
-    smoothed = (math.exp(cutoff) + excess).log().clamp(max=0.0) + largest
-    return log_weights.index_put((rows,), smoothed)
+    smoothed = (tails.cutoff.exp() + excess).log().clamp(max=0.0) + columns.max(dim=0).values
+    fitted = ~torch.isnan(k)
+    values = torch.where(fitted, smoothed, columns.gather(0, tails.rows))
+    return columns.scatter(0, tails.rows, values).view_as(log_weights)
 
 
-def _fit_tail(log_weights: Float[Tensor, " n"]) -> tuple[float, float, float, Tensor] | None:
-    """(k̂, σ, log of the cutoff relative to the largest weight, rows of the tail in ascending order), or None."""
-    n = log_weights.numel()
+class _Tails(NamedTuple):
+    """Of each column: k̂ and σ (nan where there is no fit), the cutoff relative to the largest log-weight, and the rows
+    of the tail in ascending order."""
+
+    k: Float[Tensor, " k"]
+    sigma: Float[Tensor, " k"]
+    cutoff: Float[Tensor, " k"]
+    rows: Int64[Tensor, "m k"]
+
+
+def _fit_tails(log_weights: Float[Tensor, "n k"]) -> _Tails | None:
+    """The fit of every column's tail; none where the columns are too short."""
+    n = len(log_weights)
     if n < MIN_VALUES:
         return None
     size = math.floor(3 * math.sqrt(n)) if n > 225 else n // 5  # Vehtari et al. 2024, section 3: min(n/5, 3√n)
-    values, rows = torch.topk(log_weights, size + 1)
+    values, rows = torch.topk(log_weights, size + 1, dim=0)
     values, rows = values.flip(0) - values[0], rows.flip(0)
     cutoff, tail = values[0], values[1:]
-    if tail[-1] - tail[0] < torch.finfo(torch.float64).tiny:
-        return None
     k, sigma = fit_generalized_pareto(tail.exp() - cutoff.exp())
-    if not (math.isfinite(k) and math.isfinite(sigma) and sigma > 0):
-        return None
-    return k, sigma, cutoff.item(), rows[1:]
+    flat = tail[-1] - tail[0] < torch.finfo(torch.float64).tiny
+    lost = flat | ~torch.isfinite(k) | ~torch.isfinite(sigma) | ~(sigma > 0)
+    return _Tails(torch.where(lost, math.nan, k), sigma, cutoff, rows[1:])
 
 
-def fit_generalized_pareto(excess: Float[Tensor, " m"]) -> tuple[float, float]:
-    """Shape k and scale σ of a generalized Pareto distribution, from ascending excesses over its threshold.
+def fit_generalized_pareto(excess: Float[Tensor, "m k"]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
+    """Shape k and scale σ of a generalized Pareto distribution a column, from ascending excesses over its threshold.
 
     The quasi-Bayesian estimate of Zhang & Stephens (Technometrics 51, 2009), with the weakly informative prior on k of
     Vehtari et al. 2024, appendix C: ten pseudo-observations at k = 1/2. Returns nan where the lower quartile is 0.
     """
-    m = excess.numel()
+    m = len(excess)
     quartile = excess[int(m / 4 + 0.5) - 1]
-    if quartile <= 0:
-        return math.nan, math.nan
+    quartile = torch.where(quartile > 0, quartile, math.nan)
     grid = 30 + int(math.sqrt(m))
-    index = torch.arange(1, grid + 1, dtype=torch.float64, device=excess.device)
-    theta = 1 / excess[-1] + (1 - (grid / (index - 0.5)).sqrt()) / (3 * quartile)
-    profile_k = torch.log1p(-theta[:, None] * excess).mean(dim=1)
+    index = torch.arange(1, grid + 1, dtype=torch.float64, device=excess.device)[:, None]
+    theta = 1 / excess[-1] + (1 - (grid / (index - 0.5)).sqrt()) / (3 * quartile)  # (grid, k)
+    # one grid point after another: all at once would take grid times the memory of the tails
+    profile_k = torch.stack([torch.log1p(-row * excess).mean(dim=0) for row in theta])
     log_likelihood = m * ((-theta / profile_k).log() - profile_k - 1)
     posterior = torch.softmax(log_likelihood, dim=0)
     posterior = torch.where(posterior >= 10 * torch.finfo(torch.float64).eps, posterior, 0.0)
-    theta_mean = (theta * posterior).sum() / posterior.sum()
-    k = torch.log1p(-theta_mean * excess).mean()
+    theta_mean = (theta * posterior).sum(0) / posterior.sum(0)
+    k = torch.log1p(-theta_mean * excess).mean(dim=0)
     sigma = -k / theta_mean
-    k = (m * k + 10 * 0.5) / (m + 10)
-    return k.item(), sigma.item()
+    return (m * k + 10 * 0.5) / (m + 10), sigma

@@ -145,6 +145,35 @@ class Optimizer:
 
 
 @dataclass
+class LogisticLoss:
+    """Binary cross-entropy."""
+
+    name: str = key("logistic", "loss")
+
+
+@dataclass
+class SquaredLoss:
+    """Least squares under the model (uLSIF)."""
+
+    name: str = key("squared", "loss")
+
+
+@dataclass
+class KliepLoss:
+    """Kullback–Leibler divergence of the weighted model (KLIEP)."""
+
+    name: str = key("kliep", "loss")
+
+
+@dataclass
+class RelativeLoss:
+    """Least squares of the bounded ratio to a mixture of both sides (RuLSIF)."""
+
+    name: str = key("relative", "loss")
+    alpha: float = key(0.1, "share α of the data in the mixture that the fitted ratio is relative to")
+
+
+@dataclass
 class Trainer:
     """What pytorch_lightning.Trainer is given."""
 
@@ -257,7 +286,7 @@ class Run:
     experiment: str = key("digits", "file of conf/experiment that pins the rest")
     seed: int = key(0, "of the network, the batches and the augmentation")
     calibration: str = key(
-        "temperature",
+        "none",
         "recalibration of the log-ratios, fitted on every other validation row",
         ("none", "temperature", "beta", "isotonic"),
     )
@@ -275,6 +304,7 @@ SCHEMAS: dict[str, type | dict[str, type]] = {
     "task": {"ratio": RatioTask, "toy": ToyTask},
     "data": {"cached": CachedData, "digits": DigitsData, "skewed": SkewedData, "toy": ToyData},
     "model": {"mlp": MLP, "conv4": Conv4, "resnet": ResNet},
+    "loss": {"logistic": LogisticLoss, "squared": SquaredLoss, "kliep": KliepLoss, "relative": RelativeLoss},
     "optimizer": Optimizer,
     "trainer": Trainer,
     "logger": Logger,
@@ -291,6 +321,7 @@ class Config(Run):
     task: Any = None
     data: Any = None
     model: Any = None
+    loss: Any = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = field(default_factory=Logger)

@@ -9,6 +9,7 @@ import torch
 from arviz_stats.base import array_stats
 
 from lfiw import InputError, Weighting, pareto_k
+from lfiw.pareto import pareto_k_of_columns, smooth_log_weights
 
 SHAPES = {
     "light": lambda rng, n: rng.normal(size=n),
@@ -48,6 +49,20 @@ def test_a_million_values() -> None:
 def test_too_few_values_or_a_constant_tail_is_nan_and_left_unsmoothed(log_ratio: torch.Tensor) -> None:
     assert math.isnan(pareto_k(log_ratio))
     assert torch.equal(Weighting(smooth=True)(log_ratio), Weighting()(log_ratio))
+
+
+@pytest.mark.parametrize("n", [20, 25, 226, 5000])
+def test_columns_are_what_they_are_alone(n: int) -> None:
+    columns = torch.stack(
+        [torch.from_numpy(draw(np.random.default_rng(i), n)) for i, draw in enumerate(SHAPES.values())]
+    )
+    columns = torch.cat([columns, torch.zeros(1, n, dtype=torch.float64)]).T
+    k, smoothed = pareto_k_of_columns(columns), smooth_log_weights(columns)
+    assert k.shape == (columns.shape[1],)
+    for i, column in enumerate(columns.T):
+        assert k[i].item() == pytest.approx(pareto_k(column.contiguous()), rel=1e-12, nan_ok=True)
+        torch.testing.assert_close(smoothed[:, i], smooth_log_weights(column.contiguous()), rtol=1e-12, atol=1e-12)
+    assert math.isnan(k[-1])
 
 
 def test_k_recovers_a_known_shape() -> None:

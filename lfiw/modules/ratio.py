@@ -11,12 +11,12 @@ from jaxtyping import Float, Shaped
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import ModuleList
-from torch.nn import functional as F
 
 from lfiw.calibration import Calibrator, calibrator_from_state
 from lfiw.checkpoints import read_checkpoint
 from lfiw.data.transforms import standardise
 from lfiw.errors import InputError, first_line
+from lfiw.losses import build_loss
 from lfiw.metrics.classifier import RatioScores
 from lfiw.nets import build_net
 from lfiw.weights import log_ratio_from_logits
@@ -32,9 +32,9 @@ SCORING_BATCH = 1000
 class RatioClassifier(LightningModule):
     """Binary classifier of real (1) against generated (0) samples; its log-odds plus log γ are log p_data/p_model.
 
-    Trained by the binary cross-entropy (Grover et al. 2019, section 2); γ = num_generated/num_real of the rows that the
-    loss effectively saw, 1 under balanced mixing. The best epoch is the one with the lowest log-loss on held-out rows,
-    not the highest accuracy: a ratio needs probabilities, not decisions.
+    Trained by the binary cross-entropy (Grover et al. 2019, section 2), or by another loss of `lfiw.losses`;
+    γ = num_generated/num_real of the rows that the loss effectively saw, 1 under balanced mixing. The best epoch is the
+    one with the lowest log-loss on held-out rows, not the highest accuracy: a ratio needs probabilities, not decisions.
 
     Training, validation and `predict_step` see the log-ratios as trained; `log_ratio` those of the `calibrator`, if the
     checkpoint holds one.
@@ -48,6 +48,7 @@ class RatioClassifier(LightningModule):
         spec: `InputSpec` as a dictionary; none: taken from the data module.
         counts: (num_real, num_generated) that the loss effectively saw; none: taken from the data module.
         seed: of the initial weights.
+        loss: name and options of the loss (`lfiw.losses`); none: logistic.
     """
 
     mean: Tensor
@@ -60,8 +61,11 @@ class RatioClassifier(LightningModule):
         spec: Mapping[str, Any] | None = None,
         counts: tuple[int, int] | None = None,
         seed: int = 0,
+        loss: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.loss_options = dict(loss or {"name": "logistic"})
+        self.loss = build_loss(self.loss_options)
         self.net_options = dict(net)
         self.optimizer_options = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", **(optimizer or {})}
         self.seed = seed
@@ -99,14 +103,14 @@ class RatioClassifier(LightningModule):
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         logits = self(batch[self.spec["column"]])
-        loss = F.binary_cross_entropy_with_logits(logits, (batch["side"] == 0).to(logits.dtype))
+        loss = self.loss(logits, batch["side"] == 0)
         self.train_loss += loss.detach()
         self.train_steps += 1
         return loss
 
     def on_train_epoch_end(self) -> None:
         if self.train_steps:  # none where a run goes on from the end of an epoch
-            self.log("train/log_loss", self.train_loss / self.train_steps, sync_dist=True)
+            self.log("train/loss", self.train_loss / self.train_steps, sync_dist=True)
 
     def validation_step(self, batch: "Batch", batch_idx: int) -> None:
         try:
@@ -124,8 +128,9 @@ class RatioClassifier(LightningModule):
         return {"log_ratio": self._log_ratio(batch[self.spec["column"]])}
 
     def _log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
-        num_real, num_generated = self.counts
-        return log_ratio_from_logits(self(samples), num_real=num_real, num_generated=num_generated)
+        num_real, num_generated = self.counts if self.loss.uses_prior_odds else (1, 1)
+        outputs = self.loss.log_ratio(self(samples))
+        return log_ratio_from_logits(outputs, num_real=num_real, num_generated=num_generated)
 
     @torch.inference_mode()
     def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
@@ -184,6 +189,7 @@ class RatioClassifier(LightningModule):
             "optimizer": self.optimizer_options,
             "spec": self.spec,
             "counts": self.counts,
+            "loss": self.loss_options,
             "calibrator": self.calibrator.state() if self.calibrator is not None else None,
         }
 
@@ -211,7 +217,13 @@ class RatioClassifier(LightningModule):
         if not isinstance(kept, dict) or kept.get("kind") != KIND:
             raise InputError(f"{file} is not a checkpoint of a ratio classifier")
         try:
-            classifier = cls(kept["net"], {**kept["optimizer"], "compile": False}, kept["spec"], kept["counts"])
+            classifier = cls(
+                kept["net"],
+                {**kept["optimizer"], "compile": False},
+                kept["spec"],
+                kept["counts"],
+                loss=kept.get("loss"),
+            )
             classifier.load_state_dict(checkpoint["state_dict"])
             if kept.get("calibrator") is not None:
                 classifier.calibrator = calibrator_from_state(kept["calibrator"])
@@ -228,7 +240,7 @@ class RatioEnsemble(RatioClassifier):
     """
 
     def __init__(self, members: Sequence[RatioClassifier]) -> None:
-        super().__init__(members[0].net_options)
+        super().__init__(members[0].net_options, loss=members[0].loss_options)
         self.members = ModuleList(members)
         self.spec, self.counts = members[0].spec, members[0].counts
 

@@ -61,7 +61,9 @@ def train_members(
         seed = member.seed(config.seed)
         datamodule.use_fold(member.fold)
         datamodule.seed = seed
-        classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed)
+        classifier = RatioClassifier(
+            asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss)
+        )
         own = [Prefixed(logger, f"{member.name}/") for logger in loggers] if member.name else loggers
         folder = member.checkpoints(run_dir)
         trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=config.optimizer.ema_decay)

@@ -119,7 +119,7 @@ def repeat(config: Config, case: ToyCase, n: int, seed: int, folder: Path) -> Re
         **mixing_options(config.data),
         seed=seed,
     )
-    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed)
+    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss))
     trainer = build_trainer(config.trainer, folder, [], ema_decay=config.optimizer.ema_decay)
     fit(trainer, classifier, datamodule)
     best = RatioClassifier.load(best_checkpoint(folder / CHECKPOINTS))

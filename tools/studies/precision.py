@@ -20,7 +20,7 @@ def run(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
 
     The features stay in the caches as columns: a study that was stopped goes on.
     """
-    config = compose(["experiment=cifar10_gan", "data.real_evaluation=null", *overrides]).config
+    config = compose(["experiment=images", *overrides]).config
     datamodule = build_datamodule(config.data, config.seed)
     tables = datamodule.tables
     scores: dict[str, dict[str, float]] = {}

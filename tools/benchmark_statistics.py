@@ -1,0 +1,69 @@
+"""What weights are worth where the truth is known: results/statistics.json.
+
+python tools/benchmark_statistics.py                                 all pairs of densities, 30 seeds each
+python tools/benchmark_statistics.py --seeds 10 --only shift         a quick look, kept nowhere
+
+For each pair of densities and each seed a small classifier is trained between samples of both, and means of six
+functions under the data are estimated from the model's samples: with uniform weights, plain self-normalised ones,
+those that the gate chooses, and exact ones; in few dimensions also with densratio's RuLSIF.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+from lfiw.cli import run_script
+from lfiw.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=30, metavar="N", help="repetitions a pair (default: 30)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="of the repetitions (default: 0)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="pairs whose name contains this")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/statistics.json for all 30 seeds")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(arguments)
+    if options.seeds < 2:
+        raise InputError(f"--seeds {options.seeds}: at least 2")
+    from statistics_bench.cases import build_cases
+    from statistics_bench.estimates import ESTIMATORS, examine
+    from statistics_bench.summary import squared_errors, summarise
+
+    from lfiw.results import write_study
+
+    cases = [case for case in build_cases() if options.only in case.name]
+    if not cases:
+        raise InputError(f"--only {options.only}: no pair has that in its name")
+    started = time.perf_counter()
+    found = []
+    print(
+        f"{'root mean squared error, in standard deviations':<34}", *(f"{e:>8}" for e in ESTIMATORS), "     k̂  verdicts"
+    )
+    for case in cases:
+        found.append(examine(case, range(options.first_seed, options.first_seed + options.seeds)))
+        last = found[-1]
+        errors = " ".join(f"{squared_errors(last, e).mean() ** 0.5:8.4f}" for e in ESTIMATORS)
+        verdicts = ", ".join(f"{v} {last.verdicts.count(v)}" for v in dict.fromkeys(last.verdicts))
+        print(f"{case.name:<34} {errors} {median(last.pareto_k):6.2f}  {verdicts}", flush=True)
+    rows = summarise(found)
+    seconds = time.perf_counter() - started
+    for r in rows:
+        if r["name"] not in {case.name for case in cases}:
+            print(f"{r['name']:<44} {r['metric']:<10} {r['mean']:.4f}")
+    print(f"{seconds:.0f} s")
+    whole = options.seeds >= 30 and not options.only and not options.first_seed
+    out = options.out or (ROOT / "results" / "statistics.json" if whole else None)
+    if out is None:
+        return
+    command = "python tools/benchmark_statistics.py" + (f" --seeds {options.seeds}" if options.seeds != 30 else "")
+    write_study(out, "statistics", command, seconds, rows)
+    print(f"{out}: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

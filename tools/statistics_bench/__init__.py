@@ -1,0 +1,1 @@
+"""Known truths: pairs of densities whose ratio is known, and what estimated ratios make of them."""

@@ -1,0 +1,100 @@
+"""From all cases to the rows of results/statistics.json."""
+
+from collections.abc import Sequence
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from scipy.stats import ttest_rel
+
+from lfiw.results import row
+from lfiw.selection import CANNOT, NOTHING, UNIFORM
+
+from .estimates import ESTIMATORS, Found
+
+LEVEL = 0.01  # Holm-corrected over the cases
+HEAVY = 0.7  # k̂ above which plain weights are not to be trusted
+TOLERANCE = 1.05
+
+
+def squared_errors(found: Found, estimator: str) -> np.ndarray:
+    """(seeds,): mean over the functions of the squared error in standard deviations."""
+    return found.errors[estimator].square().mean(1).numpy()
+
+
+def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
+    """Shares over all cases, then a few rows for each."""
+    mse = {name: [squared_errors(found, name).mean() for found in cases] for name in ESTIMATORS}
+    worse = significantly_worse(cases)
+    heavy = [i for i, found in enumerate(cases) if median(found.pareto_k) > HEAVY]
+
+    def within(name: str) -> list[bool]:
+        return [bool(a <= TOLERANCE * p) for a, p in zip(mse[name], mse["plain"], strict=True)]
+
+    rows = [
+        row("num_cases", "count", [float(len(cases))]),
+        row("num_seeds", "count", [float(len(cases[0].pareto_k))]),
+        share("auto_significantly_worse_share", worse),
+        share("plain_significantly_worse_share", significantly_worse(cases, "plain")),
+        share("auto_mse_within_105_share", within("auto")),
+        share("calibrated_mse_within_105_share", within("calibrated")),
+        share("auto_lower_mse_where_k_high_share", [bool(mse["auto"][i] < mse["plain"][i]) for i in heavy]),
+        share("cannot_is_right_share", refusals_that_are_right(cases)),
+        share("interval_coverage", [c for found in cases for c in found.covered]),
+    ]
+    corrigible = [i for i, u in enumerate(mse[UNIFORM]) if u > 4 * mse["exact"][i]]  # more bias than noise
+    for name in ESTIMATORS[1:]:
+        reduction = [1 - (mse[name][i] / mse[UNIFORM][i]) ** 0.5 for i in corrigible]
+        rows.append(row("median_bias_reduction", name, [median(reduction)], cases=len(corrigible)))
+    kernel = [found for found in cases if "RuLSIF" in found.errors]
+    for name in ("RuLSIF", "plain", "auto"):
+        few = len(kernel[0].errors["RuLSIF"]) if kernel else 0
+        ratios = [squared_errors(f, name)[:few].mean() / squared_errors(f, UNIFORM)[:few].mean() for f in kernel]
+        if ratios:
+            rows.append(row("median_mse_over_uniform_low_dimensions", name, [median(ratios)], cases=len(ratios)))
+    for i, found in enumerate(cases):
+        name = found.case.name
+        rows += [row(name, f"mse_{estimator}", squared_errors(found, estimator).tolist()) for estimator in ESTIMATORS]
+        rows.append(row(name, "pareto_k", found.pareto_k))
+        rows.append(row(name, "ess", found.ess))
+        rows += [row(name, f"says {v}", [float(w == v) for w in found.verdicts]) for v in dict.fromkeys(found.verdicts)]
+        rows.append(row(name, "auto_significantly_worse", [float(worse[i])]))
+    return rows
+
+
+def share(name: str, of: Sequence[bool]) -> dict[str, Any]:
+    """A share of cases or repetitions; −1 where there is none."""
+    return row(name, "share", [fmean(map(float, of)) if of else -1.0], of=len(of))
+
+
+def significantly_worse(cases: Sequence[Found], estimator: str = "auto") -> list[bool]:
+    """Cases where the squared error is larger than that of uniform weights: one-sided paired t-tests over the seeds,
+    Holm-corrected."""
+    p_values = []
+    for found in cases:
+        ours, uniform = squared_errors(found, estimator), squared_errors(found, UNIFORM)
+        # no difference but rounding in any seed: auto was uniform
+        same = np.allclose(ours, uniform, rtol=1e-9, atol=0)
+        p_values.append(1.0 if same else ttest_rel(ours, uniform, alternative="greater").pvalue)
+    return holm(p_values, LEVEL)
+
+
+def holm(p_values: Sequence[float], level: float) -> list[bool]:
+    """Which hypotheses are rejected at that family-wise level (Holm 1979): step down from the smallest p-value."""
+    rejected = [False] * len(p_values)
+    for rank, i in enumerate(np.argsort(p_values)):
+        if p_values[i] > level / (len(p_values) - rank):
+            break
+        rejected[i] = True
+    return rejected
+
+
+def refusals_that_are_right(cases: Sequence[Found]) -> list[bool]:
+    """For each seed that auto leaves uniform, in whatever words: whether plain weights were no better there."""
+    right = []
+    for found in cases:
+        plain, uniform = squared_errors(found, "plain"), squared_errors(found, UNIFORM)
+        for verdict, p, u in zip(found.verdicts, plain, uniform, strict=True):
+            if verdict in (CANNOT, NOTHING):
+                right.append(bool(u <= p))
+    return right
