@@ -14,6 +14,7 @@ from typing import Any
 
 from lfiw.cli import run_script
 from lfiw.errors import InputError
+from lfiw.selection import CONFIDENCE
 from lfiw.tables import number
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +78,7 @@ def digits(study: Study) -> str:
     cell = cells(study)
     titles = ["weighting", "ESS", "FID ↓", "FID − uniform", "KID ↓", "FID ↓ @classifier", "IS ↑", "class distance ↓"]
     metrics = ["ess", "fid", "difference_fid", "kid", "fid@classifier", "is@classifier", "class_distance"]
-    shown = ["reference", "uniform", "recommended", "self-normalised", "smoothed", "flatten 0.5", "clip 1"]
+    shown = ["reference", "uniform", "auto", "self-normalised", "smoothed", "flatten 0.5", "clip 1"]
     return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in shown])
 
 
@@ -109,10 +110,75 @@ def benchmarks(study: Study) -> str:
 
 def cifar10_gan(study: Study) -> str:
     cell = cells(study)
-    titles = ["weighting", "ESS", "k̂", "FID ↓", "FID − uniform", "KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
-    metrics = ["ess", "pareto_k", "fid", "difference_fid", "kid", "is@resnet56", "fid@resnet56"]
+    titles = ["weighting", "ESS", "k̂", "FID ↓", "FID − uniform", "its 95 % interval in one run", "FID − equal ESS"]
+    titles += ["FID, infinite n", "KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
+    metrics = ["correction_fid", "infinite_fid", "kid", "is@resnet56", "fid@resnet56"]
     names = list(dict.fromkeys(r["name"] for r in study["rows"] if r["metric"] in ("fid", "ess")))
+    errors = {r["name"]: r["mean"] for r in study["rows"] if r["metric"] == "difference_se_fid"}
+    rows = []
+    for name in names:
+        first = [cell(name, m) for m in ("ess", "pareto_k", "fid", "difference_fid")]
+        width = f"± {CONFIDENCE * errors[name]:.2g}" if errors.get(name) else "–"
+        rows.append([name, *first, width, *(cell(name, m) for m in metrics)])
+    return markdown(titles, rows)
+
+
+def cifar10_skewed(study: Study) -> str:
+    cell = cells(study)
+    titles = ["weighting", "ESS", "FID ↓", "way to exact", "KID ↓", "way to exact", "class distance ↓", "way to exact"]
+    titles += ["FID ↓ @resnet56", "way to exact"]
+    metrics = ["ess", "fid", "way_fid", "kid", "way_kid", "class_distance", "way_class_distance", "fid@resnet56"]
+    metrics += ["way_fid@resnet56"]
+    names = ["reference", "uniform", "self-normalised", "auto", "exact"]
     return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in names])
+
+
+def statistics(study: Study) -> str:
+    names = {
+        ("num_cases", "count"): "pairs of densities",
+        ("num_seeds", "count"): "seeds each",
+        ("auto_significantly_worse_share", "share"): "pairs where `auto` is significantly worse than uniform (goal: 0)",
+        ("auto_mse_within_105_share", "share"): "pairs where its squared error is at most 1.05 × plain (goal: 0.95)",
+        (
+            "auto_lower_mse_where_k_high_share",
+            "share",
+        ): "of the pairs with plain k̂ > 0.7: where it is lower (goal: 0.8)",
+        ("cannot_is_right_share", "share"): "of the runs left uniform: where plain weights were no better",
+        ("interval_coverage", "share"): "95 % intervals of means under `auto` that hold their limit",
+        ("median_bias_reduction", "plain"): "median reduction of the error, plain weights (the paper's)",
+        ("median_bias_reduction", "calibrated"): "… with temperature scaling",
+        ("median_bias_reduction", "auto"): "… `auto`",
+        ("median_bias_reduction", "exact"): "… exact weights",
+        (
+            "median_mse_over_uniform_low_dimensions",
+            "plain",
+        ): "median squared error over uniform's, up to 4 dimensions: plain",
+        ("median_mse_over_uniform_low_dimensions", "auto"): "… `auto`",
+        ("median_mse_over_uniform_low_dimensions", "RuLSIF"): "… densratio's RuLSIF (500 rows a side)",
+    }
+    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    rows = []
+    for key, title in names.items():
+        r = found[key]
+        of = f" of {r['of']:,}" if "of" in r else ""
+        rows.append([title, f"{r['mean']:.3g}{of}"])
+    return markdown(["known truths", ""], rows)
+
+
+def estimators(study: Study) -> str:
+    cell = cells(study)
+    titles = ["loss, data", "log-ratio RMSE"]
+    titles += [f"{kind} of {q}" for q in ("P(valley)", "E\\|x − μ\\|") for kind in ("bias", "sd")]
+    metrics = ["log_ratio_rmse", "bias_valley", "sd_valley", "bias_distance", "sd_distance"]
+    names = list(dict.fromkeys(r["name"] for r in study["rows"]))
+    return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in names])
+
+
+def precision(study: Study) -> str:
+    cell = cells(study)
+    rows = [[name, *(cell(name, m) for m in ("fid", "kid"))] for name in ("fp32", "bf16")]
+    drift = [f"{100 * r['mean']:.2f} %" for r in study["rows"] if r["name"].startswith("bf16 −")]
+    return markdown(["precision", "FID", "KID"], [*rows, ["difference", *drift]])
 
 
 def cifar10_paper(study: Study) -> str:
@@ -158,6 +224,10 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "cifar10_gan": cifar10_gan,
     "cifar10_paper": cifar10_paper,
     "cifar10_networks": cifar10_networks,
+    "cifar10_skewed": cifar10_skewed,
+    "estimators": estimators,
+    "precision": precision,
+    "statistics": statistics,
     "benchmarks": benchmarks,
 }
 

@@ -4,6 +4,8 @@ python tools/study.py digits --seeds 5
 python tools/study.py toy --seeds 20
 python tools/study.py cifar10_gan --seeds 3 features.resnet56_weights=FILE      after the caches that the README makes
 python tools/study.py cifar10_networks --seeds 3 features.resnet56_weights=FILE
+python tools/study.py cifar10_skewed --seeds 3 features.resnet56_weights=FILE
+python tools/study.py estimators --seeds 10 logger=none
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
@@ -19,7 +21,7 @@ from lfiw.cli import run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
-STUDIES = ("digits", "toy", "cifar10_gan", "cifar10_networks", "precision")
+STUDIES = ("digits", "toy", "cifar10_gan", "cifar10_networks", "cifar10_skewed", "estimators", "precision")
 
 
 def main(arguments: list[str]) -> None:
@@ -34,7 +36,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds}: at least 1")
     # the scripts stand beside the package, not in it
     sys.path.insert(0, str(ROOT))
-    from studies import cifar10, digits, precision, toy
+    from studies import cifar10, digits, estimators, precision, toy
 
     from lfiw.results import write_study
 
@@ -43,6 +45,8 @@ def main(arguments: list[str]) -> None:
         "toy": toy.run,
         "cifar10_gan": cifar10.run,
         "cifar10_networks": cifar10.networks,
+        "cifar10_skewed": cifar10.skewed,
+        "estimators": estimators.run,
         "precision": precision.run,
     }
     started = time.perf_counter()

@@ -15,6 +15,7 @@ from lfiw.selection import UNIFORM, choose
 from lfiw.weights import Weighting
 
 from .cases import Case
+from .densities import Density
 from .ratio import Ratios, fit
 
 NUM_TRAIN, NUM_VALIDATION, NUM_EVALUATION = 2000, 8000, 10_000  # rows a side and seed
@@ -58,7 +59,7 @@ def examine(case: Case, seeds: range) -> Found:
     """Draw, fit, weight and compare, seed by seed; the networks of all seeds are trained at once."""
     generators = [torch.Generator().manual_seed(1_000_003 * seed + 17) for seed in seeds]
 
-    def draw(density, n: int) -> Float[Tensor, "seeds n d"]:
+    def draw(density: Density, n: int) -> Float[Tensor, "seeds n d"]:
         return torch.stack([density.sample(n, g) for g in generators])
 
     train = draw(case.p, NUM_TRAIN), draw(case.q, NUM_TRAIN)
@@ -118,7 +119,7 @@ def kernel_errors(
     """Errors by the relative ratio of densratio's RuLSIF (Yamada et al. 2013), α = 0.1, of the first seeds."""
     from densratio import densratio
 
-    errors = []
+    errors: list[Tensor] = []
     for real, generated, x in zip(*train, evaluation, strict=True):
         if len(errors) == KERNEL_SEEDS:
             break

@@ -10,7 +10,9 @@ from torch import Tensor
 from lfiw.data import SampleCache
 from lfiw.data.mixed import MixedDataModule
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
+from lfiw.record import EXACT
 from lfiw.results import row
+from lfiw.selection import UNIFORM
 
 from .repeated import Found, Row, collect, one_run, repeat, rows_of
 
@@ -61,6 +63,19 @@ def reference(datamodule: MixedDataModule, record: dict[str, Any]) -> list[Row]:
         if num == len(ours):
             rows.append(row(name, "kid", [kernel_distance(others, ours).item()]))
     return rows
+
+
+def skewed(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
+    """Real images with known class proportions as the generator: how much of the way to the exact weights is gone."""
+    found, _ = repeat("cifar10_skewed", seeds, overrides)
+    rows = rows_of(found)
+    for metric in ("fid", "fid@resnet56", "kid", "class_distance"):
+        if (EXACT, metric) not in found:
+            continue
+        for name in ("self-normalised", "auto"):
+            triples = zip(*(found[w, metric] for w in (UNIFORM, name, EXACT)), strict=True)
+            rows.append(row(name, f"way_{metric}", [(u - w) / (u - e) for u, w, e in triples]))
+    return rows, []
 
 
 def networks(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:

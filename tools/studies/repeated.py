@@ -43,9 +43,8 @@ def collect(objects: dict[str, Any], found: Found) -> None:
     for name, score in record["reference"].items():
         found["reference", name].append(score["value"])
     uniform = record["weightings"][0]
-    chosen = next(w for w in record["weightings"] if w["name"] == record["recommended"])
     real = record["real_class_proportions"]
-    for w in [*record["weightings"], {**chosen, "name": "recommended"}]:
+    for w in record["weightings"]:
         if real:
             distance = total_variation(w["class_proportions"], real)
             base = total_variation(uniform["class_proportions"], real)
@@ -59,6 +58,16 @@ def collect(objects: dict[str, Any], found: Found) -> None:
         for metric, score in w["metrics"].items():
             found[w["name"], metric].append(score["value"])
             found[w["name"], f"difference_{metric}"].append(score["difference"]["value"])
+            beside = {
+                "se": score["se"],
+                "difference_se": score["difference"]["se"],
+                "control": score.get("control", {}).get("value"),
+                "correction": score.get("correction", {}).get("value"),
+                "infinite": score.get("infinite", {}).get("value"),
+            }
+            for name, value in beside.items():
+                if value is not None:
+                    found[w["name"], f"{name}_{metric}"].append(value)
     for kind in ("raw", "calibrated"):
         for name, value in record["classifier"][kind].items():
             found[f"classifier, {kind}", name].append(value)
