@@ -38,7 +38,10 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True)
 class Temperature:
-    """log ŵ / T (Guo et al., ICML 2017): 1/T is the exponent α of a flattened weighting, fitted instead of searched."""
+    """log ŵ / T (Guo et al., ICML 2017): 1/T is the exponent α of a flattened weighting, fitted instead of searched.
+
+    It is fitted within 0.01 … 100.
+    """
 
     inverse: float
 
@@ -51,7 +54,10 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Beta:
-    """c + a·log p − b·log(1 − p) with p = σ(log ŵ) and a, b ≥ 0: a slope a side (Kull et al., AISTATS 2017)."""
+    """c + a·log p − b·log(1 − p) with p = σ(log ŵ) and a, b ≥ 0: a slope a side (Kull et al., AISTATS 2017).
+
+    a and b are fitted within 0 … 100.
+    """
 
     a: float
     b: float
@@ -116,22 +122,28 @@ def calibrator_from_state(state: Mapping[str, Any]) -> Calibrator:
     Raises:
         InputError: it is not one.
     """
-    options = dict(state)
-    name = options.pop("name", None)
     try:
+        options = dict(state)
+        name = options.pop("name", None)
         if name == "isotonic":
             knots, values = (tuple(map(float, options.pop(key))) for key in ("knots", "values"))
-            if options or len(knots) != len(values) or not knots or list(knots) != sorted(knots):
+            if options or len(knots) != len(values) or not knots or not all(map(_ascends, (knots, values))):
                 raise ValueError
             return Isotonic(knots, values)
         numbers = {key: float(value) for key, value in options.items()}
+        if not all(math.isfinite(value) and (value >= 0 or key == "c") for key, value in numbers.items()):
+            raise ValueError
         if name == "temperature":
             return Temperature(**numbers)
         if name == "beta":
             return Beta(**numbers)
         raise ValueError
     except (KeyError, TypeError, ValueError):
-        raise InputError(f"not the state of a calibrator: {str(dict(state))[:200]}") from None
+        raise InputError(f"not the state of a calibrator: {str(state)[:200]}") from None
+
+
+def _ascends(values: tuple[float, ...]) -> bool:
+    return all(map(math.isfinite, values)) and list(values) == sorted(values)
 
 
 def _log_loss(real: np.ndarray, generated: np.ndarray) -> float:

@@ -51,8 +51,14 @@ def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def write_calibrator(file: Path, calibrator: Calibrator | None) -> None:
-    """Keep a calibrator, as plain numbers, in the checkpoint of the classifier that it was fitted for."""
-    checkpoint = read_checkpoint(file)
+    """Keep a calibrator, as plain numbers, in the checkpoint of the classifier that it was fitted for.
+
+    A kill leaves the checkpoint as it was.
+
+    Raises:
+        InputError: the file cannot be read or written.
+    """
+    checkpoint = read_checkpoint(file, "cpu")  # the machine that calibrates may lack the one's device that trained
     state = calibrator.state() if calibrator is not None else None
     if checkpoint["classifier"].get("calibrator") != state:
         checkpoint["classifier"]["calibrator"] = state

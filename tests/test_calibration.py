@@ -130,7 +130,10 @@ def test_errors(name: str, real: list[float], message: str) -> None:
     "state",
     [{}, {"name": "beta"}, {"name": "other", "a": 1}, {"name": "temperature", "inverse": "x"},
      {"name": "isotonic", "knots": [1, 0], "values": [0, 1]}, {"name": "isotonic", "knots": [1], "values": []},
-     {"name": "isotonic", "knots": [], "values": []}, {"name": "temperature", "inverse": 1, "more": 2}],
+     {"name": "isotonic", "knots": [], "values": []}, {"name": "temperature", "inverse": 1, "more": 2},
+     {"name": "isotonic", "knots": [0, 1], "values": [1, 0]}, {"name": "isotonic", "knots": [0], "values": [torch.nan]},
+     {"name": "temperature", "inverse": torch.nan}, {"name": "temperature", "inverse": -1},
+     {"name": "beta", "a": 1, "b": torch.inf, "c": 0}],
 )  # fmt: skip
 def test_what_is_not_a_state(state: dict) -> None:
     with pytest.raises(InputError, match="not the state of a calibrator"):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lfiw import InputError
-from lfiw.checkpoints import AtomicCheckpointIO, read_checkpoint
+from lfiw.calibration import Temperature
+from lfiw.checkpoints import AtomicCheckpointIO, read_checkpoint, write_calibrator
 
 IO = AtomicCheckpointIO()
 CONTENT = {"state_dict": {"w": torch.arange(6.0).view(2, 3)}, "epoch": 3, "shape": (1, 2), "name": "x", "none": None}
@@ -64,6 +65,36 @@ def test_truncated_anywhere(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"cannot be read as a checkpoint: .") as error:
             read_checkpoint(file)
         assert "\n" not in str(error.value)
+
+
+def test_a_calibrator_changes_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "best.ckpt"
+    IO.save_checkpoint({**CONTENT, "classifier": {"kind": "x"}}, file)
+    write_calibrator(file, Temperature(0.5))
+    read = read_checkpoint(file)
+    assert read.pop("classifier") == {"kind": "x", "calibrator": {"name": "temperature", "inverse": 0.5}}
+    assert torch.equal(read.pop("state_dict")["w"], CONTENT["state_dict"]["w"])  # type: ignore[index]
+    assert read == {name: value for name, value in CONTENT.items() if name != "state_dict"}
+    write_calibrator(file, None)
+    assert read_checkpoint(file)["classifier"]["calibrator"] is None
+
+
+def test_a_calibrator_that_cannot_be_written_leaves_the_previous_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "best.ckpt"
+    IO.save_checkpoint({**CONTENT, "classifier": {}}, file)
+    before = file.read_bytes()
+
+    def stopped(checkpoint: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_calibrator(file, Temperature(0.5))
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_folder(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ SMALLEST = 1e-6  # singular values below this part of the largest are rounding: 
 
 
 def frechet_contributions(
-    real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], weights: Float[Tensor, "m k"]
+    real: Float[Tensor, "n d"],
+    generated: Float[Tensor, "m d"],
+    generated_weights: Float[Tensor, "m k"],
+    real_weights: Float[Tensor, " n"] | None = None,
 ) -> Contributions:
     """Fréchet distances of k weightings of the generated rows to the real rows, and each row's part in their error.
 
@@ -23,11 +26,12 @@ def frechet_contributions(
 
     Args:
         real, generated: any floating dtype.
-        weights: non-negative, any scale, one column a weighting.
+        generated_weights: non-negative, any scale, one column a weighting.
+        real_weights: non-negative, any scale, shared by all weightings; None is uniform.
 
     Returns:
-        Terms of a weighting whose ESS, or of any whose real rows, are fewer than 2d are nan: the gradients are then
-        those of a covariance that is not known.
+        Terms of a weighting whose ESS, or of any if the real side's, is below 2d are nan: the gradients are then those
+        of a covariance that is not known.
 
     Raises:
         InputError: a value is not finite, a weight is negative, a shape is wrong.
@@ -35,30 +39,37 @@ def frechet_contributions(
     for name, features in (("real", real), ("generated", generated)):
         check_features(features, name=f"{name} features")
     check_same_width(real, generated)
-    normalised = normalised_columns(weight_columns(weights, len(generated)), "generated")
-    reference = FrechetReference(real)
-    uniform = torch.full((len(real), 1), 1 / len(real), dtype=torch.float64)
+    normalised = normalised_columns(weight_columns(generated_weights, len(generated)), "generated")
+    reference = FrechetReference(real, real_weights)
+    given = torch.ones(len(real), dtype=torch.float64) if real_weights is None else real_weights
+    normalised_real = normalised_columns(weight_columns(given, len(real)), "real")
+    real_size = 1 / normalised_real.square().sum().item()
     scores, of_generated, of_real = [], [], []
     for column in normalised.T:
-        few = min(1 / column.square().sum().item(), len(real)) < 2 * real.shape[1]
-        if few:
+        if min(1 / column.square().sum().item(), real_size) < 2 * real.shape[1]:
             score = reference.distance(generated, column)
             generated_influence = column.new_full((len(generated),), torch.nan)
             real_influence = column.new_full((len(real),), torch.nan)
         else:
-            score, generated_influence, real_influence = _influences(reference, real, generated, column)
+            score, generated_influence, real_influence = _influences(
+                reference, real, generated, normalised_real[:, 0], column
+            )
         scores.append(score)
         of_generated.append(generated_influence)
         of_real.append(real_influence)
     return Contributions(
         torch.stack(scores),
         terms(torch.stack(of_generated, dim=1), normalised),
-        terms(torch.stack(of_real, dim=1), uniform.expand(-1, normalised.shape[1])),
+        terms(torch.stack(of_real, dim=1), normalised_real.expand(-1, normalised.shape[1])),
     )
 
 
 def _influences(
-    reference: FrechetReference, real: Tensor, generated: Tensor, weights: Float[Tensor, " m"]
+    reference: FrechetReference,
+    real: Tensor,
+    generated: Tensor,
+    real_weights: Float[Tensor, " n"],
+    weights: Float[Tensor, " m"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " m"], Float[Tensor, " n"]]:
     """The distance, and the influence of every generated and of every real row on it, not centred."""
     mean, covariance = weighted_moments(generated, weights)
@@ -70,10 +81,12 @@ def _influences(
     difference = reference.mean - mean
     trace = root.square().sum() + covariance.trace()
     distance = (difference.square().sum() + trace - 2 * singular.sum()).clamp(min=0)
+    # not so for Σ_gRP: small D⁻³ᐟ² would amplify its rounding
+    scaled = root.float() @ (vectors * inverse.sqrt()).float()
     # (1 − Σw̄²) is in the covariance: a row's part in it is larger by that
     scale = 1 / (1 - weights.square().sum())
-    of_generated = _quadratic(generated, mean, root @ vectors * inverse.sqrt(), -2 * difference, scale)
-    scale = torch.tensor(len(real) / (len(real) - 1), dtype=torch.float64)
+    of_generated = _quadratic(generated, mean, scaled, -2 * difference, scale)
+    scale = 1 / (1 - real_weights.square().sum())
     of_real = _quadratic(real, reference.mean, product @ vectors * inverse**1.5, 2 * difference, scale)
     return distance, of_generated, of_real
 
@@ -90,7 +103,8 @@ def _quadratic(
     parts = []
     for block in features.split(ROWS):
         x = block.double() - mean
-        forms = x.square().sum(1) - (x.float() @ single).double().square().sum(1)
+        projected = torch.linalg.vector_norm(x.float() @ single, dim=1, dtype=torch.float64)
+        forms = x.square().sum(1) - projected.square()
         parts.append(scale * forms + x @ slope)
     return torch.cat(parts)
 

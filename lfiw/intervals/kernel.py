@@ -12,7 +12,10 @@ BLOCK = 2048
 
 
 def kernel_contributions(
-    real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], weights: Float[Tensor, "m k"]
+    real: Float[Tensor, "n d"],
+    generated: Float[Tensor, "m d"],
+    generated_weights: Float[Tensor, "m k"],
+    real_weights: Float[Tensor, " n"] | None = None,
 ) -> Contributions:
     """Unbiased squared MMD of k weightings of the generated rows to the real rows, and each row's part in its error.
 
@@ -23,7 +26,8 @@ def kernel_contributions(
 
     Args:
         real, generated: any floating dtype.
-        weights: non-negative, any scale, one column a weighting.
+        generated_weights: non-negative, any scale, one column a weighting.
+        real_weights: non-negative, any scale, shared by all weightings; None is uniform.
 
     Raises:
         InputError: a value is not finite, a weight is negative, a shape is wrong.
@@ -31,8 +35,9 @@ def kernel_contributions(
     for name, features in (("real", real), ("generated", generated)):
         check_features(features, name=f"{name} features")
     check_same_width(real, generated)
-    w = normalised_columns(weight_columns(weights, len(generated)), "generated")
-    v = torch.full((len(real), 1), 1 / len(real), dtype=torch.float64)
+    w = normalised_columns(weight_columns(generated_weights, len(generated)), "generated")
+    given = torch.ones(len(real), dtype=torch.float64) if real_weights is None else real_weights
+    v = normalised_columns(weight_columns(given, len(real)), "real")
     # mean kernel of each row to the others of its side, and to the other side
     within_generated, within_real = _to_others(generated, w), _to_others(real, v)
     to_real, to_generated = w.new_zeros(len(generated), 1), w.new_zeros(len(real), w.shape[1])
@@ -44,8 +49,9 @@ def kernel_contributions(
             to_generated[rows] += values @ w[columns]
             to_real[columns] += values.T @ v[rows]
     cross = (w * to_real).sum(0)
-    pairs = (w * (1 - w) * within_generated).sum(0) / (1 - w.square().sum(0))
-    score = pairs + (v * within_real).sum(0) - 2 * cross
+    pairs_generated = (w * (1 - w) * within_generated).sum(0) / (1 - w.square().sum(0))
+    pairs_real = (v * (1 - v) * within_real).sum(0) / (1 - v.square().sum(0))
+    score = pairs_generated + pairs_real - 2 * cross
     return Contributions(
         score,
         terms(2 * (within_generated - to_real), w),

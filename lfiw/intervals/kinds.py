@@ -10,6 +10,10 @@ def interval_kind(score: float, null: float, effective_size: float, dimension: i
     determines what the score is made of, ESS ≥ 10 D. Else they err on the large side: conservative. Below ESS = 2 D
     there is no interval.
 
+    What the label cannot see: rows of the tail of the weights that the sample lacks. Where heavy weights meet the high
+    powers of the features that FID and KID take, errors may be too small whatever the label: on lognormal weights of
+    normal features 82 to 90 % of the intervals covered at ESS/n of 0.25 to 0.4 (FID), 89 % at 0.7 (KID).
+
     Args:
         null: the score of two such samples of one distribution.
         effective_size: the smaller effective size of the two sides.

@@ -13,7 +13,8 @@ class Kliep:
 
     KLIEP (Sugiyama et al., NIPS 2007) with its constraint E_q[r] = 1 as a Lagrangian, whose multiplier is 1 at the
     optimum (Nguyen et al., IEEE Trans. Inf. Theory 56, 2010, eq. 12): batches need no normaliser of their own, and the
-    scale of r is found too. Outputs above 50 go on linearly.
+    scale of r is found too. Beyond an output of 50, r grows linearly and log r not at all: no batch overflows, and
+    where the sides are separated the loss ends at −50 instead of −∞.
     """
 
     uses_prior_odds = False
@@ -21,7 +22,7 @@ class Kliep:
     def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
         low = outputs.clamp(max=LARGEST)
         ratio = low.exp() * (1 + outputs - low)
-        return side_mean(ratio, ~is_real) - side_mean(outputs, is_real)
+        return side_mean(ratio, ~is_real) - side_mean(low, is_real)
 
     def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         return outputs

@@ -11,7 +11,9 @@ class RatioLoss(Protocol):
     """A loss whose minimiser is a known function of p_data/p_model.
 
     `uses_prior_odds`: the minimiser is the odds of the rows that it sees, so that the log-ratio is log γ away from it;
-    the other losses are means over each side and see no prior odds.
+    the other losses are means over each side of a batch and see no prior odds. Balanced mixing makes the two the same.
+    Under natural mixing a side's mean falls with the share of batches that have none of its rows (1 in 10⁴ where 9 are
+    expected): give rare sides larger batches.
     """
 
     uses_prior_odds: bool

@@ -11,11 +11,11 @@ from lfiw.losses.ratio_loss import side_mean
 
 
 class Relative:
-    """½ E_m[r²] − E_p[r] with m = αp + (1 − α)q and r = σ(output)/α: the relative ratio p/m, bounded by 1/α.
+    """½ E_m[r²] − E_p[r] with m = αp + (1 − α)q: least squares of the relative ratio r = p/m, bounded by 1/α.
 
-    RuLSIF (Yamada et al., Neural Computation 25, 2013). No row's loss exceeds ½/α², so that rows which only one side
-    has cannot carry the fit. The plain ratio follows, (1 − α)r/(1 − αr) = e^output·(1 − α)/α, and it is that one that
-    `log_ratio` gives: the bound is on what is fitted, not on the weights.
+    RuLSIF (Yamada et al., Neural Computation 25, 2013) on a network whose output is the plain log-ratio, so that
+    r = e^output/(αe^output + 1 − α) and e^output = (1 − α)r/(1 − αr). No row's loss exceeds ½/α², so that rows which
+    only one side has cannot carry the fit: the bound is on what is fitted, not on the weights.
 
     Args:
         alpha: α in (0, 1).
@@ -32,10 +32,10 @@ class Relative:
         self.alpha = alpha
 
     def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-        ratio = torch.sigmoid(outputs) / self.alpha
+        ratio = torch.sigmoid(outputs + math.log(self.alpha / (1 - self.alpha))) / self.alpha
         square = ratio.square()
         mixed = self.alpha * side_mean(square, is_real) + (1 - self.alpha) * side_mean(square, ~is_real)
         return mixed / 2 - side_mean(ratio, is_real)
 
     def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        return outputs + math.log((1 - self.alpha) / self.alpha)
+        return outputs

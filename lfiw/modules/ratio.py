@@ -102,8 +102,10 @@ class RatioClassifier(LightningModule):
         self.train_loss, self.train_steps = torch.zeros((), device=self.device), 0
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
-        logits = self(batch[self.spec["column"]])
-        loss = self.loss(logits, batch["side"] == 0)
+        outputs = self(batch[self.spec["column"]])
+        # exponentials and means of half-precision outputs would overflow and round
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        loss = self.loss(outputs, batch["side"] == 0)
         self.train_loss += loss.detach()
         self.train_steps += 1
         return loss
@@ -129,7 +131,7 @@ class RatioClassifier(LightningModule):
 
     def _log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         num_real, num_generated = self.counts if self.loss.uses_prior_odds else (1, 1)
-        outputs = self.loss.log_ratio(self(samples))
+        outputs = self.loss.log_ratio(self(samples).double())
         return log_ratio_from_logits(outputs, num_real=num_real, num_generated=num_generated)
 
     @torch.inference_mode()

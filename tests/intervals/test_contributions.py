@@ -81,6 +81,64 @@ def test_contributions_are_derivatives(kind: str) -> None:
             assert got[row, column].item() == pytest.approx(expected.item(), abs=0.02 * scale.item())
 
 
+def test_every_frechet_term_is_that_of_autograd() -> None:
+    # the correction 1 − Σw̄² held fixed, as the influence of a distribution has it
+    generator = torch.Generator().manual_seed(7)
+    real = torch.randn(80, 5, generator=generator).double() @ torch.randn(5, 5, generator=generator).double()
+    generated = torch.randn(70, 5, generator=generator).double() @ torch.randn(5, 5, generator=generator).double() + 0.3
+    logs = [torch.randn(n, dtype=torch.float64, generator=generator) * 0.5 for n in (80, 70)]
+    moments, normalised = [], []
+    for x, log_weights in zip((real, generated), logs, strict=True):
+        w = torch.softmax(log_weights.requires_grad_(), dim=0)
+        mean = w @ x
+        covariance = (x - mean).T @ (w[:, None] * (x - mean)) / (1 - w.detach().square().sum())
+        moments += [mean, covariance]
+        normalised.append(w.detach())
+    mean_a, cov_a, mean_b, cov_b = moments
+    root = torch.linalg.cholesky(cov_a)
+    nuclear = torch.linalg.eigvalsh(root.T @ cov_b @ root).sqrt().sum()
+    score = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * nuclear
+    gradients = torch.autograd.grad(score, logs)
+
+    v, w = normalised
+    found = frechet_contributions(real, generated, w[:, None], v)
+    assert found.score.item() == pytest.approx(score.item(), rel=1e-9)
+    for got, gradient, weights in ((found.real, gradients[0], v), (found.generated, gradients[1], w)):
+        expected = gradient / (1 - weights).sqrt()
+        torch.testing.assert_close(got[:, 0], expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("kind", ["frechet", "kernel"])
+def test_real_weights(kind: str) -> None:
+    score, contributions = KINDS[kind]
+    real, generated, weights = samples()
+    plain = contributions(real, generated, weights)
+    ones = contributions(real, generated, weights, torch.full((len(real),), 7.0))
+    torch.testing.assert_close(ones.real, plain.real)
+
+    v = torch.rand(len(real), dtype=torch.float64, generator=torch.Generator().manual_seed(5)) + 0.2
+    found = contributions(real, generated, weights, v)
+    expected = [score(real, generated, v, column) for column in weights.T]
+    assert found.score.tolist() == pytest.approx(expected, rel=1e-9)
+    step, normalised = 1e-3, v / v.sum()
+    for row in range(0, len(real), 40):
+        up, down = v.clone(), v.clone()
+        up[row] *= 1 + step
+        down[row] *= 1 - step
+        derivative = (
+            (score(real, generated, up, weights[:, 1]) - score(real, generated, down, weights[:, 1])) / 2 / step
+        )
+        expected_term = derivative / (1 - normalised[row].item()) ** 0.5
+        assert found.real[row, 1].item() == pytest.approx(expected_term, abs=0.02 * found.real[:, 1].abs().max().item())
+
+
+def test_few_effective_real_rows_have_no_error() -> None:
+    real, generated, weights = samples()
+    v = torch.full((len(real),), 1e-9)
+    v[:7] = 1
+    assert not torch.isfinite(frechet_contributions(real, generated, weights, v).standard_errors()).any()
+
+
 def test_weighted_mean() -> None:
     # uniform weights give the unbiased s²/n exactly
     values = torch.randn(50, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

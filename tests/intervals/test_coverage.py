@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from lfiw.diagnostics import effective_sample_size
 from lfiw.intervals.contributions import Contributions
 from lfiw.intervals.frechet import frechet_contributions, null_distance
 from lfiw.intervals.inception_score import inception_score_contributions
 from lfiw.intervals.kernel import kernel_contributions
+from lfiw.intervals.kinds import interval_kind
 
 REPETITIONS = 600
 D, N = 4, 400
@@ -45,7 +47,12 @@ def coverage(contributions, shift: float) -> tuple[float, float, float, np.ndarr
     "contributions", [frechet_contributions, kernel_contributions, inception], ids=["fid", "kid", "is"]
 )
 def test_intervals_cover(contributions) -> None:
-    uniform, weighted, difference, _ = coverage(contributions, shift=0.7)
+    uniform, weighted, difference, others = coverage(contributions, shift=0.7)
+    if contributions is frechet_contributions:  # the label of these intervals is nominal
+        real, _, weights = draw(0.7, 0)
+        for score, column in zip(others.mean(0).tolist(), weights.T, strict=True):
+            size = effective_sample_size(column).item()
+            assert interval_kind(score, null_distance(real, size).item(), size, D) == "nominal"
     print(f"coverage of uniform {uniform:.3f}, weighted {weighted:.3f}, difference {difference:.3f}")
     assert 0.92 <= uniform <= 0.98
     assert 0.92 <= weighted <= 0.98

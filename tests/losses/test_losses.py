@@ -71,6 +71,26 @@ def test_a_batch_of_one_side_is_no_error(name: str) -> None:
     assert torch.isfinite(build_loss({"name": name})(torch.randn(5), torch.ones(5, dtype=torch.bool)))
 
 
+def test_relative_is_its_definition() -> None:
+    alpha, g = 0.3, torch.Generator().manual_seed(0)
+    outputs = torch.randn(7, dtype=torch.float64, generator=g)
+    real, generated = outputs[:3].exp(), outputs[3:].exp()
+
+    def relative(ratio: torch.Tensor) -> torch.Tensor:
+        return ratio / (alpha * ratio + 1 - alpha)
+
+    # Yamada et al. 2013: α/2 E_p[r²] + (1 − α)/2 E_q[r²] − E_p[r]
+    expected = alpha / 2 * relative(real).square().mean() + (1 - alpha) / 2 * relative(generated).square().mean()
+    expected = expected - relative(real).mean()
+    found = build_loss({"name": "relative", "alpha": alpha})(outputs, torch.arange(7) < 3)
+    torch.testing.assert_close(found, expected)
+
+
+def test_kliep_of_separated_sides_is_bounded() -> None:
+    outputs = torch.tensor([1e6, 1e6, -1e6, -1e6])
+    assert build_loss({"name": "kliep"})(outputs, outputs > 0).item() == -50
+
+
 def test_relative_is_bounded() -> None:
     loss = build_loss({"name": "relative", "alpha": 0.2})
     far = loss(torch.full((4,), 50.0), torch.tensor([False] * 4))

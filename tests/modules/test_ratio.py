@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import torch
 from torch import Tensor
 
 from lfiw import InputError, RatioClassifier
+from lfiw.calibration import Beta, fit_calibrator
+from lfiw.checkpoints import write_calibrator
 from lfiw.data import TensorTable
 from lfiw.data.mixed import MixedDataModule
+from lfiw.losses import LOSSES
 from lfiw.schemas import Trainer
 from lfiw.trainers import build_trainer, fit
 
@@ -42,10 +46,10 @@ class Run:
 
 def train(
     folder: Path, tables: dict[str, TensorTable], *, net: Any = None, optimizer: Any = None, epochs: int = 3,
-    precision: str = "32-true", column: str = "x", **options: Any,
+    precision: str = "32-true", column: str = "x", loss: Any = None, **options: Any,
 ) -> Run:  # fmt: skip
     data = MixedDataModule(**tables, input=column, fractions=SPLITS, **options)
-    classifier = RatioClassifier(net or MLP, optimizer)
+    classifier = RatioClassifier(net or MLP, optimizer, loss=loss)
     chosen = Trainer(accelerator="cpu", max_epochs=epochs, progress=False, precision=precision)
     trainer = build_trainer(chosen, folder, [], ema_decay=(optimizer or {}).get("ema_decay", 0.0))
     fit(trainer, classifier, data)
@@ -90,6 +94,61 @@ def test_prior_odds_are_taken_out_of_natural_mixing(balanced: Run, natural: Run)
     assert gap.square().mean().sqrt() < 0.25
 
 
+@pytest.mark.parametrize("mixing", ["balanced", "natural"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "logistic"])
+def test_another_loss(name: str, mixing: str, tmp_path: Path) -> None:
+    loss = {"name": name, **({"alpha": 0.2} if name == "relative" else {})}
+    run = train(tmp_path, gaussians(2500, 10_000), epochs=5, optimizer={"lr": 0.003}, mixing=mixing, loss=loss)
+    best = RatioClassifier.load(tmp_path)
+    assert best.loss_options == loss
+    x = covered()
+    error = best.log_ratio(x) - exact(x)
+    # least squares of the ratio rest on fewer rows than the logistic loss
+    assert error.square().mean().sqrt() < 0.3
+    assert error.mean().abs() < 0.2  # γ taken out where it is not in would be log 4 = 1.39
+    logged = run.trainer.checkpoint_callback.best_model_score.item()
+    assert log_loss(best, run.data) == pytest.approx(logged, rel=1e-5)
+    last = RatioClassifier.load(tmp_path / "checkpoints" / "last.ckpt")
+    assert torch.equal(last.log_ratio(x), run.classifier.log_ratio(x))
+
+
+def test_a_checkpoint_without_a_loss_is_of_the_logistic_one(balanced: Run, tmp_path: Path) -> None:
+    checkpoint = torch.load(balanced.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    del checkpoint["classifier"]["loss"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    old = RatioClassifier.load(tmp_path / "old.ckpt")
+    assert old.loss_options == {"name": "logistic"}
+    assert torch.equal(old.log_ratio(covered()), balanced.classifier.log_ratio(covered()))
+
+
+@pytest.mark.parametrize("name", ["temperature", "beta", "isotonic"])
+def test_a_checkpoint_keeps_its_calibrator(balanced: Run, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "best.ckpt"
+    shutil.copyfile(balanced.folder / "checkpoints" / "best.ckpt", file)
+    plain = RatioClassifier.load(file)
+    sides = (plain.log_ratio(s.column("x")) for s in balanced.data.splits["validation"])
+    calibrator = fit_calibrator(name, *sides)
+    write_calibrator(file, calibrator)
+    calibrated = RatioClassifier.load(file)
+    x = covered()
+    assert torch.equal(calibrated.log_ratio(x), calibrator(plain.log_ratio(x)))
+    assert not torch.equal(calibrated.log_ratio(x), plain.log_ratio(x))
+    write_calibrator(file, None)
+    assert torch.equal(RatioClassifier.load(file).log_ratio(x), plain.log_ratio(x))
+
+
+def test_calibration_comes_after_the_prior_odds(natural: Run) -> None:
+    classifier, x = RatioClassifier.load(natural.folder), covered()
+    plain = classifier.log_ratio(x)
+    classifier.calibrator = Beta(0.5, 2.0, 1.0)
+    # by the formula, of the ratio and not of the odds of the training rows
+    p = plain.sigmoid()
+    torch.testing.assert_close(classifier.log_ratio(x), 1 + 0.5 * p.log() - 2 * (1 - p).log())
+    # what validation and prediction see stays as trained
+    batch = {"x": x}
+    torch.testing.assert_close(classifier.predict_step(batch, 0)["log_ratio"], plain)
+
+
 def test_a_checkpoint_gives_the_same_log_ratio(balanced: Run) -> None:
     x = covered()
     last = RatioClassifier.load(balanced.folder / "checkpoints" / "last.ckpt")
@@ -128,8 +187,10 @@ def test_the_best_checkpoint_scores_what_was_logged(name: str, tmp_path: Path) -
     assert best < 0.75
 
 
-def test_bf16(tmp_path: Path) -> None:
-    run = train(tmp_path, gaussians(400, 400), precision="bf16-mixed", optimizer={"lr": 0.01})
+@pytest.mark.parametrize("name", LOSSES)
+def test_bf16(name: str, tmp_path: Path) -> None:
+    options = {"precision": "bf16-mixed", "optimizer": {"lr": 0.01}, "loss": {"name": name}}
+    run = train(tmp_path, gaussians(400, 400), **options)
     best = run.trainer.checkpoint_callback.best_model_score.item()
     assert log_loss(RatioClassifier.load(tmp_path), run.data) == pytest.approx(best, rel=0.01)  # 8 bits of mantissa
     assert best < 0.68
@@ -244,6 +305,8 @@ CHANGES: dict[str, Any] = {
     "other width": lambda c: c["classifier"]["net"].update(width=7),
     "other net": lambda c: c["classifier"]["net"].update(name="foo"),
     "no shape": lambda c: c["classifier"]["spec"].pop("shape"),
+    "other loss": lambda c: c["classifier"].update(loss={"name": "hinge"}),
+    "other calibrator": lambda c: c["classifier"].update(calibrator={"name": "temperature"}),
     "no counts": lambda c: c["classifier"].update(counts=None),
 }
 

@@ -18,7 +18,7 @@ def run(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
             if "uniform" not in found["name"] and "exact" not in found["name"]:
                 name = f"{loss}, {found['name'].split()[0]}"
                 rows.append({**found, "name": name})
-                if found["metric"].startswith("bias_"):
+                if found["metric"].startswith("bias_") and found["se"] is not None:
                     spread = found["se"] * found["n"] ** 0.5
                     rows.append(row(name, found["metric"].replace("bias", "sd"), [spread]))
     return rows, []
