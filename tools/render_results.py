@@ -78,7 +78,7 @@ def digits(study: Study) -> str:
     cell = cells(study)
     titles = ["weighting", "ESS", "FID ↓", "FID − uniform", "KID ↓", "FID ↓ @classifier", "IS ↑", "class distance ↓"]
     metrics = ["ess", "fid", "difference_fid", "kid", "fid@classifier", "is@classifier", "class_distance"]
-    shown = ["reference", "uniform", "auto", "self-normalised", "smoothed", "flatten 0.5", "clip 1"]
+    shown = ["reference", "uniform", "self-normalised", "smoothed", "flatten 0.5", "clip 1"]
     return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in shown])
 
 
