@@ -1,5 +1,7 @@
 """Repeat an experiment over seeds and keep what came out in results/<study>.json, its pictures beside it.
 
+A study that was stopped goes on, given the same command, with the first run that it had not ended.
+
 python tools/study.py digits --seeds 5
 python tools/study.py toy --seeds 20
 python tools/study.py cifar10_gan --seeds 3 features.resnet56_weights=FILE      after the caches that the README makes
@@ -37,6 +39,7 @@ def main(arguments: list[str]) -> None:
     # the scripts stand beside the package, not in it
     sys.path.insert(0, str(ROOT))
     from studies import cifar10, digits, estimators, precision, toy
+    from studies.kept import Kept
 
     from lfiw.results import write_study
 
@@ -50,13 +53,15 @@ def main(arguments: list[str]) -> None:
         "precision": precision.run,
     }
     started = time.perf_counter()
-    rows, pictures = studies[options.study](options.seeds, options.overrides)
+    kept = Kept(Path("runs") / "studies" / options.study, options.overrides)
+    rows, pictures = studies[options.study](options.seeds, options.overrides, kept)
     out = options.out or ROOT / "results" / f"{options.study}.json"
     shown = [options.study, "--seeds", str(options.seeds), *map(without_folder, options.overrides)]
     command = shlex.join(["python", "tools/study.py", *shown])
-    write_study(out, options.study, command, time.perf_counter() - started, rows)
+    write_study(out, options.study, command, kept.seconds + time.perf_counter() - started, rows)
     for picture in pictures:
         shutil.copyfile(picture, out.with_name(f"{options.study}-{picture.name}"))
+    kept.discard()
     print(f"{out}: {len(rows)} rows, {len(pictures)} pictures")
 
 

@@ -1,22 +1,23 @@
 """CIFAR-10 against a generator: scores with and without weights, the choice of the ratio network, and the reference."""
 
-from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
+from lfiw.config import compose
 from lfiw.data import SampleCache
-from lfiw.data.mixed import MixedDataModule
+from lfiw.features.inception import InceptionFeatures
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
 from lfiw.record import EXACT
 from lfiw.results import row
 from lfiw.selection import UNIFORM
 
-from .repeated import Found, Row, collect, one_run, repeat, rows_of
+from .kept import Kept
+from .repeated import Row, repeat, rows_of
 
-SHORT = ["experiment=cifar10_gan", "calibration=none", "evaluation.paper=false", "evaluation.figures=false"]
+SHORT = ["calibration=none", "evaluation.paper=false", "evaluation.figures=false"]
 SHORT += ["evaluation.reference=none", "evaluation.intervals=false", "evaluation.permutations=0"]
 PLAIN, FLAT = "self-normalised", "flatten 0.25"
 TWO = f"evaluation.weightings=[{{name: {PLAIN}}}, {{name: {FLAT}, flatten: 0.25}}]"
@@ -41,19 +42,18 @@ NETWORKS = {
 }
 
 
-def run(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
+def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """The experiment, and real rows against real rows. No pictures: CIFAR-10's images are not ours to publish."""
-    found, runs = repeat("cifar10_gan", seeds, overrides)
-    return [*rows_of(found), *reference(runs[0]["datamodule"], runs[0]["record"])], []
+    found, _ = repeat("cifar10_gan", seeds, overrides, kept)
+    return [*rows_of(found), *kept.get("reference", partial(reference, overrides))], []
 
 
-def reference(datamodule: MixedDataModule, record: dict[str, Any]) -> list[Row]:
+def reference(overrides: Sequence[str]) -> list[Row]:
     """FID of the test split against the first 10,000 and all training images; KID, which has no bias, at 10,000."""
-    extractor = record["extractors"][0]
-    test, train_split = datamodule.real_evaluation, datamodule.real
-    assert isinstance(test, SampleCache)
-    assert isinstance(train_split, SampleCache)
-    column = f"features/{extractor['key']}"
+    config = compose(["experiment=cifar10_gan", *overrides]).config
+    test, train_split = SampleCache(config.data.real_evaluation), SampleCache(config.data.real)
+    extractor = InceptionFeatures(test.column("image").shape, config.features.weights, config.features.precision)
+    column = extractor.columns["features"]
     ours: Tensor = test[column]
     rows = []
     for num in (10_000, len(train_split)):
@@ -65,9 +65,9 @@ def reference(datamodule: MixedDataModule, record: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def skewed(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
+def skewed(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Real images with known class proportions as the generator: how much of the way to the exact weights is gone."""
-    found, _ = repeat("cifar10_skewed", seeds, overrides)
+    found, _ = repeat("cifar10_skewed", seeds, overrides, kept)
     rows = rows_of(found)
     for metric in ("fid", "fid@resnet56", "kid", "class_distance"):
         if (EXACT, metric) not in found:
@@ -78,13 +78,11 @@ def skewed(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]
     return rows, []
 
 
-def networks(seeds: int, overrides: Sequence[str]) -> tuple[list[Row], list[Path]]:
+def networks(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Which ratio network: its log-loss on validation rows, and what its weights do, as they are and flattened."""
     rows: list[Row] = []
     for name, own in NETWORKS.items():
-        found: Found = defaultdict(list)
-        for seed in range(seeds):
-            collect(one_run([*SHORT, TWO, f"seed={seed}", f"data.split_seed={seed}", *own, *overrides]), found)
+        found, _ = repeat("cifar10_gan", seeds, [*SHORT, TWO, *own, *overrides], kept, part=name)
         rows.append(row(name, "log_loss", found["classifier, raw", "log_loss"]))
         for (weighting, metric), values in found.items():
             if weighting in (PLAIN, FLAT):

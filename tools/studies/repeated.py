@@ -3,12 +3,15 @@
 import gc
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lfiw.results import row
 from lfiw.tables import total_variation
 from train import train
+
+from .kept import Kept
 
 Row = dict[str, Any]
 Found = defaultdict[tuple[str, str], list[float]]  # (name, metric) → one value a seed
@@ -21,25 +24,42 @@ def one_run(overrides: Sequence[str]) -> dict[str, Any]:
     return objects
 
 
-def repeat(experiment: str, seeds: int, overrides: Sequence[str]) -> tuple[Found, list[dict[str, Any]]]:
+def repeat(
+    experiment: str, seeds: int, overrides: Sequence[str], kept: Kept, *, part: str = ""
+) -> tuple[Found, list[Path]]:
     """Train and score with another split and another classifier a seed.
+
+    Args:
+        part: name of this repetition, where a study has several.
 
     Returns:
         Values named by weighting and metric, where `difference_…` is against uniform weights on the same samples; and
-        the objects of each run.
+        the folder of each run.
     """
     found: Found = defaultdict(list)
-    runs = []
+    folders = []
     for seed in range(seeds):
-        objects = one_run([f"experiment={experiment}", f"seed={seed}", f"data.split_seed={seed}", *overrides])
-        collect(objects, found)
-        runs.append(objects)
-    return found, runs
+        options = [f"experiment={experiment}", f"seed={seed}", f"data.split_seed={seed}", *overrides]
+        one = kept.get(f"{part} seed {seed}".strip(), partial(outcome, options))
+        for name, metric, value in one["found"]:
+            found[name, metric].append(value)
+        folders.append(Path(one["folder"]))
+    return found, folders
 
 
-def collect(objects: dict[str, Any], found: Found) -> None:
-    """Adds what one run found."""
-    record = objects["record"]
+def outcome(overrides: Sequence[str]) -> dict[str, Any]:
+    """One run: every value that it found, and its folder."""
+    objects = one_run(overrides)
+    found: Found = defaultdict(list)
+    collect(objects["record"], found)
+    return {
+        "found": [[name, metric, value] for (name, metric), values in found.items() for value in values],
+        "folder": objects["trainer"].default_root_dir,
+    }
+
+
+def collect(record: dict[str, Any], found: Found) -> None:
+    """Adds what one evaluation found."""
     for name, score in record["reference"].items():
         found["reference", name].append(score["value"])
     uniform = record["weightings"][0]
@@ -77,7 +97,6 @@ def rows_of(found: Found) -> list[Row]:
     return [row(name, metric, values) for (name, metric), values in found.items()]
 
 
-def pictures_of(objects: dict[str, Any]) -> list[Path]:
+def pictures_of(folder: Path) -> list[Path]:
     """The pictures of one run."""
-    folder = Path(objects["trainer"].default_root_dir)
     return [folder / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
