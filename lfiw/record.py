@@ -27,14 +27,17 @@ class Uncertainty:
     """What stands beside one metric, a value a weighting; nan where there is none.
 
     Args:
-        standard_error: of the score; difference_error: of its difference to the uniform weighting's, on the same rows.
-        interval: how far 1.96 standard errors are an interval: nominal, conservative or none.
+        standard_error, half_width: of the score, and what its 95 % interval reaches to either side;
+        difference_error, difference_half_width: of its difference to the uniform weighting's, on the same rows.
+        interval: how far that covers: nominal, conservative, few rows or none.
         control, control_error: mean score, and its standard error, of the same weights permuted across the rows.
         infinite, infinite_error: the score extrapolated to infinitely many samples.
     """
 
     standard_error: Sequence[float]
+    half_width: Sequence[float]
     difference_error: Sequence[float]
+    difference_half_width: Sequence[float]
     interval: Sequence[str]
     control: Sequence[float]
     control_error: Sequence[float]
@@ -156,8 +159,13 @@ def beside(found: Record, uncertainty: Uncertainty, i: int) -> Record:
     u = uncertainty
     return {
         "se": u.standard_error[i],
+        "half_width": u.half_width[i],
         "interval": u.interval[i],
-        "difference": {**found["difference"], "se": u.difference_error[i]},
+        "difference": {
+            **found["difference"],
+            "se": u.difference_error[i],
+            "half_width": u.difference_half_width[i],
+        },
         "control": {"value": u.control[i], "se": u.control_error[i]},
         "correction": {"value": found["value"] - u.control[i], "se": None},
         "infinite": {"value": u.infinite[i], "se": u.infinite_error[i]},

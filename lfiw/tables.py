@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lfiw.diagnosis import chasm_warning
-from lfiw.selection import AUTO, CONFIDENCE
+from lfiw.intervals.kinds import FEW_ROWS
+from lfiw.selection import AUTO
 
 METRIC_NAMES = {"fid": "FID ↓", "kid": "KID ↓", "is": "IS ↑"}
 
@@ -72,17 +73,18 @@ def correction_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]
         cells = []
         for name in shown:
             difference, correction = found[name][metric]["difference"], found[name][metric]["correction"]
-            cells += [with_interval(difference["value"], difference["se"]), number(correction["value"], 3)]
+            moved = with_interval(difference["value"], difference["half_width"])
+            few = " (few rows)" if found[name][metric]["interval"] == FEW_ROWS else ""
+            cells += [moved + few, number(correction["value"], 3)]
         rows.append([metric_title(metric), *cells])
     return titles, rows
 
 
-def with_interval(value: float, error: float | None) -> str:
-    """`−7.1 [−9.0, −5.2]`, at 95 %; without the interval where there is none."""
-    if error is None or error != error:
+def with_interval(value: float, half_width: float | None) -> str:
+    """`−7.1 [−9.0, −5.2]`; without the interval where there is none."""
+    if half_width is None or half_width != half_width:
         return number(value, 3)
-    low, high = value - CONFIDENCE * error, value + CONFIDENCE * error
-    return f"{number(value, 3)} [{number(low, 3)}, {number(high, 3)}]"
+    return f"{number(value, 3)} [{number(value - half_width, 3)}, {number(value + half_width, 3)}]"
 
 
 def as_number(value: float | None) -> float:

@@ -19,6 +19,7 @@ from tools.benchmarks import (
     cache_random_batches,
     frechet,
     inception,
+    intervals,
     loader_crop_flip_normalise,
     measure,
     reweighting,
@@ -111,6 +112,8 @@ def test_frechet_benchmarks_run() -> None:
     check(second, "frechet_16_clean_fid")
     (row,) = frechet.run_few_samples(2, n=10, d=16)
     check(row, "frechet_few_samples")
+    (row,) = intervals.run(2, n=60, d=16)
+    check(row, "frechet_interval")
 
 
 @pytest.mark.parametrize(("net", "shape"), [(MLP(width=8), (1, 8, 8)), (ResNet(width=8), (3, 8, 8))])

@@ -72,6 +72,7 @@ def made(name: str, errors: dict[str, float], verdict: str, k: float = 0.2) -> F
         [50.0] * 30,
         [verdict] * 30,
         [True] * 19 + [False],
+        [True, False],
     )
 
 
@@ -93,6 +94,7 @@ def test_the_summary_counts() -> None:
     assert found["calibrated_mse_within_105_share", "share"] == pytest.approx(2 / 3)
     assert found["auto_lower_mse_where_k_high_share", "share"] == 1
     assert found["interval_coverage", "share"] == pytest.approx(0.95)
+    assert found["interval_coverage_few_rows", "share"] == pytest.approx(0.5)
     # of the two whose uniform error is more than noise: 1 − 0.1/1 and 1 − 0.5/0.2
     assert found["median_bias_reduction", "plain"] == pytest.approx((0.9 - 1.5) / 2, abs=0.05)
 

@@ -28,7 +28,8 @@ def value(number: float | None) -> dict[str, Any]:
 
 def score(number: float) -> dict[str, Any]:
     return {
-        "value": number, "se": 0.25, "interval": "nominal", "difference": {"value": number - 10, "se": 0.125},
+        "value": number, "se": 0.25, "half_width": 0.5, "interval": "nominal",
+        "difference": {"value": number - 10, "se": 0.125, "half_width": 0.25},
         "control": value(number + 1), "correction": value(-1.0), "infinite": {"value": None, "se": None},
     }  # fmt: skip
 
@@ -95,8 +96,10 @@ def test_correction_rows() -> None:
     assert rows[0] == ["FID ↓", "-5 [-5.25, -4.75]", "-1", "-6 [-6.25, -5.75]", "-1"]
     assert [row[0] for row in rows] == ["FID ↓", "KID ↓ @classifier"]
     record = copy.deepcopy(RECORD)
-    record["weightings"][1]["metrics"]["fid"]["difference"]["se"] = None
+    record["weightings"][1]["metrics"]["fid"]["difference"]["half_width"] = None
     assert correction_rows(record)[1][0][1] == "-5"
+    record["weightings"][2]["metrics"]["fid"]["interval"] = "few rows"
+    assert correction_rows(record)[1][0][3] == "-6 [-6.25, -5.75] (few rows)"
 
 
 def test_infinite_rows() -> None:

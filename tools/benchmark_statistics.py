@@ -9,8 +9,12 @@ those that the gate chooses, and exact ones; in few dimensions also with densrat
 """
 
 import argparse
+import multiprocessing
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -25,11 +29,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=30, metavar="N", help="repetitions a pair (default: 30)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="of the repetitions (default: 0)")
     parser.add_argument("--only", default="", metavar="TEXT", help="pairs whose name contains this")
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count(), metavar="N", help="pairs at a time, one thread each"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/statistics.json for all 30 seeds")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     if options.seeds < 2:
         raise InputError(f"--seeds {options.seeds}: at least 2")
+    if options.processes < 1:
+        raise InputError(f"--processes {options.processes}: at least 1")
+    import torch
     from statistics_bench.cases import build_cases
     from statistics_bench.estimates import ESTIMATORS, examine
     from statistics_bench.summary import squared_errors, summarise
@@ -44,12 +54,16 @@ def main(arguments: list[str]) -> None:
     print(
         f"{'root mean squared error, in standard deviations':<34}", *(f"{e:>8}" for e in ESTIMATORS), "     k̂  verdicts"
     )
-    for case in cases:
-        found.append(examine(case, range(options.first_seed, options.first_seed + options.seeds)))
-        last = found[-1]
-        errors = " ".join(f"{squared_errors(last, e).mean() ** 0.5:8.4f}" for e in ESTIMATORS)
-        verdicts = ", ".join(f"{v} {last.verdicts.count(v)}" for v in dict.fromkeys(last.verdicts))
-        print(f"{case.name:<34} {errors} {median(last.pareto_k):6.2f}  {verdicts}", flush=True)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    # spawned: a forked process would share the state of this one's thread pools
+    with ProcessPoolExecutor(
+        options.processes, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        for last in pool.map(partial(examine, seeds=seeds), cases):
+            found.append(last)
+            errors = " ".join(f"{squared_errors(last, e).mean() ** 0.5:8.4f}" for e in ESTIMATORS)
+            verdicts = ", ".join(f"{v} {last.verdicts.count(v)}" for v in dict.fromkeys(last.verdicts))
+            print(f"{last.case.name:<34} {errors} {median(last.pareto_k):6.2f}  {verdicts}", flush=True)
     rows = summarise(found)
     seconds = time.perf_counter() - started
     for r in rows:

@@ -14,7 +14,6 @@ from typing import Any
 
 from lfiw.cli import run_script
 from lfiw.errors import InputError
-from lfiw.selection import CONFIDENCE
 from lfiw.tables import number
 
 ROOT = Path(__file__).parent.parent
@@ -114,11 +113,11 @@ def cifar10_gan(study: Study) -> str:
     titles += ["FID, infinite n", "KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
     metrics = ["correction_fid", "infinite_fid", "kid", "is@resnet56", "fid@resnet56"]
     names = list(dict.fromkeys(r["name"] for r in study["rows"] if r["metric"] in ("fid", "ess")))
-    errors = {r["name"]: r["mean"] for r in study["rows"] if r["metric"] == "difference_se_fid"}
+    widths = {r["name"]: r["mean"] for r in study["rows"] if r["metric"] == "difference_half_width_fid"}
     rows = []
     for name in names:
         first = [cell(name, m) for m in ("ess", "pareto_k", "fid", "difference_fid")]
-        width = f"± {CONFIDENCE * errors[name]:.2g}" if errors.get(name) else "–"
+        width = f"± {widths[name]:.2g}" if widths.get(name) else "–"
         rows.append([name, *first, width, *(cell(name, m) for m in metrics)])
     return markdown(titles, rows)
 

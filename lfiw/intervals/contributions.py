@@ -27,13 +27,29 @@ class Contributions:
 
     def standard_errors(self) -> Float[Tensor, " k"]:
         """Of each score."""
-        return (self.generated.square().sum(0) + self.real.square().sum(0)).sqrt()
+        return self._sums(2).sqrt()
 
-    def difference_standard_errors(self, baseline: int = 0) -> Float[Tensor, " k"]:
+    def degrees_of_freedom(self) -> Float[Tensor, " k"]:
+        """How many rows each score's variance is known from, as `effective_degrees_of_freedom`."""
+        return effective_degrees_of_freedom(self._sums(2), self._sums(4), len(self.generated) + len(self.real))
+
+    def differences(self, baseline: int = 0) -> "Contributions":
         """Of each score's difference to the one of column `baseline`: paired, for both see the same rows."""
-        generated = self.generated - self.generated[:, baseline : baseline + 1]
-        real = self.real - self.real[:, baseline : baseline + 1]
-        return (generated.square().sum(0) + real.square().sum(0)).sqrt()
+        of = (self.score, self.generated, self.real)
+        return Contributions(*(values - values[..., baseline : baseline + 1] for values in of))
+
+    def _sums(self, power: int) -> Float[Tensor, " k"]:
+        return self.generated.pow(power).sum(0) + self.real.pow(power).sum(0)
+
+
+def effective_degrees_of_freedom(squares: Float[Tensor, " k"], fourths: Float[Tensor, " k"], n: int) -> Tensor:
+    """ν = 2(Σc²)²/(Σc⁴ − (Σc²)²/n) of n terms c with those sums of squares and fourth powers; nan where all are zero.
+
+    The variance Σc² is itself an estimate, with variance Σc⁴ − (Σc²)²/n; a χ²-variable of ν degrees of freedom has the
+    same relative one (Satterthwaite, Biometrics Bulletin 2, 1946). About n for terms of a normal distribution, and few
+    where a handful of rows makes up the variance: then rows of that kind which the sample lacks would change it.
+    """
+    return 2 * squares.square() / (fourths - squares.square() / n).clamp(min=torch.finfo(torch.float64).tiny)
 
 
 def terms(influence: Float[Tensor, "n k"], normalised: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:

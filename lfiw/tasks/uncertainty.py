@@ -15,8 +15,9 @@ from lfiw.intervals.contributions import Contributions
 from lfiw.intervals.extrapolation import extrapolate
 from lfiw.intervals.frechet import frechet_contributions, null_distance
 from lfiw.intervals.inception_score import inception_score_contributions
+from lfiw.intervals.interval import half_width
 from lfiw.intervals.kernel import kernel_contributions
-from lfiw.intervals.kinds import interval_kind
+from lfiw.intervals.kinds import NONE, interval_kind
 from lfiw.intervals.matched import control
 from lfiw.metrics import inception_score, kernel_distance
 from lfiw.metrics.frechet import FrechetReference
@@ -147,19 +148,19 @@ def uncertainty(
 ) -> Uncertainty:
     """All that stands beside one metric, under every weighting."""
     unknown = [math.nan] * len(sizes)
-    errors = differences = unknown
+    errors = widths = differences = difference_widths = unknown
     kinds = ["none"] * len(sizes)
     if options.intervals:
         contributions = scored.contributions(weights)
-        errors = contributions.standard_errors().tolist()
-        differences = contributions.difference_standard_errors().tolist()
+        paired = contributions.differences()
         kinds = [
-            interval_kind(score, scored.null(size), min(size, scored.num_real), scored.dimension)
-            for score, size in zip(contributions.score.tolist(), sizes, strict=True)
+            interval_kind(score, scored.null(size), min(size, scored.num_real), scored.dimension, degrees)
+            for score, size, degrees in zip(
+                contributions.score.tolist(), sizes, contributions.degrees_of_freedom().tolist(), strict=True
+            )
         ]
-        # an error that is no interval is not shown as one
-        errors = [e if kind != "none" else math.nan for e, kind in zip(errors, kinds, strict=True)]
-        differences = [e if kind != "none" else math.nan for e, kind in zip(differences, kinds, strict=True)]
+        errors, widths = errors_and_widths(contributions, kinds)
+        differences, difference_widths = errors_and_widths(paired, kinds)
     controls, control_errors = list(unknown), list(unknown)
     uneven = [i for i, column in enumerate(weights.T) if column.max() > column.min()]
     if options.permutations > 1 and uneven:
@@ -172,7 +173,19 @@ def uncertainty(
         for i in dict.fromkeys(extrapolated):
             column = weights[:, i]
             limits[i], limit_errors[i] = extrapolate(partial(weighted_limit, limit, column), column, seed=seed)
-    return Uncertainty(errors, differences, kinds, controls, control_errors, limits, limit_errors)
+    return Uncertainty(
+        errors, widths, differences, difference_widths, kinds, controls, control_errors, limits, limit_errors
+    )
+
+
+def errors_and_widths(contributions: Contributions, kinds: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Standard errors and half widths of intervals; nan where there is no interval, so that none is shown."""
+    of = zip(contributions.standard_errors().tolist(), contributions.degrees_of_freedom().tolist(), kinds, strict=True)
+    errors, widths = [], []
+    for error, degrees, kind in of:
+        errors.append(error if kind != NONE else math.nan)
+        widths.append(half_width(error, degrees) if kind != NONE else math.nan)
+    return errors, widths
 
 
 def weighted_limit(limit: Callable[[Tensor, Tensor], float], weights: Tensor, rows: Tensor) -> float:

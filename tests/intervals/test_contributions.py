@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lfiw.errors import InputError
-from lfiw.intervals.contributions import Contributions, terms
+from lfiw.intervals.contributions import Contributions, effective_degrees_of_freedom, terms
 from lfiw.intervals.frechet import frechet_contributions
 from lfiw.intervals.inception_score import inception_score_contributions
+from lfiw.intervals.interval import half_width
 from lfiw.intervals.kernel import kernel_contributions
 from lfiw.metrics import frechet_distance_from_features, inception_score, kernel_distance
 
@@ -163,9 +164,9 @@ def test_standard_errors_are_those_of_the_bootstrap(kind: str) -> None:
     # 300 draws know a standard deviation to 4 %; resampled rows are doubled, which adds terms of order D/n
     assert found.standard_errors().numpy() == pytest.approx(boot.std(0), rel=0.15)
     difference = (boot[:, 1] - boot[:, 0]).std()
-    assert found.difference_standard_errors()[1].item() == pytest.approx(difference, rel=0.15)
-    assert found.difference_standard_errors()[0].item() == 0
-    assert found.difference_standard_errors()[1] < found.standard_errors()[1]
+    assert found.differences().standard_errors()[1].item() == pytest.approx(difference, rel=0.15)
+    assert found.differences().standard_errors()[0].item() == 0
+    assert found.differences().standard_errors()[1] < found.standard_errors()[1]
 
 
 def test_too_few_effective_rows_have_no_error() -> None:
@@ -175,7 +176,7 @@ def test_too_few_effective_rows_have_no_error() -> None:
     found = frechet_contributions(real, generated, weights)
     assert torch.isfinite(found.score).all()
     assert torch.isfinite(found.standard_errors()).tolist() == [True, False]
-    assert torch.isfinite(found.difference_standard_errors()).tolist() == [True, False]
+    assert torch.isfinite(found.differences().standard_errors()).tolist() == [True, False]
     few = frechet_contributions(real[:7], generated, weights)
     assert not torch.isfinite(few.standard_errors()).any()
 
@@ -200,3 +201,30 @@ def test_errors(contributions: Callable[..., Contributions]) -> None:
         contributions(real, generated, weights[:-1])
     with pytest.raises(InputError, match="non-negative"):
         contributions(real, generated, -weights)
+
+
+def test_degrees_of_freedom_of_normal_terms_are_their_number() -> None:
+    terms_of = torch.randn(4000, 500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = Contributions(terms_of.sum(0), terms_of, terms_of.new_zeros(0, 500)).degrees_of_freedom()
+    assert found.mean().item() == pytest.approx(4000, rel=0.01)
+
+
+def test_degrees_of_freedom_predict_the_spread_of_the_variance() -> None:
+    # over repetitions a sum of squares c² has the relative variance 2/ν, whatever the distribution of c
+    generator = torch.Generator().manual_seed(1)
+    terms_of = torch.randn(2000, 3000, dtype=torch.float64, generator=generator)
+    terms_of *= 0.5 * torch.randn(2000, 3000, dtype=torch.float64, generator=generator).exp()
+    found = Contributions(terms_of.sum(0), terms_of, terms_of.new_zeros(0, 3000))
+    variance = found.standard_errors().square()
+    relative = (variance.var() / variance.mean().square()).item()
+    # ν of one sample lacks the tail: of many samples together it is about right
+    squares, fourths = terms_of.square().sum(0).mean(), terms_of.pow(4).sum(0).mean()
+    expected = effective_degrees_of_freedom(squares[None], fourths[None], 2000).item()
+    assert 2 / relative == pytest.approx(expected, rel=0.25)
+
+
+def test_equal_terms_have_no_degrees_of_freedom_to_lack() -> None:
+    terms_of = torch.ones(100, 1, dtype=torch.float64)
+    assert half_width(2.0, Contributions(terms_of[0], terms_of, terms_of[:0]).degrees_of_freedom().item()) == (
+        pytest.approx(2 * 1.959964)
+    )

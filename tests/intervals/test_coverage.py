@@ -9,6 +9,7 @@ from lfiw.diagnostics import effective_sample_size
 from lfiw.intervals.contributions import Contributions
 from lfiw.intervals.frechet import frechet_contributions, null_distance
 from lfiw.intervals.inception_score import inception_score_contributions
+from lfiw.intervals.interval import half_width
 from lfiw.intervals.kernel import kernel_contributions
 from lfiw.intervals.kinds import interval_kind
 
@@ -29,17 +30,20 @@ def inception(real: Tensor, generated: Tensor, weights: Tensor) -> Contributions
     return inception_score_contributions(torch.softmax(2 * generated.double(), dim=1), weights)
 
 
+def widths(contributions: Contributions) -> np.ndarray:
+    of = zip(contributions.standard_errors().tolist(), contributions.degrees_of_freedom().tolist(), strict=True)
+    return np.array([half_width(error, degrees) for error, degrees in of])
+
+
 def coverage(contributions, shift: float) -> tuple[float, float, float, np.ndarray]:
     """Share of intervals that cover the mean over other repetitions: uniform, weighted, difference; and the scores."""
     found = [contributions(*draw(shift, seed)) for seed in range(REPETITIONS)]
     others = np.stack([contributions(*draw(shift, 10_000 + seed)).score.numpy() for seed in range(2 * REPETITIONS)])
     truth = others.mean(0)
     scores = np.stack([c.score.numpy() for c in found])
-    errors = np.stack([c.standard_errors().numpy() for c in found])
-    inside = (np.abs(scores - truth) <= 1.96 * errors).mean(0)
+    inside = (np.abs(scores - truth) <= np.stack([widths(c) for c in found])).mean(0)
     difference = scores[:, 1] - scores[:, 0]
-    error = np.array([c.difference_standard_errors()[1].item() for c in found])
-    covers = (np.abs(difference - (truth[1] - truth[0])) <= 1.96 * error).mean()
+    covers = (np.abs(difference - (truth[1] - truth[0])) <= [widths(c.differences())[1] for c in found]).mean()
     return inside[0], inside[1], covers, others
 
 
@@ -49,10 +53,11 @@ def coverage(contributions, shift: float) -> tuple[float, float, float, np.ndarr
 def test_intervals_cover(contributions) -> None:
     uniform, weighted, difference, others = coverage(contributions, shift=0.7)
     if contributions is frechet_contributions:  # the label of these intervals is nominal
-        real, _, weights = draw(0.7, 0)
-        for score, column in zip(others.mean(0).tolist(), weights.T, strict=True):
+        real, generated, weights = draw(0.7, 0)
+        degrees = contributions(real, generated, weights).degrees_of_freedom().tolist()
+        for score, column, nu in zip(others.mean(0).tolist(), weights.T, degrees, strict=True):
             size = effective_sample_size(column).item()
-            assert interval_kind(score, null_distance(real, size).item(), size, D) == "nominal"
+            assert interval_kind(score, null_distance(real, size).item(), size, D, nu) == "nominal"
     print(f"coverage of uniform {uniform:.3f}, weighted {weighted:.3f}, difference {difference:.3f}")
     assert 0.92 <= uniform <= 0.98
     assert 0.92 <= weighted <= 0.98
@@ -78,3 +83,32 @@ def test_null_distance_is_what_noise_makes() -> None:
     expected = null_distance(torch.randn(20_000, 4, generator=generator) * scales, 300).item()
     expected *= (1 / 500 + 1 / 300) / (1 / 20_000 + 1 / 300)
     assert np.mean(scores) == pytest.approx(expected, rel=0.08)
+
+
+@pytest.mark.parametrize(("spread", "told"), [(0.4, 0.05), (0.8, 0.5), (1.3, 0.9)])
+def test_intervals_under_heavy_weights_cover_or_are_told(spread: float, told: float) -> None:
+    """Lognormal weights: intervals cover, or nearly all of them are told to rest on few rows.
+
+    The label is read off the same sample: one that lacks the rows of the tail lacks their sign too, so that it tells
+    of the kind of weights, not of single samples.
+    """
+    repetitions, n, few, covers = 300, 600, 0, 0
+
+    def score(seed: int) -> Contributions:
+        generator = torch.Generator().manual_seed(seed)
+        real = torch.randn(n, D, generator=generator)
+        generated = torch.randn(n, D, generator=generator) * 1.2 + 0.7
+        return frechet_contributions(real, generated, (-spread * generated.sum(1) / D**0.5).double().exp()[:, None])
+
+    truth = np.mean([score(100_000 + seed).score.item() for seed in range(2 * repetitions)])
+    for seed in range(repetitions):
+        found = score(seed)
+        kind = interval_kind(found.score.item(), 0.0, n, D, found.degrees_of_freedom().item())
+        few += kind == "few rows"
+        covers += abs(found.score.item() - truth) <= widths(found)[0]
+    print(f"spread {spread}: {covers / repetitions:.3f} cover, {few / repetitions:.3f} are told to rest on few rows")
+    if told < 0.9:
+        assert covers >= 0.92 * repetitions
+        assert few <= told * repetitions
+    else:
+        assert few >= told * repetitions

@@ -1,38 +1,36 @@
-"""Ends and kinds of intervals."""
+"""Widths and kinds of intervals."""
 
 import math
 
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
-from lfiw.intervals.interval import interval
+from lfiw.intervals.interval import half_width
 from lfiw.intervals.kinds import interval_kind
 
 
-def test_ends_are_the_normal_quantiles() -> None:
-    found = interval(3.0, 0.5, null=0.1, effective_size=1000, dimension=4)
-    assert (found.low, found.high) == pytest.approx(norm.interval(0.95, loc=3.0, scale=0.5), rel=1e-6)
-    assert found.kind == "nominal"
+def test_widths_are_those_of_student() -> None:
+    assert half_width(0.5, 7.3) == pytest.approx(t.interval(0.95, 7.3, scale=0.5)[1])
+    assert half_width(0.5, 1e9) == pytest.approx(norm.interval(0.95, scale=0.5)[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(("error", "degrees"), [(math.nan, 100.0), (0.1, math.nan)])
+def test_no_width_without_an_error(error: float, degrees: float) -> None:
+    assert math.isnan(half_width(error, degrees))
 
 
 @pytest.mark.parametrize(
-    ("score", "size", "kind"),
+    ("score", "size", "degrees", "kind"),
     [
-        (3.0, 40, "nominal"),
-        (2.9, 40, "conservative"),  # below three times what noise makes
-        (3.0, 39, "conservative"),  # ESS < 10 D
-        (3.0, 8, "conservative"),
-        (3.0, 7.9, "none"),  # ESS < 2 D
+        (3.0, 40, 30, "nominal"),
+        (2.9, 40, 30, "conservative"),  # below three times what noise makes
+        (3.0, 39, 30, "conservative"),  # ESS < 10 D
+        (3.0, 8, 30, "conservative"),
+        (3.0, 7.9, 30, "none"),  # ESS < 2 D
+        (3.0, 40, 29.9, "few rows"),
+        (2.9, 40, 29.9, "few rows"),
+        (3.0, 40, math.nan, "none"),
     ],
 )
-def test_kinds_change_at_their_limits(score: float, size: float, kind: str) -> None:
-    assert interval_kind(score, null=1.0, effective_size=size, dimension=4) == kind
-    assert interval(score, 0.1, null=1.0, effective_size=size, dimension=4).kind == kind
-
-
-def test_no_interval_without_an_error_or_effective_rows() -> None:
-    for error, size in ((math.nan, 1000), (0.1, 5)):
-        found = interval(3.0, error, null=0.1, effective_size=size, dimension=4)
-        assert math.isnan(found.low)
-        assert math.isnan(found.high)
-        assert found.kind == "none"
+def test_kinds_change_at_their_limits(score: float, size: float, degrees: float, kind: str) -> None:
+    assert interval_kind(score, 1.0, size, dimension=4, degrees_of_freedom=degrees) == kind

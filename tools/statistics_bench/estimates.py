@@ -9,7 +9,9 @@ from torch import Tensor
 
 from lfiw.calibration import fit_calibrator
 from lfiw.diagnostics import effective_sample_size
-from lfiw.intervals.contributions import terms
+from lfiw.intervals.contributions import Contributions, terms
+from lfiw.intervals.interval import half_width
+from lfiw.intervals.kinds import MIN_DEGREES_OF_FREEDOM
 from lfiw.pareto import pareto_k
 from lfiw.selection import UNIFORM, choose
 from lfiw.weights import Weighting
@@ -33,7 +35,8 @@ class Found:
             seeds, and is absent in higher dimensions.
         pareto_k, ess: (seeds,) of the plain weights.
         verdicts: of the gate, one a seed.
-        covered: (intervals,) whether 95 % intervals of means under auto's weights hold their limit.
+        covered, covered_by_few: (intervals,) whether 95 % intervals of means under auto's weights hold their limit:
+            of those that are nominal, and of those that rest on few rows.
     """
 
     case: Case
@@ -42,6 +45,7 @@ class Found:
     ess: list[float]
     verdicts: list[str]
     covered: list[bool]
+    covered_by_few: list[bool]
 
 
 def functions(x: Float[Tensor, "n d"]) -> Float[Tensor, "n 7"]:
@@ -75,7 +79,9 @@ def examine(case: Case, seeds: range) -> Found:
     on_evaluation = ratios(evaluation)
 
     errors: dict[str, list[Tensor]] = {name: [] for name in ESTIMATORS}
-    ks, sizes, verdicts, covered = [], [], [], []
+    ks, sizes, verdicts = [], [], []
+    covered: list[bool] = []
+    covered_by_few: list[bool] = []
     limits = limit_rows(case, ratios)
     for i in range(len(seeds)):
         real, generated = (side[i] for side in on_validation)
@@ -98,12 +104,22 @@ def examine(case: Case, seeds: range) -> Found:
             limit_weights = choice.weighting(limit_log_ratio)
             limit = limit_weights @ ((functions(limit_x) - truth) / scale)
             # the limit's own noise is small beside the interval, but not nothing
-            se = ((terms(values, auto[:, None]).square().sum(0)) * (1 + NUM_EVALUATION / NUM_LIMIT)).sqrt()
-            covered += ((auto @ values - limit).abs() <= 1.96 * se).tolist()
+            parts = terms(values, auto[:, None])
+            found = Contributions(auto @ values, parts, parts[:0])
+            scale_of_both = (1 + NUM_EVALUATION / NUM_LIMIT) ** 0.5
+            of = zip(
+                (found.score - limit).abs().tolist(),
+                found.standard_errors().tolist(),
+                found.degrees_of_freedom().tolist(),
+                strict=True,
+            )
+            for gap, error, degrees in of:
+                inside = gap <= half_width(error, degrees) * scale_of_both
+                (covered if degrees >= MIN_DEGREES_OF_FREEDOM else covered_by_few).append(inside)
     stacked = {name: torch.stack(rows) for name, rows in errors.items()}
     if case.d <= KERNEL_DIMENSIONS:
         stacked["RuLSIF"] = kernel_errors(train, evaluation, truth, scale)
-    return Found(case, stacked, ks, sizes, verdicts, covered)
+    return Found(case, stacked, ks, sizes, verdicts, covered, covered_by_few)
 
 
 def limit_rows(case: Case, ratios: Ratios) -> tuple[Tensor, Tensor]:

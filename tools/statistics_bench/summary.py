@@ -41,9 +41,10 @@ def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
         share("auto_lower_mse_where_k_high_share", [bool(mse["auto"][i] < mse["plain"][i]) for i in heavy]),
         share("cannot_is_right_share", refusals_that_are_right(cases)),
         share("interval_coverage", [c for found in cases for c in found.covered]),
+        share("interval_coverage_few_rows", [c for found in cases for c in found.covered_by_few]),
     ]
     corrigible = [i for i, u in enumerate(mse[UNIFORM]) if u > 4 * mse["exact"][i]]  # more bias than noise
-    for name in ESTIMATORS[1:]:
+    for name in ESTIMATORS[1:] if corrigible else ():
         reduction = [1 - (mse[name][i] / mse[UNIFORM][i]) ** 0.5 for i in corrigible]
         rows.append(row("median_bias_reduction", name, [median(reduction)], cases=len(corrigible)))
     kernel = [found for found in cases if "RuLSIF" in found.errors]

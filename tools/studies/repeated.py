@@ -81,6 +81,7 @@ def collect(record: dict[str, Any], found: Found) -> None:
             beside = {
                 "se": score["se"],
                 "difference_se": score["difference"]["se"],
+                "difference_half_width": score["difference"].get("half_width"),
                 "control": score.get("control", {}).get("value"),
                 "correction": score.get("correction", {}).get("value"),
                 "infinite": score.get("infinite", {}).get("value"),
