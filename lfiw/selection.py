@@ -1,4 +1,8 @@
-"""Which weighting to use: decided on validation rows, never on those that scores are reported on."""
+"""Which weighting to use: decided on validation rows, never on those that scores are reported on.
+
+`choose` is for scores such as the FID, which a handful of effective samples makes worse whatever their weights;
+`choose_for_means` is for means, whose error a large bias outweighs long before that.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfiw.diagnostics import effective_sample_size, kl_gain, two_sample_test
+from lfiw.diagnostics import effective_sample_size, kl_gain, rank_test, two_sample_test
 from lfiw.pareto import pareto_k_of_columns
 from lfiw.weights import Weighting
 
@@ -148,6 +152,34 @@ def choose(
     if plain.eligible:
         why = f"the KL gain is {plain.kl_gain:.3f} ± {plain.standard_error:.3f} nats, not above zero at 95 %"
     return Choice(uniform, CANNOT, why)
+
+
+def choose_for_means(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> Choice:
+    """The gate for weighted means: the Pareto-smoothed plain ratio, wherever there is anything to correct.
+
+    Where weights are heavy the model is far from the data, and the bias that flattened or uniform weights keep is
+    larger than the noise of the few samples that carry the plain one: on densities that are known its squared error was
+    the smaller one at every k̂ (the bench of known truths), and smoothing made it smaller still (Vehtari et al. 2024).
+    A k̂ above the threshold then tells that the mean is uncertain, not that uniform weights are better. A FID is another
+    matter: it rises with the number of samples that are missing, so that `choose` asks for many.
+
+    Args:
+        log_ratio_real, log_ratio_generated: of held-out rows, which trained neither the classifier nor its calibration.
+
+    Raises:
+        InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
+    """
+    p_value = rank_test(log_ratio_real, log_ratio_generated).item()
+    if p_value > SIGNIFICANCE:
+        reason = f"held-out real rows have no larger log-ratios than generated ones (p = {p_value:.2g})"
+        return Choice(Weighting(flatten=0.0), NOTHING, reason)
+    plain = Weighting(smooth=True)
+    c = judge(plain, log_ratio_real, log_ratio_generated)
+    m = log_ratio_generated.numel()
+    reason = f"for means, the smoothed plain ratio (ESS {c.ess:,.0f} of {m:,}, k̂ {c.pareto_k:.2f})"
+    if c.pareto_k >= pareto_k_threshold(m):
+        reason += "; few samples carry the weight: expect large errors"
+    return Choice(plain, CORRECTS, reason, c)
 
 
 def in_words(weighting: Weighting) -> str:

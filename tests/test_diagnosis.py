@@ -8,7 +8,7 @@ import torch
 from scipy.stats import hypergeom
 
 from lfiw.diagnosis import chasm_warning, diagnose
-from lfiw.diagnostics import balanced_accuracy, balanced_log_loss, mean_one, top_share, two_sample_test
+from lfiw.diagnostics import balanced_accuracy, balanced_log_loss, mean_one, rank_test, top_share, two_sample_test
 from lfiw.errors import InputError
 from lfiw.metrics.classifier import RatioScores
 
@@ -78,3 +78,24 @@ def test_top_share() -> None:
     for fraction in (0.0, 1.5):
         with pytest.raises(InputError, match="fraction"):
             top_share(weights, fraction)
+
+
+def test_the_rank_test_counts_pairs() -> None:
+    # by its definition: U pairs in the right order, ties half, against its normal limit with the correction for ties
+    g = torch.Generator().manual_seed(3)
+    real, generated = (torch.randint(0, 9, (size,), generator=g).double() for size in (70, 50))
+    real += 1
+    n, m = len(real), len(generated)
+    pairs = real[:, None] - generated
+    u = (pairs > 0).sum() + 0.5 * (pairs == 0).sum()
+    ties = torch.bincount(torch.cat([real, generated]).long()).double()
+    variance = n * m / 12 * ((n + m + 1) - (ties**3 - ties).sum() / ((n + m) * (n + m - 1)))
+    expected = torch.special.ndtr(-(u - n * m / 2 - 0.5) / variance.sqrt())  # half a pair for continuity
+    assert rank_test(real, generated).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_the_rank_test_keeps_its_level() -> None:
+    g = torch.Generator().manual_seed(6)
+    values = [rank_test(torch.randn(300, generator=g), torch.randn(200, generator=g)).item() for _ in range(600)]
+    share = np.mean(np.array(values) <= 0.05)
+    assert abs(share - 0.05) < 3 * (0.05 * 0.95 / 600) ** 0.5

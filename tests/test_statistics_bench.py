@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from lfiw.selection import CANNOT, CORRECTS
+from lfiw.selection import CANNOT, CORRECTS, NOTHING
 from tools.statistics_bench.cases import build_cases
 from tools.statistics_bench.densities import Normals, Students
-from tools.statistics_bench.estimates import Found, functions
+from tools.statistics_bench.estimates import FOR_SCORES, Found, functions
 from tools.statistics_bench.ratio import fit
 from tools.statistics_bench.summary import holm, refusals_that_are_right, significantly_worse, summarise
 
@@ -67,10 +67,14 @@ def made(name: str, errors: dict[str, float], verdict: str, k: float = 0.2) -> F
     noise = torch.randn(30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(len(name))) * 0.01
     return Found(
         next(case for case in CASES if case.name == name),
-        {estimator: value + (0 if estimator == "uniform" else 1) * noise for estimator, value in errors.items()},
+        {
+            estimator: value + (0 if estimator == "uniform" else 1) * noise
+            for estimator, value in {**errors, FOR_SCORES: errors["auto"]}.items()
+        },
         [k] * 30,
         [50.0] * 30,
         [verdict] * 30,
+        [CANNOT if verdict == NOTHING else verdict] * 30,
         [True] * 19 + [False],
         [True, False],
     )
@@ -82,15 +86,18 @@ def test_the_summary_counts() -> None:
         "same, 8d", {"uniform": 0.1, "plain": 1.0, "calibrated": 0.9, "auto": 0.5, "exact": 0.05}, CORRECTS, k=0.9
     )
     kept = made(
-        "same, 64d", {"uniform": 0.2, "plain": 0.5, "calibrated": 0.5, "auto": 0.2, "exact": 0.05}, CANNOT, k=0.9
+        "same, 64d", {"uniform": 0.2, "plain": 0.5, "calibrated": 0.5, "auto": 0.2, "exact": 0.05}, NOTHING, k=0.9
     )
     kept.errors["auto"] = kept.errors["uniform"].clone()
     assert significantly_worse([good, bad, kept]) == [False, True, False]
-    assert refusals_that_are_right([good, bad, kept]) == [True] * 30
+    assert refusals_that_are_right([good, bad, kept], NOTHING) == [True] * 30
+    assert refusals_that_are_right([good, bad, kept], CANNOT) == [True] * 30
     found = {(r["name"], r["metric"]): r["mean"] for r in summarise([good, bad, kept])}
     assert found["num_cases", "count"] == 3
     assert found["auto_significantly_worse_share", "share"] == pytest.approx(1 / 3)
     assert found["auto_mse_within_105_share", "share"] == 1
+    assert found["auto_for_scores_mse_within_105_share", "share"] == 1
+    assert found["nothing_is_right_share", "share"] == 1
     assert found["calibrated_mse_within_105_share", "share"] == pytest.approx(2 / 3)
     assert found["auto_lower_mse_where_k_high_share", "share"] == 1
     assert found["interval_coverage", "share"] == pytest.approx(0.95)

@@ -168,7 +168,10 @@ class RatioClassifier(LightningModule):
             raise InputError(f"optimizer.schedule={options['schedule']}: expected one of {', '.join(SCHEDULES)}")
         try:
             optimizer = torch.optim.AdamW(
-                self._parameter_groups(), lr=options["lr"], weight_decay=options["weight_decay"]
+                self._parameter_groups(),
+                lr=options["lr"],
+                weight_decay=options["weight_decay"],
+                fused=not self.trainer.gradient_clip_val,  # Lightning clips no fused optimizer under fp16
             )
         except ValueError as error:
             raise InputError(f"optimizer: {first_line(error)}") from None

@@ -13,7 +13,7 @@ from lfiw.intervals.contributions import Contributions, terms
 from lfiw.intervals.interval import half_width
 from lfiw.intervals.kinds import MIN_DEGREES_OF_FREEDOM
 from lfiw.pareto import pareto_k
-from lfiw.selection import UNIFORM, choose
+from lfiw.selection import UNIFORM, choose, choose_for_means
 from lfiw.weights import Weighting
 
 from .cases import Case
@@ -22,7 +22,8 @@ from .ratio import Ratios, fit
 
 NUM_TRAIN, NUM_VALIDATION, NUM_EVALUATION = 2000, 8000, 10_000  # rows a side and seed
 NUM_TRUTH, NUM_LIMIT = 1_000_000, 40_000
-ESTIMATORS = (UNIFORM, "plain", "calibrated", "auto", "exact")
+FOR_SCORES = "auto for scores"
+ESTIMATORS = (UNIFORM, "plain", "calibrated", "auto", FOR_SCORES, "exact")
 KERNEL_SEEDS, KERNEL_DIMENSIONS, KERNEL_ROWS = 5, 4, 500  # of RuLSIF, which is slow: that many, at most
 
 
@@ -34,7 +35,7 @@ class Found:
         errors: estimator → (seeds, functions): estimate − truth, in standard deviations. `RuLSIF` has fewer
             seeds, and is absent in higher dimensions.
         pareto_k, ess: (seeds,) of the plain weights.
-        verdicts: of the gate, one a seed.
+        verdicts, verdicts_for_scores: of the gate for means and of that for scores, one a seed.
         covered, covered_by_few: (intervals,) whether 95 % intervals of means under auto's weights hold their limit:
             of those that are nominal, and of those that rest on few rows.
     """
@@ -44,6 +45,7 @@ class Found:
     pareto_k: list[float]
     ess: list[float]
     verdicts: list[str]
+    verdicts_for_scores: list[str]
     covered: list[bool]
     covered_by_few: list[bool]
 
@@ -79,14 +81,14 @@ def examine(case: Case, seeds: range) -> Found:
     on_evaluation = ratios(evaluation)
 
     errors: dict[str, list[Tensor]] = {name: [] for name in ESTIMATORS}
-    ks, sizes, verdicts = [], [], []
+    ks, sizes, verdicts, verdicts_for_scores = [], [], [], []
     covered: list[bool] = []
     covered_by_few: list[bool] = []
     limits = limit_rows(case, ratios)
     for i in range(len(seeds)):
         real, generated = (side[i] for side in on_validation)
         calibrator = fit_calibrator("temperature", real, generated)
-        choice = choose(real, generated)
+        choice, for_scores = choose_for_means(real, generated), choose(real, generated)
         log_ratio, x = on_evaluation[i], evaluation[i]
         values = (functions(x) - truth) / scale
         plain = Weighting()(log_ratio)
@@ -94,11 +96,13 @@ def examine(case: Case, seeds: range) -> Found:
         auto = choice.weighting(log_ratio)
         exact = Weighting()(case.p.log_density(x) - case.q.log_density(x))
         uniform = torch.full_like(plain, 1 / len(plain))
-        for name, w in zip(ESTIMATORS, (uniform, plain, calibrated, auto, exact), strict=True):
+        columns = (uniform, plain, calibrated, auto, for_scores.weighting(log_ratio), exact)
+        for name, w in zip(ESTIMATORS, columns, strict=True):
             errors[name].append(w @ values)
         ks.append(pareto_k(log_ratio))
         sizes.append(effective_sample_size(plain).item())
         verdicts.append(choice.verdict)
+        verdicts_for_scores.append(for_scores.verdict)
         if choice.weighting.flatten > 0:
             limit_x, limit_log_ratio = limits[0], limits[1][i]
             limit_weights = choice.weighting(limit_log_ratio)
@@ -119,7 +123,7 @@ def examine(case: Case, seeds: range) -> Found:
     stacked = {name: torch.stack(rows) for name, rows in errors.items()}
     if case.d <= KERNEL_DIMENSIONS:
         stacked["RuLSIF"] = kernel_errors(train, evaluation, truth, scale)
-    return Found(case, stacked, ks, sizes, verdicts, covered, covered_by_few)
+    return Found(case, stacked, ks, sizes, verdicts, verdicts_for_scores, covered, covered_by_few)
 
 
 def limit_rows(case: Case, ratios: Ratios) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from scipy.stats import ttest_rel
 from lfiw.results import row
 from lfiw.selection import CANNOT, NOTHING, UNIFORM
 
-from .estimates import ESTIMATORS, Found
+from .estimates import ESTIMATORS, FOR_SCORES, Found
 
 LEVEL = 0.01  # Holm-corrected over the cases
 HEAVY = 0.7  # k̂ above which plain weights are not to be trusted
@@ -39,7 +39,10 @@ def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
         share("auto_mse_within_105_share", within("auto")),
         share("calibrated_mse_within_105_share", within("calibrated")),
         share("auto_lower_mse_where_k_high_share", [bool(mse["auto"][i] < mse["plain"][i]) for i in heavy]),
-        share("cannot_is_right_share", refusals_that_are_right(cases)),
+        share("nothing_is_right_share", refusals_that_are_right(cases, NOTHING)),
+        share("cannot_is_right_share", refusals_that_are_right(cases, CANNOT)),
+        share("auto_for_scores_significantly_worse_share", significantly_worse(cases, FOR_SCORES)),
+        share("auto_for_scores_mse_within_105_share", within(FOR_SCORES)),
         share("interval_coverage", [c for found in cases for c in found.covered]),
         share("interval_coverage_few_rows", [c for found in cases for c in found.covered_by_few]),
     ]
@@ -90,12 +93,13 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
     return rejected
 
 
-def refusals_that_are_right(cases: Sequence[Found]) -> list[bool]:
-    """For each seed that auto leaves uniform, in whatever words: whether plain weights were no better there."""
+def refusals_that_are_right(cases: Sequence[Found], word: str) -> list[bool]:
+    """For each seed of which the gate that knows that word says it: whether plain weights were no better there."""
     right = []
     for found in cases:
         plain, uniform = squared_errors(found, "plain"), squared_errors(found, UNIFORM)
-        for verdict, p, u in zip(found.verdicts, plain, uniform, strict=True):
-            if verdict in (CANNOT, NOTHING):
+        verdicts = found.verdicts_for_scores if word == CANNOT else found.verdicts
+        for verdict, p, u in zip(verdicts, plain, uniform, strict=True):
+            if verdict == word:
                 right.append(bool(u <= p))
     return right
