@@ -131,7 +131,9 @@ class RatioClassifier(LightningModule):
 
     def _log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         num_real, num_generated = self.counts if self.loss.uses_prior_odds else (1, 1)
-        outputs = self.loss.log_ratio(self(samples).double())
+        # trainer.precision=bf16-mixed is for training: half-precision log-ratios would be rounded to hundredths
+        with torch.autocast(self.device.type, enabled=False):
+            outputs = self.loss.log_ratio(self(samples).double())
         return log_ratio_from_logits(outputs, num_real=num_real, num_generated=num_generated)
 
     @torch.inference_mode()

@@ -192,7 +192,8 @@ def test_bf16(name: str, tmp_path: Path) -> None:
     options = {"precision": "bf16-mixed", "optimizer": {"lr": 0.01}, "loss": {"name": name}}
     run = train(tmp_path, gaussians(400, 400), **options)
     best = run.trainer.checkpoint_callback.best_model_score.item()
-    assert log_loss(RatioClassifier.load(tmp_path), run.data) == pytest.approx(best, rel=0.01)  # 8 bits of mantissa
+    # half precision is for training: log-ratios are not rounded to its 8 bits
+    assert log_loss(RatioClassifier.load(tmp_path), run.data) == pytest.approx(best, rel=1e-5)
     assert best < 0.68
 
 
