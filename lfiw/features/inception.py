@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lfiw.errors import InputError
+from lfiw.features.blocks import over_blocks
 from lfiw.features.extractor import Extractor
 from lfiw.features.inception_weights import find_weights
 from lfiw.features.resize import resize_like_tensorflow
@@ -59,8 +60,7 @@ class InceptionFeatures(Extractor):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         if images.dtype != torch.uint8:
             raise InputError(f"extractor inception takes uint8 images in 0 … 255, got {images.dtype}")
-        blocks = images.split(CPU_IMAGES) if images.device.type == "cpu" else (images,)
-        features = torch.cat([self._features(block) for block in blocks])
+        features = over_blocks(self._features, images, CPU_IMAGES)
         return (
             {"features": features} if self.net.fc is None else {"features": features, "logits": self.net.fc(features)}
         )

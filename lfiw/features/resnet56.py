@@ -9,10 +9,12 @@ from torch import Tensor
 
 from lfiw.checkpoints import read_checkpoint
 from lfiw.errors import InputError, first_line
+from lfiw.features.blocks import over_blocks
 from lfiw.features.extractor import Extractor
 from lfiw.nets.cifar_resnet import NUM_FEATURES, CifarResNet
 
 BLOCKS = 9
+CPU_IMAGES = 16  # images at a time on a CPU
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # that those weights were trained with, of RGB/255
 
 
@@ -58,5 +60,8 @@ class ResNet56(Extractor):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        features = self.net((images.float() / 255 - self.mean) / self.std)
+        features = over_blocks(self._features, images, CPU_IMAGES)
         return {"features": features, "logits": self.net.linear(features)}
+
+    def _features(self, images: Tensor) -> Tensor:
+        return self.net((images.float() / 255 - self.mean) / self.std)
