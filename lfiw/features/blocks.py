@@ -10,8 +10,8 @@ from torch import Tensor
 def over_blocks(work: Callable[[Tensor], Tensor], batch: Tensor, size: int) -> Tensor:
     """`work` of the batch, put together from blocks of `size` rows where it lies on a CPU.
 
-    Small blocks stay in the caches. Each of torch's threads works on blocks of its own: they wait for one another once a
-    batch instead of in every layer, which matters most where other processes want the cores too. The result does not
+    Small blocks stay in the caches. Each of torch's threads works on blocks of its own: they wait for one another once
+    a batch instead of in every layer, which matters most where other processes want the cores too. The result does not
     depend on the number of threads.
 
     Args:

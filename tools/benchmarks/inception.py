@@ -26,8 +26,7 @@ def run(rounds: int, num_images: int = 48) -> list[Row]:
     """One row a precision; the limit is the fastest convolution of the network, alone."""
     images = pictures(num_images)
     peer = torch_fidelity()
-    batches = {str(size): seconds_each(partial(peer_features, peer, images, size)) for size in PEER_BATCHES}
-    batch = int(fastest(batches, tries=1))
+    batch = best_batch(peer, images)
     rows = []
     for precision, goal in GOALS.items():
         ours = InceptionFeatures(SHAPE, precision=precision).eval()
@@ -53,6 +52,12 @@ def run(rounds: int, num_images: int = 48) -> list[Row]:
             )
         )
     return rows
+
+
+def best_batch(peer: FeatureExtractorInceptionV3, images: Tensor) -> int:
+    """The batch size at which the peer is fastest."""
+    batches = {str(size): seconds_each(partial(peer_features, peer, images, size)) for size in PEER_BATCHES}
+    return int(fastest(batches, tries=1))
 
 
 def pictures(n: int) -> Tensor:

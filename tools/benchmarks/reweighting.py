@@ -18,7 +18,7 @@ from lfiw.schemas import MLP, Optimizer, Trainer
 from lfiw.tracking import JsonLines
 from lfiw.trainers import build_trainer, fit
 
-from .inception import peer_features, pictures, torch_fidelity
+from .inception import best_batch, peer_features, pictures, torch_fidelity
 from .measure import Row, Side, compare, interleave, seconds_each
 
 GOAL = 100.0
@@ -101,7 +101,8 @@ class Epochs(Callback):
 def from_images(num_images: int) -> Side:
     """Seconds for so many images, from a few of them."""
     peer, images = torch_fidelity(), pictures(SAMPLE)
-    extract = seconds_each(lambda: peer_features(peer, images, 8), SAMPLE)
+    batch = best_batch(peer, images)
+    extract = seconds_each(lambda: peer_features(peer, images, batch), SAMPLE)
     extract()
     return lambda: extract() * num_images
 
