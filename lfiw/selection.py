@@ -13,11 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lfiw.diagnostics import effective_sample_size, kl_gain, rank_test, two_sample_test
+from lfiw.intervals.kinds import MIN_ESS_PER_DIMENSION
 from lfiw.pareto import pareto_k_of_columns
 from lfiw.weights import Weighting
 
 UNIFORM, AUTO = "uniform", "auto"
-MIN_ESS = 100.0
+MIN_ESS, MIN_ESS_SHARE = 100.0, 0.01
+MOST_ESS_SHARE = 0.5  # that a score may ask for, however few its samples are
 CONFIDENCE = 1.96  # standard errors: 95 % two-sided
 SIGNIFICANCE = 0.05  # of the two-sample test
 CORRECTS, NOTHING, CANNOT = "corrects", "nothing to correct", "cannot be corrected with these samples"
@@ -79,13 +81,22 @@ def judge(
     return judge_all([weighting], log_ratio_real, log_ratio_generated)[0]
 
 
+def min_ess_share(num_features: int, num_samples: int) -> float:
+    """Share of the samples that weights must leave effective for a FID of so many features: 2 D of them, where there is
+    an interval for it, at least 1 % and at most half."""
+    return max(MIN_ESS_SHARE, min(MOST_ESS_SHARE, MIN_ESS_PER_DIMENSION * num_features / num_samples))
+
+
 def judge_all(
-    weightings: Sequence[Weighting], log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+    weightings: Sequence[Weighting],
+    log_ratio_real: Float[Tensor, " n"],
+    log_ratio_generated: Float[Tensor, " m"],
+    ess_share: float = MIN_ESS_SHARE,
 ) -> list[Candidate]:
     """Every weighting on held-out rows of both sides.
 
-    Without a k̂ below the threshold and an ESS of at least max(100, 0.01 m) it is not eligible: the estimated log-mean
-    of the weights then misses their tail, and the gain looks largest where it is negative.
+    Without a k̂ below the threshold and an ESS of at least max(100, ess_share·m) it is not eligible: the estimated
+    log-mean of the weights then misses their tail, and the gain looks largest where it is negative.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
@@ -101,7 +112,7 @@ def judge_all(
         ess = effective_sample_size(torch.softmax(generated, dim=0)).item()
         # nan: too few rows for a tail fit, or a constant tail, as clipped or bounded weights have
         heavy = k >= pareto_k_threshold(m)
-        eligible = not heavy and ess >= max(MIN_ESS, 0.01 * m)
+        eligible = not heavy and ess >= max(MIN_ESS, ess_share * m)
         found.append(Candidate(gain.item(), error.item(), k, ess, eligible))
     return found
 
@@ -110,6 +121,7 @@ def choose(
     log_ratio_real: Float[Tensor, " n"],
     log_ratio_generated: Float[Tensor, " m"],
     grid: Sequence[Weighting] = GRID,
+    ess_share: float = MIN_ESS_SHARE,
 ) -> Choice:
     """The gate: the plain ratio if its gain can be believed, else the weighting that can with the largest one, or none.
 
@@ -124,11 +136,12 @@ def choose(
     Args:
         log_ratio_real, log_ratio_generated: of held-out rows, which trained neither the classifier nor its calibration.
         grid: weightings to choose from, the plain one first.
+        ess_share: least effective share of the rows; for a FID, `min_ess_share` of its features and samples.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
     """
-    judged = list(zip(grid, judge_all(grid, log_ratio_real, log_ratio_generated), strict=True))
+    judged = list(zip(grid, judge_all(grid, log_ratio_real, log_ratio_generated, ess_share), strict=True))
     believed = [(w, c) for w, c in judged if c.eligible and c.lower_bound > 0]
     uniform, m = Weighting(flatten=0.0), log_ratio_generated.numel()
     if believed:
@@ -148,7 +161,9 @@ def choose(
             f"the classifier does not tell real from generated validation rows better than chance (p = {p_value:.2g})",
         )
     plain = judged[0][1]
-    why = f"k̂ = {plain.pareto_k:.1f}, ESS = {plain.ess:,.0f} of {m:,}"
+    why = (
+        f"k̂ = {plain.pareto_k:.1f}, ESS = {plain.ess:,.0f} of {m:,}, at least {max(MIN_ESS, ess_share * m):,.0f} needed"
+    )
     if plain.eligible:
         why = f"the KL gain is {plain.kl_gain:.3f} ± {plain.standard_error:.3f} nats, not above zero at 95 %"
     return Choice(uniform, CANNOT, why)

@@ -19,6 +19,7 @@ from lfiw.selection import (
     in_words,
     judge,
     judge_all,
+    min_ess_share,
     pareto_k_threshold,
 )
 
@@ -60,7 +61,7 @@ def test_a_chasm_is_not_eligible() -> None:
     assert not found.eligible
     choice = choose(real, generated, [Weighting()])
     assert (choice.weighting, choice.verdict) == (Weighting(flatten=0.0), CANNOT)
-    assert choice.reason == f"k̂ = {found.pareto_k:.1f}, ESS = {found.ess:,.0f} of 1,000"
+    assert choice.reason == f"k̂ = {found.pareto_k:.1f}, ESS = {found.ess:,.0f} of 1,000, at least 100 needed"
 
 
 def test_the_exact_ratio_corrects() -> None:
@@ -168,3 +169,21 @@ def test_for_means_the_error_is_no_larger_than_that_of_plain_weights(shift: floa
     print(errors)
     assert errors["auto"] <= 1.05 * errors["plain"]
     assert errors["auto"] < errors["uniform"]
+
+
+def test_a_score_of_many_features_asks_for_many_effective_samples() -> None:
+    real, generated = gaussians(1.2)  # the exact ratio: ESS/n about exp(−1.44) = 0.24
+    assert choose(real, generated).weighting == Weighting(smooth=True)
+    choice = choose(real, generated, ess_share=0.5)
+    assert choice.verdict == CORRECTS
+    assert choice.candidate is not None
+    assert choice.candidate.ess >= 0.5 * len(generated)
+    assert 0 < choice.weighting.flatten < 1
+
+
+@pytest.mark.parametrize(
+    ("features", "samples", "share"),
+    [(2048, 30_000, 4096 / 30_000), (2048, 10_000, 4096 / 10_000), (2048, 5000, 0.5), (64, 50_000, 0.01)],
+)
+def test_min_ess_share(features: int, samples: int, share: float) -> None:
+    assert min_ess_share(features, samples) == pytest.approx(share)

@@ -2,6 +2,7 @@
 
 NOMINAL, CONSERVATIVE, FEW_ROWS, NONE = "nominal", "conservative", "few rows", "none"
 MIN_DEGREES_OF_FREEDOM = 30.0
+MIN_ESS_PER_DIMENSION = 2.0  # fewer do not determine a covariance
 
 
 def interval_kind(score: float, null: float, effective_size: float, dimension: int, degrees_of_freedom: float) -> str:
@@ -19,7 +20,7 @@ def interval_kind(score: float, null: float, effective_size: float, dimension: i
         dimension: D, of the features.
         degrees_of_freedom: of the variance (`Contributions.degrees_of_freedom`).
     """
-    if effective_size < 2 * dimension or degrees_of_freedom != degrees_of_freedom:
+    if effective_size < MIN_ESS_PER_DIMENSION * dimension or degrees_of_freedom != degrees_of_freedom:
         return NONE
     if degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
         return FEW_ROWS

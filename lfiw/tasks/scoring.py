@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lfiw.data.in_order import InOrderDataModule
-from lfiw.data.mixed import REAL, MixedDataModule
+from lfiw.data.mixed import GENERATED, REAL, MixedDataModule
 from lfiw.data.splits import Subset
 from lfiw.diagnosis import diagnose
 from lfiw.errors import InputError
@@ -21,7 +21,7 @@ from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, pape
 from lfiw.record import EXACT, Record, evaluation_record, finite_or_null
 from lfiw.report import write_report
 from lfiw.schemas import Config
-from lfiw.selection import AUTO, UNIFORM, choose, judge
+from lfiw.selection import AUTO, UNIFORM, choose, judge, min_ess_share
 from lfiw.tables import print_evaluation
 from lfiw.tasks.columns import extract, extractor_for
 from lfiw.tasks.log_ratios import Validation, log_ratio_column
@@ -39,9 +39,12 @@ def score(
         The content of evaluation.json.
     """
     options = config.evaluation
-    choice = choose(*validation.calibrated)
-    weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     extractors = build_extractors(config, datamodule)
+    share = min_ess_share(
+        extractors[options.extractors[0]].num_features, len(datamodule.splits["evaluation"][GENERATED])
+    )
+    choice = choose(*validation.calibrated, ess_share=share)
+    weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     for extractor in extractors.values():
         extract(trainer, extractor, datamodule)
 
