@@ -1,0 +1,88 @@
+"""What an evaluation found, in words: the first thing of a report."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lfiw.selection import AUTO, CANNOT, CONFIDENCE, CORRECTS, NOTHING
+from lfiw.tables import is_paper, metric_title, number, total_variation, with_error, with_interval
+
+Record = dict[str, Any]
+HEADLINES = {
+    CORRECTS: "Weighting corrects this generator.",
+    NOTHING: "There is nothing to correct.",
+    CANNOT: "Weights cannot correct these samples.",
+}
+TONES = {CORRECTS: "good", NOTHING: "neutral", CANNOT: "bad"}
+BETTER, WORSE, UNCLEAR = "better", "worse", "unclear"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to think of a run.
+
+    Args:
+        headline: a sentence of a few words.
+        tone: good, neutral or bad.
+        reason: the numbers behind it.
+    """
+
+    headline: str
+    tone: str
+    reason: str
+
+
+def verdict_of(record: Record) -> Verdict:
+    """What the gate says; where a weighting was named by hand, that, and what the gate says in its reason."""
+    if record["recommended"] == AUTO:
+        return Verdict(HEADLINES[record["verdict"]], TONES[record["verdict"]], record["reason"])
+    return Verdict(f"Weighting “{record['recommended']}”, as asked for.", "neutral", record["reason"])
+
+
+def recommended_weighting(record: Record) -> Record:
+    """The record of the weighting that is recommended."""
+    return next(w for w in record["weightings"] if w["name"] == record["recommended"])
+
+
+def drawn_weighting(record: Record) -> Record:
+    """The weighting whose weights a report draws: the recommended one, or the first other one where that is uniform."""
+    chosen = recommended_weighting(record)
+    return record["weightings"][1] if chosen["flatten"] == 0 and len(record["weightings"]) > 1 else chosen
+
+
+def change_rows(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: what the recommended weighting does to each standard score.
+
+    No row where the recommended weighting is uniform.
+    """
+    titles = ["score", "reads", "change", "as generated", "weighted"]
+    uniform, chosen = record["weightings"][0], recommended_weighting(record)
+    if chosen["flatten"] == 0:
+        return titles, []
+    rows = []
+    for metric, found in chosen["metrics"].items():
+        if is_paper(metric):
+            continue
+        before, change = uniform["metrics"][metric], found["difference"]
+        rows.append(
+            [
+                metric_title(metric),
+                reading(change["value"], change["se"], lower_is_better="↓" in metric_title(metric)),
+                with_interval(change["value"], change["se"]),
+                with_error(before["value"], before["se"]),
+                with_error(found["value"], found["se"]),
+            ]
+        )
+    if real := record["real_class_proportions"]:
+        before, after = (total_variation(w["class_proportions"], real) for w in (uniform, chosen))
+        cells = [number(value, 3) for value in (after - before, before, after)]
+        rows.append(["class distance ↓", reading(after - before, None, lower_is_better=True), *cells])
+    return titles, rows
+
+
+def reading(change: float, error: float | None, *, lower_is_better: bool) -> str:
+    """Whether a change is for the better at 95 %; without a standard error only its direction."""
+    if error is None and change:
+        return "lower" if change < 0 else "higher"
+    if error is None or abs(change) <= CONFIDENCE * error:
+        return UNCLEAR
+    return BETTER if (change < 0) == lower_is_better else WORSE
