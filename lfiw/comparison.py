@@ -27,7 +27,7 @@ LONGEST = 120  # characters of a file name
 
 
 @dataclass(frozen=True)
-class Run:
+class EvaluatedRun:
     """An evaluated run.
 
     Args:
@@ -46,7 +46,7 @@ class Run:
         return verdict_of(self.record)
 
 
-def compare(paths: Sequence[str]) -> tuple[list[Run], Path]:
+def compare(paths: Sequence[str]) -> tuple[list[EvaluatedRun], Path]:
     """Prints the tables and writes the page.
 
     Args:
@@ -70,7 +70,7 @@ def compare(paths: Sequence[str]) -> tuple[list[Run], Path]:
     return runs, file
 
 
-def read_runs(paths: Sequence[str]) -> list[Run]:
+def read_runs(paths: Sequence[str]) -> list[EvaluatedRun]:
     """The runs in these folders, in this order. Raises as `compare`."""
     folders = [Path(path) for path in paths if path]
     if len(folders) < 2:
@@ -82,7 +82,7 @@ def read_runs(paths: Sequence[str]) -> list[Run]:
     return [read_run(f, f.resolve().name if names[f.resolve().name] == 1 else str(f)) for f in folders]
 
 
-def read_run(folder: Path, label: str) -> Run:
+def read_run(folder: Path, label: str) -> EvaluatedRun:
     """One run. Raises as `compare`."""
     if not (folder / "config.yaml").is_file():
         raise InputError(f"{folder} is not a run folder: it has no config.yaml")
@@ -98,7 +98,7 @@ def read_run(folder: Path, label: str) -> Run:
         raise InputError(
             f"{file} is not that of this version of lfiw: score the run again, python evaluate.py run={folder}"
         )
-    return Run(label, record, flat(config), logged_losses(folder / "metrics.jsonl", VALIDATION))
+    return EvaluatedRun(label, record, flat(config), logged_losses(folder / "metrics.jsonl", VALIDATION))
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -109,7 +109,7 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def score_rows(runs: Sequence[Run]) -> Cells:
+def score_rows(runs: Sequence[EvaluatedRun]) -> Cells:
     """Titles and cells: each run as generated and under its recommended weighting, ± standard errors."""
     metrics = all_metrics(runs)
     rows = []
@@ -125,13 +125,13 @@ def score_rows(runs: Sequence[Run]) -> Cells:
     return ["run: weighting", "ESS", "k̂", *map(metric_title, metrics)], rows
 
 
-def all_metrics(runs: Sequence[Run]) -> list[str]:
+def all_metrics(runs: Sequence[EvaluatedRun]) -> list[str]:
     """The standard metrics that any of the runs has."""
     found = (name for run in runs for name in run.record["weightings"][0]["metrics"] if not is_paper(name))
     return list(dict.fromkeys(found))
 
 
-def weighting_rows(runs: Sequence[Run], metric: str) -> Cells:
+def weighting_rows(runs: Sequence[EvaluatedRun], metric: str) -> Cells:
     """Titles and cells: one score, with its 95 % interval, under every weighting of every run."""
     names = dict.fromkeys(w["name"] for run in runs for w in run.record["weightings"])
     rows = []
@@ -145,14 +145,14 @@ def weighting_rows(runs: Sequence[Run], metric: str) -> Cells:
     return ["weighting", *(run.label for run in runs)], rows
 
 
-def configuration_rows(runs: Sequence[Run]) -> Cells:
+def configuration_rows(runs: Sequence[EvaluatedRun]) -> Cells:
     """Titles and cells: the keys whose values differ."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
     shown = [[key, *(str(run.config.get(key, "–")) for run in runs)] for key in keys]
     return ["key", *(run.label for run in runs)], [row for row in shown if len(set(row[1:])) > 1]
 
 
-def warnings_about(runs: Sequence[Run]) -> list[str]:
+def warnings_about(runs: Sequence[EvaluatedRun]) -> list[str]:
     """Why scores of these runs are not comparable, a sentence each."""
     told = []
     extractors = {json.dumps([(e["name"], e["sha256"]) for e in run.record["extractors"]]) for run in runs}
@@ -164,7 +164,7 @@ def warnings_about(runs: Sequence[Run]) -> list[str]:
     return told
 
 
-def page_values(runs: Sequence[Run]) -> dict[str, Any]:
+def page_values(runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
     """What the page shows."""
     metrics = all_metrics(runs)
     return {
@@ -180,7 +180,7 @@ def page_values(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def intervals_picture(runs: Sequence[Run], metric: str) -> Picture:
+def intervals_picture(runs: Sequence[EvaluatedRun], metric: str) -> Picture:
     """One score of every run, as generated and weighted."""
     names, found = [], []
     for run in runs:
@@ -195,7 +195,7 @@ def intervals_picture(runs: Sequence[Run], metric: str) -> Picture:
     return Picture(metric_title(metric), f"Points with intervals, one under another: {told}.", figure)
 
 
-def curves_picture(runs: Sequence[Run], metric: str) -> Picture | None:
+def curves_picture(runs: Sequence[EvaluatedRun], metric: str) -> Picture | None:
     """One score against the flattening exponent, a curve a run; none where no run has it."""
     curves = {}
     for run in runs:
@@ -214,7 +214,7 @@ def curves_picture(runs: Sequence[Run], metric: str) -> Picture | None:
     return Picture(f"{title} against α", f"{told}.", scores_by_exponent(curves, title))
 
 
-def training_picture(runs: Sequence[Run]) -> Picture | None:
+def training_picture(runs: Sequence[EvaluatedRun]) -> Picture | None:
     """Validation losses, a line a classifier; none where no run has logged any."""
     curves = {run.label: list(run.losses.values()) for run in runs if run.losses}
     if not curves:

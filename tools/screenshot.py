@@ -2,7 +2,7 @@
 
 python tools/screenshot.py runs/digits/ID/report.html --out report.png
 python tools/screenshot.py PAGE --width 400 --dark --out narrow.png
-python tools/screenshot.py PAGE --height 1500 --out results/digits-report.png      the top alone
+python tools/screenshot.py runs/digits/ID/report.html --width 1280 --height 1275 --out results/digits-report.png
 """
 
 import argparse

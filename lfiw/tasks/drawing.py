@@ -1,7 +1,6 @@
 """The figures of an evaluation, each with a text that says what is seen."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,7 +22,7 @@ from lfiw.plots.weights import relative_to_uniform
 from lfiw.record import Record
 from lfiw.tables import as_number, is_paper, metric_title, most_changed_classes, number, shown_weightings
 from lfiw.tasks.log_ratios import Sides, Validation
-from lfiw.training_log import TRAINING, VALIDATION, Curve, logged_losses
+from lfiw.training_log import Curve
 from lfiw.verdict import drawn_weighting, recommended_weighting
 from lfiw.weights import Weighting
 
@@ -31,7 +30,11 @@ CURVES = 6  # most scores drawn against the exponent
 
 
 def draw_evaluation(
-    record: Record, log_ratio: Float[Tensor, " n"], validation: Validation, log: Path
+    record: Record,
+    log_ratio: Float[Tensor, " n"],
+    validation: Validation,
+    losses: Mapping[str, Curve],
+    training: Mapping[str, Curve],
 ) -> dict[str, Picture]:
     """The figures by name, which is also that of the file.
 
@@ -39,7 +42,7 @@ def draw_evaluation(
         record: the content of evaluation.json.
         log_ratio: of the generated evaluation rows.
         validation: log-ratios of validation rows, as trained and recalibrated.
-        log: metrics.jsonl.
+        losses, training: log-losses of each classifier on validation and, where they were logged, on training rows.
     """
     weights = {
         w["name"]: Weighting(w["flatten"], w["clip"], w["smooth"])(log_ratio)
@@ -57,8 +60,8 @@ def draw_evaluation(
     pictures["calibration"] = reliability_picture(
         {name: reliability(torch.cat(sides), is_real(sides)) for name, sides in curves_of.items()}
     )
-    if losses := logged_losses(log, VALIDATION):
-        pictures["training"] = training_picture(losses, logged_losses(log, TRAINING))
+    if losses:
+        pictures["training"] = training_picture(losses, training)
     if record["real_class_proportions"]:
         pictures["class_proportions"] = classes_picture(record)
     return pictures

@@ -22,6 +22,7 @@ from lfiw.tables import print_evaluation, score_rows
 from lfiw.tasks.drawing import draw_evaluation
 from lfiw.tasks.log_ratios import Validation, log_ratio_column
 from lfiw.tasks.samples import sample_groups, sample_pictures
+from lfiw.training_log import TRAINING, VALIDATION, logged_losses
 
 
 def show(
@@ -44,7 +45,10 @@ def show(
         (run_dir / "report.html").unlink(missing_ok=True)  # of an earlier evaluation
         files: dict[str, Path] = {}
         if config.evaluation.figures:
-            pictures = draw_evaluation(record, log_ratio, validation, run_dir / "metrics.jsonl")
+            log = run_dir / "metrics.jsonl"
+            # the training loss is a log-loss under the logistic loss alone
+            training = logged_losses(log, TRAINING) if config.loss.name == "logistic" else {}
+            pictures = draw_evaluation(record, log_ratio, validation, logged_losses(log, VALIDATION), training)
             files = {name: picture.write(run_dir / f"{name}.png") for name, picture in pictures.items()}
             grids: list[Picture] = []
             if datamodule.samples == "image":

@@ -17,7 +17,7 @@ from lfiw.selection import UNIFORM
 from .kept import Kept
 from .repeated import Row, repeat, rows_of
 
-SHORT = ["calibration=none", "evaluation.paper=false", "evaluation.figures=false"]
+SHORT = ["calibration=none", "evaluation.paper=false", "evaluation.figures=false", "evaluation.exponents=[]"]
 SHORT += ["evaluation.reference=none", "evaluation.intervals=false", "evaluation.permutations=0"]
 PLAIN, FLAT = "self-normalised", "flatten 0.25"
 TWO = f"evaluation.weightings=[{{name: {PLAIN}}}, {{name: {FLAT}, flatten: 0.25}}]"
