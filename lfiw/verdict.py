@@ -13,6 +13,7 @@ HEADLINES = {
     CANNOT: "Weights cannot correct these samples.",
 }
 TONES = {CORRECTS: "good", NOTHING: "neutral", CANNOT: "bad"}
+DOUBTED = "Validation rows recommend weighting; the scored rows leave doubts."
 BETTER, WORSE, UNCLEAR = "better", "worse", "unclear"
 
 
@@ -22,20 +23,55 @@ class Verdict:
 
     Args:
         headline: a sentence of a few words.
-        tone: good, neutral or bad.
+        tone: good, mixed, neutral or bad.
         reason: the numbers behind it.
+        doubts: what the scored rows say against it, a sentence each.
     """
 
     headline: str
     tone: str
     reason: str
+    doubts: tuple[str, ...] = ()
 
 
 def verdict_of(record: Record) -> Verdict:
-    """What the gate says; where a weighting was named by hand, that, and what the gate says in its reason."""
-    if record["recommended"] == AUTO:
-        return Verdict(HEADLINES[record["verdict"]], TONES[record["verdict"]], record["reason"])
-    return Verdict(f"Weighting “{record['recommended']}”, as asked for.", "neutral", record["reason"])
+    """What the gate says, and what the scored rows say against it.
+
+    Where a weighting was named by hand, that; the gate's word is then in the reason.
+    """
+    doubts = doubts_about(record)
+    if record["recommended"] != AUTO:
+        return Verdict(f"Weighting “{record['recommended']}”, as asked for.", "neutral", record["reason"], doubts)
+    if record["verdict"] == CORRECTS and doubts:
+        return Verdict(DOUBTED, "mixed", record["reason"], doubts)
+    return Verdict(HEADLINES[record["verdict"]], TONES[record["verdict"]], record["reason"], doubts)
+
+
+def doubts_about(record: Record) -> tuple[str, ...]:
+    """Against the recommended weights: a tail that is too heavy on the scored rows, and scores that get worse.
+
+    The choice was made on other rows and stands; a reader should know.
+    """
+    chosen, threshold = recommended_weighting(record), record["pareto_k_threshold"]
+    told = []
+    if chosen["pareto_k"] is not None and chosen["pareto_k"] >= threshold:
+        told.append(
+            f"On the scored rows the weights' k̂ is {number(chosen['pareto_k'], 2)}, not below {threshold:.2f}, and "
+            f"{number(chosen['ess'], 3)} effective samples of {record['num_generated']:,} are left: do not trust the "
+            "weighted scores."
+        )
+    worse = [metric_title(metric) for metric, score in chosen["metrics"].items() if gets_worse(metric, score)]
+    if worse:
+        told.append(f"Worse than as generated: {', '.join(worse)}.")
+    return tuple(told)
+
+
+def gets_worse(metric: str, score: Record) -> bool:
+    """Whether a standard score is worse than that of uniform weights, at 95 % where there is a standard error."""
+    change, error = score["difference"]["value"], score["difference"]["se"]
+    if is_paper(metric) or abs(change) <= CONFIDENCE * (error or 0.0):
+        return False
+    return (change > 0) == ("↓" in metric_title(metric))
 
 
 def recommended_weighting(record: Record) -> Record:

@@ -6,7 +6,7 @@ import pytest
 from test_tables import RECORD, weighting
 
 from lfiw.selection import CANNOT, CORRECTS, NOTHING
-from lfiw.verdict import change_rows, drawn_weighting, reading, verdict_of
+from lfiw.verdict import DOUBTED, change_rows, drawn_weighting, reading, verdict_of
 
 
 @pytest.mark.parametrize(
@@ -14,10 +14,31 @@ from lfiw.verdict import change_rows, drawn_weighting, reading, verdict_of
     [(CORRECTS, "good", "corrects"), (NOTHING, "neutral", "nothing"), (CANNOT, "bad", "cannot")],
 )
 def test_the_verdict(verdict: str, tone: str, word: str) -> None:
-    found = verdict_of({**RECORD, "recommended": "auto", "verdict": verdict})
+    auto = {**RECORD["weightings"][2], "name": "auto"}
+    record = {**RECORD, "weightings": [RECORD["weightings"][0], auto], "recommended": "auto"}
+    found = verdict_of({**record, "verdict": verdict})
     assert (found.tone, found.reason) == (tone, "because")
     assert word in found.headline
     assert verdict_of({**RECORD, "verdict": verdict}).headline == "Weighting “half”, as asked for."
+
+
+def test_scored_rows_can_leave_doubts() -> None:
+    record = copy.deepcopy(RECORD)
+    record["verdict"] = CORRECTS
+    record["weightings"].append({**weighting("auto", 12.0, [0.7, 0.3]), "pareto_k": 0.9})
+    record["recommended"] = "auto"
+    record["weightings"][-1]["metrics"]["kid@classifier"]["difference"] = {"value": 0.2, "se": 0.11}  # not at 95 %
+    found = verdict_of(record)
+    assert (found.tone, found.headline) == ("mixed", DOUBTED)
+    heavy, worse = found.doubts
+    assert "k̂ is 0.9, not below 0.70" in heavy
+    assert "123 effective samples of 20,000" in heavy
+    assert worse == "Worse than as generated: FID ↓."
+    record["weightings"][-1]["pareto_k"] = None
+    record["weightings"][-1]["metrics"]["fid"]["difference"] = {"value": -2.0, "se": None}
+    assert verdict_of(record).tone == "good"
+    record["weightings"][-1]["metrics"]["is"] = {"value": 3.0, "se": None, "difference": {"value": -1.0, "se": None}}
+    assert verdict_of(record).doubts == ("Worse than as generated: IS ↑.",)
 
 
 def test_changes_by_the_recommended_weighting() -> None:

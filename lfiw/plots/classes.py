@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lfiw.plots.style import REAL, SERIES, UNIFORM, Values, as_array, figure_with_axes, legend
+from lfiw.plots.style import REAL, SERIES, SIZE, UNIFORM, Values, as_array, figure_with_axes, legend
 
 HATCHES = ("", "//", "..", "xx")
-WIDTH = 8.0
+WIDEST = 8.0  # inches
 
 
 def class_proportions(shares: Mapping[str, Values], real: Values, classes: Sequence[str] | None = None) -> Figure:
@@ -19,8 +19,8 @@ def class_proportions(shares: Mapping[str, Values], real: Values, classes: Seque
         real: (classes,) shares among real rows.
         classes: names; their numbers by default.
     """
-    figure, axes = figure_with_axes(WIDTH)
     at = np.arange(len(as_array(real)))
+    figure, axes = figure_with_axes(min(WIDEST, max(SIZE[0], 1.2 + 0.44 * len(at))))
     width = 0.8 / len(shares)
     colours = (UNIFORM, *(look.colour for look in SERIES))
     for i, (name, values) in enumerate(shares.items()):

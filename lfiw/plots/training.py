@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lfiw.plots.style import INK, ORANGE, Values, as_array, figure_with_axes, legend, series
 
@@ -32,5 +33,6 @@ def training_curves(
             axes.plot(x[y.argmin()], y.min(), look.marker, color=look.colour, markersize=6)
     axes.axhline(CHANCE, color=INK, linewidth=1, linestyle=":", label="chance (log 2)")
     axes.set(xlabel="epoch", ylabel="log-loss (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(axes)
     return figure

@@ -71,9 +71,9 @@ def sample_groups(
         of_weight("Highest weight", highest),
         Group(
             "Nearest real",
-            f"real images: for each one of the highest weight, in the same place, the nearest in {extractor['name']}",
+            f"real images: for each one of the highest weight, in the same place, the nearest by {extractor['name']}",
             images(real, nearest),
-            f"The real image nearest to each of the highest weight, in {extractor['name']}.",
+            f"The real image nearest to each of the highest weight, by the features “{extractor['name']}”.",
         ),
         of_weight("Lowest weight", lowest),
         Group("Random", "generated images drawn at random, as the generator makes them", images(generated, as_made)),
