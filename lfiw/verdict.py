@@ -68,8 +68,10 @@ def doubts_about(record: Record) -> tuple[str, ...]:
 
 def gets_worse(metric: str, score: Record) -> bool:
     """Whether a standard score is worse than that of uniform weights, at 95 % where there is a standard error."""
+    if is_paper(metric):
+        return False
     change, error = score["difference"]["value"], score["difference"]["se"]
-    if is_paper(metric) or abs(change) <= CONFIDENCE * (error or 0.0):
+    if abs(change) <= CONFIDENCE * (error or 0.0):
         return False
     return (change > 0) == ("↓" in metric_title(metric))
 
