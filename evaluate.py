@@ -4,6 +4,7 @@
 python evaluate.py                                                  the latest run, as it was configured
 python evaluate.py run=runs/digits/ID evaluation.paper=true         with the definitions of the paper's official code
 python evaluate.py 'evaluation.weightings=[{name: half, flatten: 0.5}]'
+python evaluate.py compare=runs/digits/A,runs/digits/B              runs side by side, as they were scored, in one page
 """
 
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from lfiw.cli import DEBUG, run_script
 from lfiw.config import load
+from lfiw.errors import InputError
 
 
 def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
@@ -26,6 +28,9 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     """
     from lfiw.run_folder import latest_run
 
+    compared = next((o.partition("=")[2] for o in overrides if o.startswith("compare=")), None)
+    if compared is not None:
+        return {}, compare_runs(compared, overrides)
     run = next((o.partition("=")[2] for o in overrides if o.startswith("run=")), None)
     run_dir = Path(run) if run is not None else latest_run()
     composed = load(run_dir, [o for o in overrides if not o.startswith("run=")])
@@ -43,6 +48,24 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
         return import_module(f"lfiw.tasks.{config.task.name}").evaluate(config, run_dir, loggers)
     finally:
         finish(loggers)
+
+
+def compare_runs(paths: str, overrides: list[str]) -> dict[str, Any]:
+    """Shows what was found; nothing is scored.
+
+    Args:
+        paths: run folders, separated by commas.
+
+    Raises:
+        InputError: as `lfiw.comparison.compare`, or there are other keys.
+    """
+    from lfiw.comparison import compare
+
+    if len(overrides) > 1:
+        other = next(o for o in overrides if o != f"compare={paths}")
+        raise InputError(f"compare= shows runs as they were scored and takes no {other}: score a run again by run=")
+    runs, page = compare(paths.split(","))
+    return {"records": [run.record for run in runs], "page": page}
 
 
 def main(arguments: list[str]) -> None:

@@ -1,109 +1,94 @@
-"""report.html: one file with the tables and pictures of an evaluation, readable without a network."""
+"""report.html: one file with the verdict, the tables and the pictures of an evaluation, readable without a network."""
 
-import base64
-from collections.abc import Mapping
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from lfiw.diagnosis import chasm_warning
 from lfiw.files import write_atomically
+from lfiw.page import render
+from lfiw.pictures import Picture
 from lfiw.tables import (
     classifier_rows,
     correction_rows,
     has_intervals,
     infinite_rows,
     is_paper,
+    number,
     proportion_rows,
     score_rows,
-    verdict_line,
 )
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ record.experiment }}: lfiw report</title>
-<style>
-  body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-  table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-  th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-  th:first-child, td:first-child { text-align: left; }
-  tr.recommended { background: #eef3fb; }
-  img { max-width: 100%; }
-  .note { color: #666; }
-  .warning { background: #fdf3d8; padding: .5rem .8rem; }
-</style>
-<h1>{{ record.experiment }}</h1>
-<p>{{ "{:,}".format(record.num_generated) }} generated samples against {{ "{:,}".format(record.num_real) }} real ones,
-none of which trained or chose anything. Features: {{ record.extractors | map(attribute="name") | join(", ") }}.</p>
-<p><strong>{{ verdict }}</strong></p>
-{% if warning %}<p class="warning">{{ warning }}</p>{% endif %}
-{% macro table(marked, titles, rows) %}
-<table>
-  <tr>{% for title in titles %}<th>{{ title }}</th>{% endfor %}</tr>
-  {% for row in rows %}
-  <tr{% if marked in row[0] %} class="recommended"{% endif %}>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-  {% endfor %}
-</table>
-{% endmacro %}
-<h2>Scores</h2>
-{{ table("★", *scores) }}
-{% if corrections %}
-<p>Corrections, with 95 % intervals over other samples of this size, the classifier held fixed. “Equal ESS”: the same
-weights permuted across the samples, which corrects nothing and has the same bias of few samples.</p>
-{{ table("★", *corrections) }}
-{% endif %}
-{% if infinite[1] %}
-<p>Extrapolated to infinitely many samples:</p>
-{{ table("★", *infinite) }}
-{% endif %}
-{% if paper_scores %}
-<p>By the definitions of the paper's official code:</p>
-{{ table("★", *paper_scores) }}
-{% endif %}
-<p class="note">ESS: number of equally weighted samples that carry as much information. k̂: shape of the upper tail of
-the weights; above {{ "%.2f" | format(record.pareto_k_threshold) }} a weighted mean is not to be trusted. FID is biased
-upward at a small ESS: a weighting with few effective samples is held back by that alone.</p>
-<h2>Ratio classifier</h2>
-<p>On {{ "{:,}".format(record.classifier.num_real) }} real and {{ "{:,}".format(record.classifier.num_generated) }}
-generated validation rows, {{ "%.1f" | format(100 * record.classifier.accuracy) }} % are told apart
-(two-sample test: p = {{ "%.2g" | format(record.classifier.two_sample_p_value) }}). Both means are 1 for the exact
-ratio.</p>
-{{ table("★", *classifier) }}
-{% if proportions %}
-<h2>Class proportions</h2>
-{{ table("distance", *proportions) }}
-{% endif %}
-{% for name, data in pictures.items() %}
-<h2>{{ name }}</h2>
-<img alt="{{ name }}" src="data:image/png;base64,{{ data }}">
-{% endfor %}
-<p class="note">Made by lfiw {{ record.version }}.</p>
-</html>
-"""
+from lfiw.verdict import change_rows, drawn_weighting, verdict_of
 
 
-def write_report(file: Path, record: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+def write_report(
+    file: Path,
+    record: Mapping[str, Any],
+    pictures: Mapping[str, Picture],
+    grids: Sequence[Picture] = (),
+    *,
+    configuration: str = "",
+    seconds: Mapping[str, float] | None = None,
+) -> None:
     """Writes the page.
 
     Args:
         record: content of evaluation.json.
-        pictures: heading → PNG file; they are put into the page.
+        pictures: name → figure, as `lfiw.tasks.drawing` makes them; the page has a place for each name it knows.
+        grids: of images.
+        configuration: as YAML.
+        seconds: stage of the run → how long it took.
     """
     record = dict(record)
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
-    page = template.render(
-        record=record,
-        verdict=verdict_line(record),
-        warning=chasm_warning(record["classifier"]),
-        scores=score_rows(record),
-        corrections=correction_rows(record) if has_intervals(record) else None,
-        infinite=infinite_rows(record),
-        classifier=classifier_rows(record),
-        paper_scores=score_rows(record, paper=True) if any(map(is_paper, record["weightings"][0]["metrics"])) else None,
-        proportions=proportion_rows(record) if record["real_class_proportions"] else None,
-        pictures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},
-    )
-    write_atomically(file, page)
+    values = {
+        "record": record,
+        "verdict": verdict_of(record),
+        "changes": change_rows(record),
+        "warning": chasm_warning(record["classifier"]),
+        "scores": score_rows(record, intervals=True),
+        "corrections": correction_rows(record) if has_intervals(record) else None,
+        "infinite": infinite_rows(record),
+        "classifier": classifier_rows(record),
+        "paper_scores": score_rows(record, paper=True) if has_paper_scores(record) else None,
+        "proportions": proportion_rows(record) if record["real_class_proportions"] else None,
+        "drawn": drawn_weighting(record)["name"],
+        "pictures": dict(pictures),
+        "intervals": [picture for name, picture in pictures.items() if name.startswith("intervals_")],
+        "flattening": [picture for name, picture in pictures.items() if name.startswith("flattening_")],
+        "grids": list(grids),
+        "provenance": provenance_rows(record),
+        "seconds": seconds_rows(seconds or {}),
+        "configuration": configuration,
+    }
+    write_atomically(file, render("report.html", values))
+
+
+def has_paper_scores(record: Mapping[str, Any]) -> bool:
+    """Whether scores by the definitions of the paper's official code are among the metrics."""
+    return any(map(is_paper, record["weightings"][0]["metrics"]))
+
+
+def provenance_rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: what the numbers were computed from, and by which versions."""
+    rows = [
+        [f"samples: {table['name']}", f"{table['rows']:,} rows, SHA-256 {table['sha256'] or 'unknown'}"]
+        for table in record["tables"]
+    ]
+    rows += [
+        [f"extractor: {e['name']}", f"weights with SHA-256 {e['sha256']}" if e["sha256"] else "has no weights"]
+        for e in record["extractors"]
+    ]
+    versions = {
+        "lfiw": record["version"],
+        **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics")},
+        "Python": platform.python_version(),
+    }
+    rows.append(["software", ", ".join(f"{name} {found}" for name, found in versions.items())])
+    return ["what", "which"], rows
+
+
+def seconds_rows(seconds: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: the stages of the run."""
+    return ["stage", "seconds"], [[stage, number(value, 3)] for stage, value in seconds.items()]

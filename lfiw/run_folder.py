@@ -12,7 +12,7 @@ from lfiw.processes import by_first_process
 
 RUNS = Path("runs")
 ENVIRONMENT = "LFIW_RUN_DIR"  # tells the processes that a run starts on its own where the run is
-MADE_BEFORE_TRAINING = {"config.yaml", "metrics.jsonl", "wandb", "wandb_id.txt", "csv"}
+MADE_BEFORE_TRAINING = {"config.yaml", "metrics.jsonl", "seconds.json", "wandb", "wandb_id.txt", "csv"}
 
 
 def create_run(experiment: str, seed: int, run_dir: str | None, config_text: str) -> Path:

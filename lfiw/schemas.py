@@ -230,6 +230,10 @@ class Evaluation:
         10, "permutations of the weights for the control of equal ESS, which corrects nothing; 0: no control"
     )
     extrapolate: bool = key(False, "FID and IS at infinitely many samples, for uniform and recommended weights")
+    exponents: list[float] = key(
+        [i / 8 for i in range(9)],
+        "flattening exponents α that FID, KID and IS are drawn against, each as costly as a weighting; []: no curve",
+    )
     figures: bool = key(True, "write PNGs and report.html")
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from lfiw.diagnosis import chasm_warning
 from lfiw.intervals.kinds import FEW_ROWS
 from lfiw.selection import AUTO
 
+MOST_CLASSES = 20  # in a table or figure of class proportions
 METRIC_NAMES = {"fid": "FID ↓", "kid": "KID ↓", "is": "IS ↑"}
 
 
@@ -39,12 +41,16 @@ def with_error(value: float | None, error: float | None, digits: int = 4) -> str
     return f"{shown} ± {number(error, 2)}" if error is not None and error == error else shown
 
 
-def score_rows(record: dict[str, Any], *, paper: bool = False) -> tuple[list[str], list[list[str]]]:
+def score_rows(
+    record: dict[str, Any], *, paper: bool = False, intervals: bool = False
+) -> tuple[list[str], list[list[str]]]:
     """Titles and cells: the reference, then a row a weighting, the recommended one marked; scores ± standard error.
 
     Args:
         paper: the metrics by the definitions of the official code, instead of the standard ones.
+        intervals: 95 % intervals instead of the standard errors.
     """
+    shown, error = (partial(with_interval, digits=4), "half_width") if intervals else (with_error, "se")
     metrics = [name for name in record["weightings"][0]["metrics"] if is_paper(name) == paper]
     titles = ["weighting", "ESS", "k̂", "max w", *map(metric_title, metrics)]
     rows = []
@@ -53,7 +59,7 @@ def score_rows(record: dict[str, Any], *, paper: bool = False) -> tuple[list[str
         rows.append([f"reference (real, {record['num_reference']:,} rows)", "–", "–", "–", *cells])
     for w in record["weightings"]:
         mark = " ★" if w["name"] == record["recommended"] else ""
-        cells = [with_error(w["metrics"][m]["value"], w["metrics"][m]["se"]) for m in metrics]
+        cells = [shown(w["metrics"][m]["value"], w["metrics"][m].get(error)) for m in metrics]
         rows.append([w["name"] + mark, number(w["ess"]), number(w["pareto_k"], 2), number(w["max_weight"], 2), *cells])
     return titles, rows
 
@@ -80,11 +86,11 @@ def correction_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]
     return titles, rows
 
 
-def with_interval(value: float, half_width: float | None) -> str:
-    """`−7.1 [−9.0, −5.2]`; without the interval where there is none."""
-    if half_width is None or half_width != half_width:
-        return number(value, 3)
-    return f"{number(value, 3)} [{number(value - half_width, 3)}, {number(value + half_width, 3)}]"
+def with_interval(value: float | None, half_width: float | None, digits: int = 3) -> str:
+    """`−7.1 [−9.0, −5.2]`, at 95 %; without the interval where there is none."""
+    if value is None or half_width is None or half_width != half_width:
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(value - half_width, 3)}, {number(value + half_width, 3)}]"
 
 
 def as_number(value: float | None) -> float:
@@ -132,10 +138,17 @@ def proportion_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]
     shares = {w["name"]: w["class_proportions"] for w in record["weightings"] if w["name"] in shown}
     real = record["real_class_proportions"]
     titles = ["class", *shown, "real"]
-    rows = [[str(c), *(f"{shares[n][c]:.1%}" for n in shown), f"{real[c]:.1%}"] for c in range(len(real))]
+    rows = [[str(c), *(f"{shares[n][c]:.1%}" for n in shown), f"{real[c]:.1%}"] for c in most_changed_classes(record)]
     distances = [f"{total_variation(shares[n], real):.3f}" for n in shown]
     rows.append(["distance to real", *distances, "–"])
     return titles, rows
+
+
+def most_changed_classes(record: dict[str, Any]) -> list[int]:
+    """All classes in order; of more than 20, the 20 whose share among generated samples is furthest from the real."""
+    real, uniform = record["real_class_proportions"], record["weightings"][0]["class_proportions"]
+    furthest = sorted(range(len(real)), key=lambda c: -abs(uniform[c] - real[c]))
+    return sorted(furthest[:MOST_CLASSES])
 
 
 def shown_weightings(record: dict[str, Any]) -> list[str]:

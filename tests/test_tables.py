@@ -13,6 +13,7 @@ from lfiw.tables import (
     correction_rows,
     infinite_rows,
     metric_title,
+    most_changed_classes,
     number,
     print_evaluation,
     proportion_rows,
@@ -37,7 +38,8 @@ def score(number: float) -> dict[str, Any]:
 def weighting(name: str, fid: float, proportions: list[float]) -> dict[str, Any]:
     metrics = {"fid": score(fid), "kid@classifier": score(0.5), "fid_paper": value(fid + 1)}
     return {
-        "name": name, "ess": 123.4, "pareto_k": 0.25, "max_weight": 0.01, "metrics": metrics,
+        "name": name, "flatten": 0.0 if name == "uniform" else 1.0, "clip": 0.0, "smooth": False,
+        "ess": 123.4, "pareto_k": 0.25, "max_weight": 0.01, "metrics": metrics,
         "class_proportions": proportions,
     }  # fmt: skip
 
@@ -48,6 +50,11 @@ CALIBRATION = (
 RECORD: dict[str, Any] = {
     "experiment": "mine",
     "version": "9.9",
+    "run": "first",
+    "folds": 1,
+    "ensemble": 1,
+    "tables": [{"name": "real", "rows": 2500, "sha256": "ab" * 32}, {"name": "generated", "rows": 1, "sha256": None}],
+    "flattening": {"exponents": [0.0, 1.0], "ess": [20000.0, 123.4], "scores": {"fid": [10.0, 5.0]}},
     "num_real": 1000,
     "num_generated": 20000,
     "num_reference": 500,
@@ -87,6 +94,20 @@ def test_score_rows() -> None:
     assert titles[4:] == ["FID ↓ (paper)"]
     assert [row[-1] for row in rows] == ["–", "11", "6", "5", "7"]
     assert len(score_rows({**RECORD, "reference": {}})[1]) == 4
+
+
+def test_score_rows_with_intervals() -> None:
+    _, rows = score_rows(RECORD, intervals=True)
+    assert rows[1][4] == "10 [9.5, 10.5]"
+    assert rows[0][4] == "1.5"
+
+
+def test_most_changed_classes() -> None:
+    assert most_changed_classes(RECORD) == [0, 1]
+    real = [0.02] * 50
+    uniform = [0.02 + 0.0001 * c * (-1) ** c for c in range(50)]
+    many = {"real_class_proportions": real, "weightings": [{"class_proportions": uniform}]}
+    assert most_changed_classes(many) == list(range(30, 50))
 
 
 def test_correction_rows() -> None:

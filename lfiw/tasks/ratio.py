@@ -16,10 +16,12 @@ from lfiw.errors import InputError
 from lfiw.modules.ratio import RatioEnsemble
 from lfiw.processes import by_first_process
 from lfiw.schemas import CachedData, Config, DigitsData, SkewedData, ToyData
+from lfiw.stages import timed
 from lfiw.tasks.columns import prepare_input
 from lfiw.tasks.log_ratios import write_log_ratios
 from lfiw.tasks.members import train_members
 from lfiw.tasks.scoring import check_scores, score
+from lfiw.tasks.showing import show
 from lfiw.trainers import build_trainer
 
 Outcome = tuple[dict[str, float], dict[str, Any]]
@@ -34,8 +36,10 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     """
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     trainer = build_trainer(config.trainer, run_dir, loggers)
-    prepare(config, trainer, datamodule)
-    trained = train_members(config, run_dir, loggers, datamodule)
+    with timed(run_dir, "data and input"):
+        prepare(config, trainer, datamodule)
+    with timed(run_dir, "training", resumed=config.resume is not None):
+        trained = train_members(config, run_dir, loggers, datamodule)
     metrics, objects = finish(config, run_dir, trainer, datamodule)
     return {**trained, **metrics}, objects
 
@@ -58,9 +62,12 @@ def prepare(config: Config, trainer: Trainer, datamodule: MixedDataModule) -> No
 
 
 def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule) -> Outcome:
-    """Log-ratios by the best checkpoints, and scores."""
-    classifiers, validation = write_log_ratios(config, run_dir, trainer, datamodule)
-    record = score(config, run_dir, trainer, datamodule, validation)
+    """Log-ratios by the best checkpoints, scores, and what there is to look at."""
+    with timed(run_dir, "log-ratios"):
+        classifiers, validation = write_log_ratios(config, run_dir, trainer, datamodule)
+    with timed(run_dir, "features and scores"):
+        record = score(config, run_dir, trainer, datamodule, validation)
+    show(config, run_dir, trainer, datamodule, validation, record)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     classifier = classifiers[0] if len(classifiers) == 1 else RatioEnsemble(classifiers)
     return metrics, {"trainer": trainer, "classifier": classifier, "datamodule": datamodule, "record": record}

@@ -1,5 +1,6 @@
-"""From log-ratio columns to evaluation.json, the tables, the pictures and report.html."""
+"""From log-ratio columns to evaluation.json."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,11 @@ from lfiw.features import Extractor
 from lfiw.files import write_json
 from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.record import EXACT, Record, evaluation_record, finite_or_null
-from lfiw.report import write_report
 from lfiw.schemas import Config
 from lfiw.selection import AUTO, UNIFORM, choose, judge, min_ess_share
-from lfiw.tables import print_evaluation
 from lfiw.tasks.columns import extract, extractor_for
+from lfiw.tasks.flattening import flattening_curves
 from lfiw.tasks.log_ratios import Validation, log_ratio_column
-from lfiw.tasks.showing import draw, track
 from lfiw.tasks.uncertainty import uncertainties_of
 from lfiw.weights import Weighting
 
@@ -33,7 +32,7 @@ from lfiw.weights import Weighting
 def score(
     config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule, validation: Validation
 ) -> Record:
-    """Score the evaluation rows under every weighting and write what comes out into the run folder.
+    """Score the evaluation rows under every weighting and write evaluation.json into the run folder.
 
     Returns:
         The content of evaluation.json.
@@ -107,14 +106,19 @@ def score(
                 num_reference=sum(map(len, reference)),
             )
         )
+        if options.exponents:
+            curves = flattening_curves(
+                standard,
+                real,
+                generated,
+                log_ratio,
+                weightings,
+                options.exponents,
+                progress=config.trainer.progress,
+            )
+            found["flattening"] = finite_or_null(curves)
+        found["tables"] = table_records(datamodule)
         write_json(run_dir / "evaluation.json", found)
-        print_evaluation(found)
-        pictures = {}
-        (run_dir / "report.html").unlink(missing_ok=True)  # of an earlier evaluation
-        if options.figures:
-            pictures = draw(run_dir, found, weightings, log_ratio, datamodule, validation)
-            write_report(run_dir / "report.html", found, pictures)
-        track(trainer, found, pictures, log_ratio)
         record = [found]
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
@@ -133,6 +137,14 @@ def weights_of(
     return torch.stack(columns if exact is None else [*columns, torch.softmax(exact, 0)], dim=1)
 
 
+def table_records(datamodule: MixedDataModule) -> list[Record]:
+    """Which samples were scored: the tables by what they hold, their rows and the hash of their content."""
+    return [
+        {"name": name, "rows": len(table), "sha256": getattr(table, "identity", None)}
+        for name, table in datamodule.tables.items()
+    ]
+
+
 def check_scores(config: Config, datamodule: MixedDataModule) -> None:
     """Raises the InputError that `score` would raise after hours of extraction and training.
 
@@ -144,6 +156,9 @@ def check_scores(config: Config, datamodule: MixedDataModule) -> None:
         raise InputError(f"weighting={config.weighting}: no such weighting; there are {', '.join(names)}")
     if config.evaluation.permutations < 0 or config.evaluation.permutations == 1:
         raise InputError(f"evaluation.permutations={config.evaluation.permutations} must be 0 or at least 2")
+    for alpha in config.evaluation.exponents:
+        if not (math.isfinite(alpha) and alpha >= 0):
+            raise InputError(f"evaluation.exponents: {alpha} must be finite and ≥ 0")
     if config.evaluation.paper_block < 1:
         raise InputError(f"evaluation.paper_block={config.evaluation.paper_block} must be at least 1")
     extractors = build_extractors(config, datamodule)

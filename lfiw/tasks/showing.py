@@ -1,78 +1,75 @@
-"""What an evaluation leaves to look at: pictures, and what goes to the run's loggers."""
+"""What an evaluation leaves to look at: tables in the terminal, pictures, report.html, and what the loggers get."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+import yaml
+from jaxtyping import Float
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from lfiw import figures, tracking
-from lfiw.calibration import reliability
-from lfiw.data.mixed import REAL, MixedDataModule
+from lfiw import tracking
+from lfiw.data.mixed import MixedDataModule
+from lfiw.pictures import Picture
+from lfiw.plots import contact_sheet, save
 from lfiw.record import Record
-from lfiw.tables import score_rows, shown_weightings
-from lfiw.tasks.log_ratios import Sides, Validation
-from lfiw.weights import Weighting
+from lfiw.report import write_report
+from lfiw.schemas import Config
+from lfiw.stages import seconds_of
+from lfiw.tables import print_evaluation, score_rows
+from lfiw.tasks.drawing import draw_evaluation
+from lfiw.tasks.log_ratios import Validation, log_ratio_column
+from lfiw.tasks.samples import sample_groups, sample_pictures
+from lfiw.training_log import TRAINING, VALIDATION, logged_losses
 
 
-def draw(
+def show(
+    config: Config,
     run_dir: Path,
-    record: Record,
-    weightings: Mapping[str, Weighting],
-    log_ratio: Float[Tensor, " n"],
+    trainer: Trainer,
     datamodule: MixedDataModule,
     validation: Validation,
-) -> dict[str, Path]:
-    """The pictures of an evaluation: heading → PNG file.
+    record: Record,
+) -> None:
+    """The first process prints the tables, draws, writes report.html and sends all of it to the run's loggers.
 
     Args:
-        log_ratio: of the generated evaluation rows.
         validation: log-ratios of validation rows, as trained and recalibrated.
+        record: the content of evaluation.json.
     """
-    name = shown_weightings(record)[1]
-    shown = next(w for w in record["weightings"] if w["name"] == name)
-    pictures = {
-        "Weights": figures.weight_histogram(
-            weightings[name].log_weights(log_ratio), shown["ess"], shown["pareto_k"], run_dir / "weights.png"
-        )
-    }
-    if datamodule.samples == "image":
-        pictures["Samples"] = figures.contact_sheet(sample_images(datamodule, log_ratio), run_dir / "samples.png")
-    if record["real_class_proportions"]:
-        names = shown_weightings(record)
-        shares = [(w["name"], w["class_proportions"]) for w in record["weightings"] if w["name"] in names]
-        file = run_dir / "class_proportions.png"
-        pictures["Class proportions"] = figures.class_proportions(shares, record["real_class_proportions"], file)
-    curves = {"as trained": validation.raw}
-    if record["calibration"] != "none":
-        curves[record["calibration"]] = validation.calibrated
-    pictures["Calibration"] = figures.reliability(
-        {name: reliability(torch.cat(sides), is_real(sides)) for name, sides in curves.items()},
-        run_dir / "calibration.png",
-    )
-    return pictures
+    if trainer.is_global_zero:
+        print_evaluation(record)
+        log_ratio = datamodule.splits["evaluation"][1].column(log_ratio_column(run_dir))
+        (run_dir / "report.html").unlink(missing_ok=True)  # of an earlier evaluation
+        files: dict[str, Path] = {}
+        if config.evaluation.figures:
+            log = run_dir / "metrics.jsonl"
+            # the training loss is a log-loss under the logistic loss alone
+            training = logged_losses(log, TRAINING) if config.loss.name == "logistic" else {}
+            pictures = draw_evaluation(record, log_ratio, validation, logged_losses(log, VALIDATION), training)
+            files = {name: picture.write(run_dir / f"{name}.png") for name, picture in pictures.items()}
+            grids: list[Picture] = []
+            if datamodule.samples == "image":
+                groups = sample_groups(datamodule, record, log_ratio, seed=config.seed)
+                grids = sample_pictures(groups)
+                sheet = contact_sheet({group.title: group.images for group in groups})
+                files["samples"] = save(sheet, run_dir / "samples.png")
+            configuration = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+            write_report(
+                run_dir / "report.html",
+                record,
+                pictures,
+                grids,
+                configuration=configuration,
+                seconds=seconds_of(run_dir),
+            )
+        track(trainer, record, files, log_ratio)
+    trainer.strategy.barrier()
 
 
-def is_real(sides: Sides) -> Bool[Tensor, " n"]:
-    """Which rows of both sides, one after the other, are real."""
-    return torch.arange(sum(map(len, sides))) < len(sides[REAL])
-
-
-def sample_images(datamodule: MixedDataModule, log_ratio: Float[Tensor, " n"]) -> list[tuple[str, Tensor]]:
-    """Generated images of the lowest and the highest weight, and real ones, under their titles."""
-    order = log_ratio.argsort()
-    real, generated = datamodule.splits["evaluation"]
-    chosen = {
-        "lowest weight": (generated, order[: figures.SHEET]),
-        "highest weight": (generated, order.flip(0)[: figures.SHEET]),
-        "real": (real, torch.arange(min(figures.SHEET, len(real)))),
-    }
-    return [(title, subset.read(rows, ["image"])["image"]) for title, (subset, rows) in chosen.items()]
-
-
-def track(trainer: Trainer, record: Record, pictures: Mapping[str, Path], log_ratio: Tensor) -> None:
+def track(trainer: Trainer, record: Record, pictures: Mapping[str, Path], log_ratio: Float[Tensor, " n"]) -> None:
     """Send the evaluation to the run's loggers."""
     scalars = {f"test/{w['name']}/ess": w["ess"] for w in record["weightings"]}
     for w in record["weightings"]:
@@ -80,6 +77,6 @@ def track(trainer: Trainer, record: Record, pictures: Mapping[str, Path], log_ra
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in scalars.items()})
     for logger in trainer.loggers:
         logger.log_metrics(scalars, step=trainer.global_step)
-    tracking.log_pictures(trainer.loggers, {f"evaluation/{file.stem}": file for file in pictures.values()})
+    tracking.log_pictures(trainer.loggers, {f"evaluation/{name}": file for name, file in pictures.items()})
     tracking.log_table(trainer.loggers, "evaluation/scores", *score_rows(record))
     tracking.log_histogram(trainer.loggers, "evaluation/log_ratio", log_ratio.tolist())

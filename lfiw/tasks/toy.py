@@ -19,8 +19,8 @@ from lfiw.data.mixed import MixedDataModule
 from lfiw.data.table import TensorTable
 from lfiw.densities import FittedGaussian, Mixture
 from lfiw.errors import InputError
-from lfiw.figures import toy_probabilities
 from lfiw.modules.ratio import RatioClassifier
+from lfiw.plots import save, toy_probabilities
 from lfiw.results import Row, row, write_study
 from lfiw.schemas import Config, Run, ToyCase, ToyData
 from lfiw.tables import number, print_table
@@ -79,9 +79,8 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
     rows = [r for (name, n), group in repetitions.items() for r in summarise(f"{name} n={n}", group)]
     print_rows(config, rows)
     write_study(run_dir / "toy.json", "toy", "train.py experiment=toy", time.perf_counter() - started, rows)
-    picture = toy_probabilities(
-        {name: [(r.exact, r.learned) for r in group] for name, group in repetitions.items()}, run_dir / "toy.png"
-    )
+    figure = toy_probabilities({name: [(r.exact, r.learned) for r in group] for name, group in repetitions.items()})
+    picture = save(figure, run_dir / "toy.png")
     metrics = as_metrics(rows)
     for logger in loggers:
         logger.log_metrics(metrics, step=0)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -105,12 +105,17 @@ def from_logits(generated: Subset, column: str) -> Scored:
 
 def frechet_scored(real: Tensor, generated: Tensor) -> Scored:
     reference = FrechetReference(real)
-    noise = null_distance(real, len(real)).item() * len(real) / 2  # per 1/n + 1/m
+
+    @cache
+    def noise() -> float:
+        """Per 1/n + 1/m."""
+        return null_distance(real, len(real)).item() * len(real) / 2
+
     return Scored(
         lambda weights: frechet_contributions(real, generated, weights),
         lambda weights: torch.stack([reference.distance(generated, column) for column in weights.T]),
         lambda rows, weights: reference.distance(generated[rows], weights).item(),
-        lambda size: (1 / len(real) + 1 / size) * noise,
+        lambda size: (1 / len(real) + 1 / size) * noise(),
         len(real),
         real.shape[1],
     )

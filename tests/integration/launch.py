@@ -13,7 +13,13 @@ from types import ModuleType
 from lfiw.cli import run_script
 
 ROOT = Path(__file__).parents[2]
-QUICK = ["trainer.progress=false", "evaluation.figures=false", "evaluation.weightings=[]", "logger=none"]
+QUICK = [
+    "trainer.progress=false",
+    "evaluation.figures=false",
+    "evaluation.exponents=[]",
+    "evaluation.weightings=[]",
+    "logger=none",
+]
 FROM_OUTSIDE = (
     "WANDB_",
     "LFIW_",

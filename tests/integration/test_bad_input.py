@@ -333,3 +333,38 @@ def test_as_a_process(here):
     assert err.startswith("error: optimiser")
     assert err.count("\n") == 1
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("compared", "names"),
+    [
+        ("A", ["compare=", "two or more"]),
+        ("", ["compare=", "two or more"]),
+        ("A,A/", ["named twice"]),
+        ("A,nowhere", ["nowhere", "not a run folder"]),
+        ("A,B", ["B was not evaluated", "evaluate.py run="]),
+        ("A,C", ["C/evaluation.json", "score the run again"]),
+        ("A,D", ["D", "cannot read"]),
+    ],
+)
+def test_runs_that_cannot_be_compared(digits, here, capfd, compared, names):
+    """A: a run; B: not evaluated; C: of another version; D: damaged."""
+    for name in "ABCD":
+        (here / name).mkdir()
+        shutil.copy(digits.folder / "config.yaml", here / name)
+    shutil.copy(digits.folder / "evaluation.json", here / "A")
+    (here / "C/evaluation.json").write_text('{"experiment": "digits"}')
+    (here / "D/evaluation.json").write_text("{")
+    told = refused(capfd, "evaluate.py", f"compare={compared}")
+    for name in names:
+        assert name in told
+    assert not (here / "runs").exists()
+
+
+def test_a_comparison_takes_no_other_key(here, capfd):
+    assert "takes no evaluation.paper=true" in refused(capfd, "evaluate.py", "compare=A,B", "evaluation.paper=true")
+
+
+def test_exponents_are_refused_before_the_training(here, cached, capfd):
+    assert "evaluation.exponents: -1.0" in refused(capfd, "train.py", *cached, "evaluation.exponents=[-1]")
+    assert no_run(here)

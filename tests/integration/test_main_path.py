@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from integration.launch import QUICK, launch, module
+from test_report import Page, check_numbers
 
 from lfiw import RatioClassifier, Weighting
 from lfiw.config import load
@@ -49,9 +50,10 @@ def again(digits):
 
 
 def test_the_run_folder(digits):
-    expected = ["config.yaml", "metrics.jsonl", "evaluation.json", "report.html"]
+    expected = ["config.yaml", "metrics.jsonl", "evaluation.json", "report.html", "seconds.json"]
     expected += ["checkpoints/best.ckpt", "checkpoints/last.ckpt"]
-    expected += [f"{name}.png" for name in ("weights", "samples", "calibration", "class_proportions")]
+    figures = ("weights", "lorenz", "samples", "calibration", "training", "flattening_fid", "class_proportions")
+    expected += [f"{name}.png" for name in figures]
     assert set(expected) <= digits.files
     assert not [name for name in digits.files if Path(name).name.startswith(".") or "~" in name]
     for name in expected:
@@ -69,11 +71,49 @@ def test_the_run_folder(digits):
 
 def test_the_report_needs_no_other_file(digits):
     html = (digits.folder / "report.html").read_text()
-    assert html.count("data:image/png;base64,") == 4
+    # a figure each (the sheet of all samples is not on the page), and six grids
+    pngs = [name for name in digits.files if "/" not in name and name.endswith(".png")]
+    assert html.count("data:image/svg+xml;base64,") == len(pngs) - 1
+    assert html.count("data:image/png;base64,") == 6
     for link in re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>)]+)""", html):
         assert link.startswith(("data:", "#")), link
-    assert "<script src" not in html
-    assert "self-normalised" in html
+    assert "<script" not in html
+    assert len(html) < 3_000_000
+
+
+def test_the_numbers_of_the_report(digits):
+    check_numbers(Page(digits.folder / "report.html"), digits.record)
+
+
+def test_scores_against_the_exponent(digits, again):
+    """By numpy, where the evaluation has no such weighting; the same number where it has."""
+    record, datamodule = digits.record, again[1]["datamodule"]
+    curves = record["flattening"]
+    assert curves["exponents"] == [i / 8 for i in range(9)]
+    by_name = {w["name"]: w for w in record["weightings"]}
+    for alpha, name in ((0, "uniform"), (0.25, "flatten 0.25"), (0.5, "flatten 0.5"), (1, "self-normalised")):
+        i = curves["exponents"].index(alpha)
+        assert curves["ess"][i] == pytest.approx(by_name[name]["ess"], rel=1e-12)
+        assert {m: scores[i] for m, scores in curves["scores"].items()} == {
+            m: score["value"] for m, score in by_name[name]["metrics"].items()
+        }
+    real, generated = (subset.column("image").flatten(1).numpy() / 255 for subset in datamodule.splits["evaluation"])
+    log_ratio = datamodule.splits["evaluation"][1].column("log_ratio/again").numpy()
+    for alpha in (0.125, 0.875):
+        weights = np.exp(alpha * log_ratio)
+        i = curves["exponents"].index(alpha)
+        assert curves["scores"]["fid"][i] == pytest.approx(frechet(real, generated, weights), rel=1e-5)
+        assert curves["ess"][i] == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-9)
+
+
+def test_where_the_numbers_come_from(digits):
+    tables = {table["name"]: table for table in digits.record["tables"]}
+    real = SampleCache(digits.cwd / "cache/digits-real")
+    assert tables["real"] == {"name": "real", "rows": 1797, "sha256": real.identity}
+    assert tables["generated"]["rows"] == 10_000
+    seconds = json.loads((digits.folder / "seconds.json").read_text())
+    assert set(seconds) == {"data and input", "training", "log-ratios", "features and scores"}
+    assert all(value > 0 for value in seconds.values())
 
 
 def test_evaluation_json_obeys_the_contract(digits):

@@ -86,9 +86,12 @@ def test_table_pictures_and_histogram(digits, kept):
     assert media["evaluation/scores"]["nrows"] >= len(digits.record["weightings"])
     assert media["evaluation/log_ratio"]["_type"] == "histogram"
     pictures = {name for name, value in media.items() if value["_type"].startswith("images")}
-    assert pictures == {f"evaluation/{n}" for n in ("weights", "samples", "calibration", "class_proportions")}
+    # the figures of the report, each once, and the sheet of its grids
+    drawn = {name.removesuffix(".png") for name in digits.files if "/" not in name and name.endswith(".png")}
+    assert pictures == {f"evaluation/{name}" for name in drawn}
+    assert {"weights", "lorenz", "samples", "calibration", "training", "flattening_fid", "class_proportions"} <= drawn
     files = [name for name in digits.files if "/files/media/" in name]
-    assert sum(name.endswith(".png") for name in files) == 4
+    assert sum(name.endswith(".png") for name in files) == len(drawn)
     (table,) = (name for name in files if name.endswith(".table.json"))
     assert "self-normalised" in (digits.folder / table).read_text()
 

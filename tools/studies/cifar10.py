@@ -17,7 +17,7 @@ from lfiw.selection import UNIFORM
 from .kept import Kept
 from .repeated import Row, repeat, rows_of
 
-SHORT = ["calibration=none", "evaluation.paper=false", "evaluation.figures=false"]
+SHORT = ["calibration=none", "evaluation.paper=false", "evaluation.figures=false", "evaluation.exponents=[]"]
 SHORT += ["evaluation.reference=none", "evaluation.intervals=false", "evaluation.permutations=0"]
 SHORT += ["folds=1", "data.fractions={train: 0.5, validation: 0.1667, evaluation: 0.3333}"]
 PLAIN, FLAT = "self-normalised", "flatten 0.25"

@@ -1,0 +1,231 @@
+"""Two or more runs side by side: tables in the terminal, and one page."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lfiw.errors import InputError, first_line
+from lfiw.files import write_atomically
+from lfiw.page import render
+from lfiw.pictures import Picture
+from lfiw.plots import score_intervals, scores_by_exponent, training_curves
+from lfiw.record import Record
+from lfiw.run_folder import RUNS
+from lfiw.tables import as_number, is_paper, metric_title, number, print_table, verdict_line, with_error, with_interval
+from lfiw.training_log import VALIDATION, Curve, logged_losses
+from lfiw.verdict import Verdict, recommended_weighting, verdict_of
+from lfiw.version import __version__
+
+Cells = tuple[list[str], list[list[str]]]  # titles, rows
+NEEDED = ("weightings", "recommended", "verdict", "reason", "reference", "extractors", "num_real", "num_generated")
+LONGEST = 120  # characters of a file name
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """An evaluated run.
+
+    Args:
+        label: what it is called beside the others.
+        record: content of its evaluation.json; config: of its config.yaml, `a.b` → value.
+        losses: validation log-loss of each of its classifiers.
+    """
+
+    label: str
+    record: Record
+    config: dict[str, Any]
+    losses: dict[str, Curve]
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict_of(self.record)
+
+
+def compare(paths: Sequence[str]) -> tuple[list[EvaluatedRun], Path]:
+    """Prints the tables and writes the page.
+
+    Args:
+        paths: run folders.
+
+    Returns:
+        The runs, and the page: runs/comparisons/<run>+<run>.html.
+
+    Raises:
+        InputError: fewer than two runs, one named twice, one that does not exist or was not evaluated.
+    """
+    runs = read_runs(paths)
+    print_table("scores, as generated and weighted", *score_rows(runs))
+    for run in runs:
+        print(f"{run.label}: {verdict_line(run.record)}")
+    for warning in warnings_about(runs):
+        print(warning)
+    file = RUNS / "comparisons" / f"{'+'.join(run.label.replace('/', '-') for run in runs)[:LONGEST]}.html"
+    write_atomically(file, render("comparison.html", page_values(runs)))
+    print(f"page: {file}")
+    return runs, file
+
+
+def read_runs(paths: Sequence[str]) -> list[EvaluatedRun]:
+    """The runs in these folders, in this order. Raises as `compare`."""
+    folders = [Path(path) for path in paths if path]
+    if len(folders) < 2:
+        raise InputError(f"compare={','.join(paths)}: expected two or more run folders, as compare=RUN_A,RUN_B")
+    twice = [str(folder) for folder, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if twice:
+        raise InputError(f"compare={','.join(paths)}: {twice[0]} is named twice")
+    names = Counter(folder.resolve().name for folder in folders)
+    return [read_run(f, f.resolve().name if names[f.resolve().name] == 1 else str(f)) for f in folders]
+
+
+def read_run(folder: Path, label: str) -> EvaluatedRun:
+    """One run. Raises as `compare`."""
+    if not (folder / "config.yaml").is_file():
+        raise InputError(f"{folder} is not a run folder: it has no config.yaml")
+    file = folder / "evaluation.json"
+    if not file.is_file():
+        raise InputError(f"{folder} was not evaluated: it has no evaluation.json; run python evaluate.py run={folder}")
+    try:
+        record = json.loads(file.read_text())
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{folder}: cannot read its files ({first_line(error)})") from None
+    if not isinstance(record, dict) or not isinstance(config, dict) or not all(name in record for name in NEEDED):
+        raise InputError(
+            f"{file} is not that of this version of lfiw: score the run again, python evaluate.py run={folder}"
+        )
+    return EvaluatedRun(label, record, flat(config), logged_losses(folder / "metrics.jsonl", VALIDATION))
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as `a.b`."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def score_rows(runs: Sequence[EvaluatedRun]) -> Cells:
+    """Titles and cells: each run as generated and under its recommended weighting, ± standard errors."""
+    metrics = all_metrics(runs)
+    rows = []
+    for run in runs:
+        uniform, chosen = run.record["weightings"][0], recommended_weighting(run.record)
+        for w in [uniform] if chosen is uniform else [uniform, chosen]:
+            scores = [
+                with_error(w["metrics"][m]["value"], w["metrics"][m]["se"]) if m in w["metrics"] else "–"
+                for m in metrics
+            ]
+            mark = " ★" if w is chosen else ""
+            rows.append([f"{run.label}: {w['name']}{mark}", number(w["ess"]), number(w["pareto_k"], 2), *scores])
+    return ["run: weighting", "ESS", "k̂", *map(metric_title, metrics)], rows
+
+
+def all_metrics(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """The standard metrics that any of the runs has."""
+    found = (name for run in runs for name in run.record["weightings"][0]["metrics"] if not is_paper(name))
+    return list(dict.fromkeys(found))
+
+
+def weighting_rows(runs: Sequence[EvaluatedRun], metric: str) -> Cells:
+    """Titles and cells: one score, with its 95 % interval, under every weighting of every run."""
+    names = dict.fromkeys(w["name"] for run in runs for w in run.record["weightings"])
+    rows = []
+    for name in names:
+        cells = []
+        for run in runs:
+            found = next((w["metrics"].get(metric) for w in run.record["weightings"] if w["name"] == name), None)
+            mark = " ★" if name == run.record["recommended"] else ""
+            cells.append(with_interval(found["value"], found.get("half_width"), 4) + mark if found else "–")
+        rows.append([name, *cells])
+    return ["weighting", *(run.label for run in runs)], rows
+
+
+def configuration_rows(runs: Sequence[EvaluatedRun]) -> Cells:
+    """Titles and cells: the keys whose values differ."""
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    shown = [[key, *(str(run.config.get(key, "–")) for run in runs)] for key in keys]
+    return ["key", *(run.label for run in runs)], [row for row in shown if len(set(row[1:])) > 1]
+
+
+def warnings_about(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """Why scores of these runs are not comparable, a sentence each."""
+    told = []
+    extractors = {json.dumps([(e["name"], e["sha256"]) for e in run.record["extractors"]]) for run in runs}
+    if len(extractors) > 1:
+        told.append("The runs were scored in different features: compare only scores of the same extractor.")
+    sizes = {(run.record["num_real"], run.record["num_generated"]) for run in runs}
+    if len(sizes) > 1:
+        told.append("The runs were scored on different numbers of rows: FID is biased upward where there are fewer.")
+    return told
+
+
+def page_values(runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
+    """What the page shows."""
+    metrics = all_metrics(runs)
+    return {
+        "runs": list(runs),
+        "warnings": warnings_about(runs),
+        "scores": score_rows(runs),
+        "tables": [(metric_title(metric), weighting_rows(runs, metric)) for metric in metrics],
+        "intervals": [intervals_picture(runs, metric) for metric in metrics],
+        "curves": [picture for metric in metrics if (picture := curves_picture(runs, metric))],
+        "training": training_picture(runs),
+        "configuration": configuration_rows(runs),
+        "version": __version__,
+    }
+
+
+def intervals_picture(runs: Sequence[EvaluatedRun], metric: str) -> Picture:
+    """One score of every run, as generated and weighted."""
+    names, found = [], []
+    for run in runs:
+        uniform, chosen = run.record["weightings"][0], recommended_weighting(run.record)
+        for w in [uniform] if chosen is uniform else [uniform, chosen]:
+            if metric in w["metrics"]:
+                names.append(f"{run.label}\n{w['name']}{' ★' if w is chosen else ''}")
+                found.append(w["metrics"][metric])
+    values = [as_number(score["value"]) for score in found]
+    figure = score_intervals(
+        names, values, [as_number(score.get("half_width")) for score in found], metric_title(metric)
+    )
+    told = ", ".join(f"{' '.join(name.split())} {number(value)}" for name, value in zip(names, values, strict=True))
+    return Picture(metric_title(metric), f"Points with intervals, one under another: {told}.", figure)
+
+
+def curves_picture(runs: Sequence[EvaluatedRun], metric: str) -> Picture | None:
+    """One score against the flattening exponent, a curve a run; none where no run has it."""
+    curves = {}
+    for run in runs:
+        kept = run.record.get("flattening", {"exponents": [], "scores": {}})
+        scores = kept["scores"].get(metric, [])
+        pairs = [(alpha, score) for alpha, score in zip(kept["exponents"], scores, strict=False) if score is not None]
+        if pairs:
+            curves[run.label] = ([alpha for alpha, _ in pairs], [score for _, score in pairs])
+    if not curves:
+        return None
+    title = metric_title(metric)
+    told = "; ".join(
+        f"{label}: from {number(scores[0])} at α = {alphas[0]:g} to {number(scores[-1])} at α = {alphas[-1]:g}"
+        for label, (alphas, scores) in curves.items()
+    )
+    return Picture(f"{title} against α", f"{told}.", scores_by_exponent(curves, title))
+
+
+def training_picture(runs: Sequence[EvaluatedRun]) -> Picture | None:
+    """Validation losses, a line a classifier; none where no run has logged any."""
+    curves = {run.label: list(run.losses.values()) for run in runs if run.losses}
+    if not curves:
+        return None
+    told = "; ".join(
+        f"{label} {', '.join(number(min(losses)) for _, losses in found)}" for label, found in curves.items()
+    )
+    return Picture(
+        "Validation log-loss",
+        f"Log-loss against the epoch; lowest of each classifier: {told}.",
+        training_curves(curves),
+    )

@@ -1,0 +1,58 @@
+"""Scores along the flattening exponent, from the cached features."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from rich.progress import Progress
+from torch import Tensor
+
+from lfiw.data.splits import Subset
+from lfiw.diagnostics import effective_sample_size
+from lfiw.modules.evaluation import Evaluation
+from lfiw.tasks.uncertainty import scored_metrics
+from lfiw.weights import Weighting
+
+
+def flattening_curves(
+    evaluation: Evaluation,
+    real: Subset,
+    generated: Subset,
+    log_ratio: Float[Tensor, " n"],
+    weightings: Mapping[str, Weighting],
+    exponents: Sequence[float],
+    *,
+    progress: bool,
+) -> dict[str, Any]:
+    """The `flattening` entry of evaluation.json: ESS and every standard score of ŵ^α.
+
+    Exponents that the evaluation has scored already are not scored again. The curves are shown; nothing is chosen by
+    them, for they are of the rows that scores are reported on.
+
+    Args:
+        evaluation: after its test, by the standard definitions.
+        real, generated: the evaluation rows; log_ratio: of the generated ones.
+        weightings: those that the evaluation has scored.
+        exponents: α ≥ 0.
+        progress: show a progress bar.
+
+    Returns:
+        `exponents` in ascending order, `ess` and `scores`: metric → one value an exponent.
+    """
+    grid = sorted(set(exponents))
+    known = {w.flatten: i for i, w in enumerate(weightings.values()) if w == Weighting(w.flatten)}
+    lacking = [alpha for alpha in grid if alpha not in known]
+    weights = [Weighting(alpha)(log_ratio) for alpha in grid]
+    scores: dict[str, list[float]] = {}
+    with Progress(transient=True, disable=not (progress and lacking)) as bar:
+        task = bar.add_task("flattening", total=len(evaluation.scores))
+        for name, make in scored_metrics(evaluation, real, generated).items():
+            bar.update(task, description=f"flattening: {name}")
+            found = {alpha: evaluation.scores[name][i] for alpha, i in known.items()}
+            if lacking:
+                columns = torch.stack([weights[grid.index(alpha)] for alpha in lacking], dim=1)
+                found |= dict(zip(lacking, make().scores(columns).tolist(), strict=True))
+            scores[name] = [found[alpha] for alpha in grid]
+            bar.advance(task)
+    return {"exponents": grid, "ess": [effective_sample_size(w).item() for w in weights], "scores": scores}
