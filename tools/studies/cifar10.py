@@ -1,18 +1,25 @@
 """CIFAR-10 against a generator: scores with and without weights, the choice of the ratio network, and the reference."""
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from lfiw.config import compose
+from lfiw.config import compose, load
 from lfiw.data import SampleCache
+from lfiw.data.mixed import GENERATED
 from lfiw.features.inception import InceptionFeatures
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
 from lfiw.record import EXACT
 from lfiw.results import row
-from lfiw.selection import UNIFORM
+from lfiw.selection import AUTO, UNIFORM
+from lfiw.tables import total_variation
+from lfiw.tasks.log_ratios import log_ratio_column
+from lfiw.tasks.ratio import build_datamodule
+from lfiw.weights import Weighting
 
 from .kept import Kept
 from .repeated import Row, repeat, rows_of
@@ -68,15 +75,44 @@ def reference(overrides: Sequence[str]) -> list[Row]:
 
 def skewed(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Real images with known class proportions as the generator: how much of the way to the exact weights is gone."""
-    found, _ = repeat("cifar10_skewed", seeds, overrides, kept)
+    found, folders = repeat("cifar10_skewed", seeds, overrides, kept)
+    for folder in folders:
+        for name, distance in label_distances(folder).items():
+            found[name, "label_distance"].append(distance)
     rows = rows_of(found)
-    for metric in ("fid", "fid@resnet56", "kid", "class_distance"):
+    for metric in ("fid", "fid@resnet56", "kid", "class_distance", "label_distance"):
         if (EXACT, metric) not in found:
             continue
         for name in ("self-normalised", "auto"):
             triples = zip(*(found[w, metric] for w in (UNIFORM, name, EXACT)), strict=True)
             rows.append(row(name, f"way_{metric}", [(u - w) / (u - e) for u, w, e in triples]))
     return rows, []
+
+
+def label_distances(folder: Path) -> dict[str, float]:
+    """Weighting → distance of the true labels' shares to those of the real evaluation rows: no classifier between."""
+    config = load(folder, []).config
+    datamodule = build_datamodule(config.data, config.seed, config.folds)
+    datamodule.open_tables()
+    datamodule.input = "image"  # the split does not depend on it
+    datamodule.setup()
+    real, generated = (subset.column("label").long() for subset in datamodule.splits["evaluation"])
+    subset = datamodule.splits["evaluation"][GENERATED]
+    log_ratio, exact = subset.column(log_ratio_column(folder)), datamodule.exact_log_ratio(subset)
+    assert exact is not None
+    auto = next(w for w in json.loads((folder / "evaluation.json").read_text())["weightings"] if w["name"] == AUTO)
+    weights = {
+        UNIFORM: torch.full_like(exact, 1 / len(exact)),
+        PLAIN: Weighting()(log_ratio),
+        AUTO: Weighting(auto["flatten"], auto["clip"], auto["smooth"])(log_ratio),
+        EXACT: torch.softmax(exact, 0),
+    }
+    classes = int(torch.cat([real, generated]).max()) + 1
+    of_real = torch.bincount(real, minlength=classes).double() / len(real)
+    return {
+        name: total_variation(torch.bincount(generated, w, minlength=classes).tolist(), of_real.tolist())
+        for name, w in weights.items()
+    }
 
 
 def networks(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
