@@ -30,15 +30,17 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Decides about candidates batch by batch.
+    """Decides about candidates batch by batch."""
 
-    Attributes:
-        candidates: that it has seen.
-        accepted: of them.
-    """
+    @property
+    def candidates(self) -> int:
+        """That it has seen."""
+        ...
 
-    candidates: int
-    accepted: int
+    @property
+    def accepted(self) -> int:
+        """Of them."""
+        ...
 
     def step(self, log_ratio: Float[Tensor, " n"]) -> Step: ...
 

@@ -1,0 +1,306 @@
+"""Resampled sets: against known densities, and scored without weights on digits and on CIFAR-10."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from lfiw.config import load
+from lfiw.data.digits import DigitsDataModule
+from lfiw.data.mixed import MixedDataModule
+from lfiw.densities import FittedGaussian, Mixture
+from lfiw.errors import InputError
+from lfiw.metrics import frechet_distance, inception_score, kernel_distance, precision_recall, weighted_moments
+from lfiw.resampling.methods import resample
+from lfiw.resampling.streaming import PoolSampler
+from lfiw.results import row
+from lfiw.selection import choose
+from lfiw.tasks.columns import extractor_for
+from lfiw.tasks.log_ratios import calibrate, log_ratio_column
+from lfiw.tasks.ratio import build_datamodule
+from lfiw.weights import Weighting
+
+from .finite_pools import finite_pool_density
+from .kept import Kept
+from .repeated import Row, one_run
+from .resampling_figure import draw
+
+DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5], valley=0.5)
+POOLS = (1, 2, 4, 8, 16, 32, 64)
+CANDIDATES, KEPT_DIGITS = 32_000, 700
+KEPT_CIFAR10 = 3000
+PLAIN = Weighting()
+SHORT = ["calibration=none", "evaluation.weightings=[]", "evaluation.reference=none", "evaluation.figures=false"]
+SHORT += ["evaluation.intervals=false", "evaluation.permutations=0", "trainer.progress=false"]
+
+
+def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """Rows named <data>/<method>/<weighting>/<T>; T: candidates for each sample that is kept, or a percentile.
+
+    CIFAR-10: by the latest run of experiment=cifar10_gan whose log-ratios are in its caches; left out without one.
+    """
+    rows: list[Row] = kept.get("known densities", partial(known_densities, 4 * seeds))
+    found = [kept.get(f"digits, seed {s}", partial(digits, s, list(overrides))) for s in range(seeds)]
+    rows += rows_of("digits", found)
+    folder = latest_with_log_ratios(Path("runs") / "cifar10_gan")
+    if folder is None:
+        print("no run of experiment=cifar10_gan here: CIFAR-10 is left out")
+    else:
+        found = [kept.get(f"cifar10 by {folder.name}, seed {s}", partial(cifar10, folder, s)) for s in range(seeds)]
+        rows += rows_of("cifar10", found)
+    return rows, [draw(rows, densities(), Path(mkdtemp()) / "resampling.png")]
+
+
+# known densities
+
+
+def model_and_grid() -> tuple[FittedGaussian, np.ndarray]:
+    """The Gaussian of the mixture's own moments, and a grid that holds its mass."""
+    generator = torch.Generator().manual_seed(0)
+    model = FittedGaussian(DATA.sample(100_000, generator))
+    return model, np.linspace(-12, 12, 2401)
+
+
+def densities() -> dict[str, np.ndarray]:
+    """On a grid `x`: of the data, of the model, and of resampled sets by the size of the pools."""
+    model, x = model_and_grid()
+    points = torch.from_numpy(x)[:, None]
+    log_data, log_model = DATA.log_density(points).numpy(), model.log_density(points).numpy()
+    found = {"x": x, "data": np.exp(log_data), "model": np.exp(log_model)}
+    for pool_size in POOLS:
+        found[str(pool_size)] = finite_pool_density(x, found["model"], log_data - log_model, pool_size)
+    return found
+
+
+def known_densities(seeds: int, num_samples: int = 2000) -> list[Row]:
+    """Mass in the valley, drawn and exact, and the total variation from the data, by the size of the pools."""
+    curves = densities()
+    x, step = curves["x"], curves["x"][1] - curves["x"][0]
+    valley = np.abs(x) <= DATA.valley + 1e-9
+    model, _ = model_and_grid()
+    rows = [row("toy/data", "valley", [DATA.valley_probability()])]
+    for pool_size in POOLS:
+        drawn = []
+        for seed in range(seeds):
+            generator = torch.Generator().manual_seed(1000 * pool_size + seed)
+            candidates = model.sample(num_samples * pool_size, generator)
+            log_ratio = DATA.log_density(candidates) - model.log_density(candidates)
+            chosen = candidates[PoolSampler(pool_size, generator).step(log_ratio).kept - 1]  # pools of fresh candidates
+            drawn.append(DATA.in_valley(chosen).double().mean().item())
+        density = curves[str(pool_size)]
+        name = f"toy/sir/exact/{pool_size}"
+        rows.append(row(name, "valley", drawn))
+        rows.append(row(name, "valley_exact", [float(np.trapezoid(density[valley], x[valley]))]))
+        rows.append(row(name, "total_variation", [float(np.abs(density - curves["data"]).sum() * step / 2)]))
+    return rows
+
+
+# sets of samples and their scores
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What sets are scored against, and the features of all candidates.
+
+    Args:
+        real, candidates: extractor → (rows, d), the main one first.
+        probabilities: (candidates, classes).
+        num_neighbours: real rows for the scores that compare pairs of rows.
+    """
+
+    real: dict[str, Tensor]
+    candidates: dict[str, Tensor]
+    probabilities: Tensor
+    num_pairs: int
+
+    def scores(self, rows: Tensor, real_moments: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """Of a set of candidates, repeats included, all rows alike."""
+        found = {}
+        for name, features in self.candidates.items():
+            distance = frechet_distance(*real_moments[name], *weighted_moments(features[rows]))
+            found["fid" if name == next(iter(self.real)) else f"fid@{name}"] = distance.item()
+        main = next(iter(self.real))
+        real, generated = self.real[main][: self.num_pairs], self.candidates[main][rows]
+        found["kid"] = kernel_distance(real, generated).item()
+        found |= {name: value.item() for name, value in precision_recall(real, generated).items()}
+        found["is"] = inception_score(self.probabilities[rows]).item()
+        found["distinct"] = len(rows.unique()) / len(rows)
+        return found
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of making a set: T candidates a sample kept (for rejection: the percentile of the shift)."""
+
+    method: str
+    weighting: str
+    size: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}/{self.weighting}/{self.size:g}"
+
+
+def settings(pools: Sequence[int], whole: Sequence[int], with_plain: bool) -> list[Setting]:
+    weightings = ["auto", "plain"] if with_plain else ["auto"]
+    found = [Setting("sir", weighting, size) for weighting in weightings for size in pools]
+    for method in ("systematic", "residual", "without-replacement"):
+        found += [Setting(method, "auto", size) for size in whole]
+    found += [Setting("rejection", "auto", percentile) for percentile in (50, 80, 95)]
+    return found + [Setting("mh", weighting, size) for weighting in weightings for size in pools[-2:]]
+
+
+def choose_rows(
+    setting: Setting, log_ratio: Tensor, start: float, num: int, generator: torch.Generator
+) -> tuple[Tensor, float] | None:
+    """Rows of the set, and the candidates scored for each; None where the candidates do not suffice."""
+    size, order = setting.size, torch.randperm(len(log_ratio), generator=generator)
+    if setting.method == "mh":
+        options: dict[str, Any] = {"pool": int(size), "start": start}
+    elif setting.method == "sir":
+        options = {"pool": int(size)}
+    elif setting.method == "rejection":
+        options = {"percentile": size}
+    else:
+        options, order = {}, order[: int(size * num)]
+        if len(order) < size * num:
+            return None
+    try:
+        found = resample(setting.method, log_ratio[order], num, generator, **options)
+    except InputError:  # fewer accepted than asked for
+        return None
+    return order[found.rows], found.candidates / num
+
+
+def scored(
+    bench: Bench,
+    log_ratio: Tensor,
+    start: float,
+    weightings: dict[str, Weighting],
+    chosen: Sequence[Setting],
+    num: int,
+    seed: int,
+) -> dict[str, dict[str, float]]:
+    """Setting → scores; `uniform` are as many candidates at random."""
+    moments = {name: weighted_moments(features) for name, features in bench.real.items()}
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.randperm(len(log_ratio), generator=generator)[:num]
+    found = {"uniform": {**bench.scores(uniform, moments), "candidates": 1.0}}
+    for setting in chosen:
+        weighting = weightings[setting.weighting]
+        log_weights = weighting.log_weights(log_ratio)
+        unsmoothed = Weighting(weighting.flatten, weighting.clip)
+        real_start = unsmoothed.log_weights(torch.tensor([start], dtype=torch.float64)).item()
+        outcome = choose_rows(setting, log_weights, real_start, num, generator)
+        if outcome is not None:
+            found[setting.name] = {**bench.scores(outcome[0], moments), "candidates": outcome[1]}
+    return found
+
+
+# digits: as many fresh candidates as are asked for
+
+
+def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
+    """One classifier, its generator's fresh samples, and sets of them."""
+    options = ["experiment=digits", f"seed={seed}", f"data.split_seed={seed}", *SHORT, *overrides]
+    objects = one_run(options)
+    datamodule: DigitsDataModule = objects["datamodule"]
+    config = load(Path(objects["trainer"].default_root_dir)).config
+    images = datamodule.generate(CANDIDATES, torch.Generator().manual_seed(10_000 + seed))
+    real = datamodule.splits["evaluation"][0].column("image")
+    extractors = {name: extractor_for(name, datamodule, config.features) for name in ("pixels", "classifier")}
+    with torch.inference_mode():
+        outputs = {name: extractor(images) for name, extractor in extractors.items()}
+        bench = Bench(
+            {name: extractor(real)["features"] for name, extractor in extractors.items()},
+            {name: output["features"] for name, output in outputs.items()},
+            torch.softmax(outputs["classifier"]["logits"].double(), 1),
+            len(real),
+        )
+    log_ratio = objects["classifier"].log_ratio(images)
+    start = objects["classifier"].log_ratio(real[:1]).item()
+    auto = next(w for w in objects["record"]["weightings"] if w["name"] == "auto")
+    weightings = {"auto": Weighting(auto["flatten"], auto["clip"], auto["smooth"])}
+    chosen = settings(POOLS[1:], (2, 8, 32), with_plain=False)
+    sets = scored(bench, log_ratio, start, weightings, chosen, KEPT_DIGITS, seed)
+    return {"auto": [auto["flatten"], auto["clip"], auto["smooth"]], "sets": sets}
+
+
+# CIFAR-10: the samples that are in the cache
+
+
+def latest_with_log_ratios(folder: Path) -> Path | None:
+    """The latest run whose log-ratios are in the caches that its configuration names."""
+    for path in sorted(folder.glob("*/config.yaml"), reverse=True):
+        tables = build(path.parent).tables.values()
+        if all(log_ratio_column(path.parent) in table.columns for table in tables):
+            return path.parent
+    return None
+
+
+def build(run_dir: Path) -> MixedDataModule:
+    config = load(run_dir).config
+    return build_datamodule(config.data, config.seed, config.folds)
+
+
+def cifar10(run_dir: Path, seed: int) -> dict[str, Any]:
+    """Sets of the generated evaluation rows, against the test images; another draw a seed, the classifier is one."""
+    config, datamodule = load(run_dir).config, build(run_dir)
+    extractors = {name: extractor_for(name, datamodule, config.features) for name in config.evaluation.extractors}
+    columns = {name: extractor.columns["features"] for name, extractor in extractors.items()}
+    classifier = extractor_for(config.metrics.inception_score.classifier or "resnet56", datamodule, config.features)
+    datamodule.input = datamodule.samples  # the split needs no features
+    datamodule.setup()
+    _, validation = calibrate(config, run_dir, datamodule)
+    auto = choose(*validation.calibrated).weighting
+    real, generated = datamodule.splits["evaluation"]
+    bench = Bench(
+        {name: real.column(column) for name, column in columns.items()},
+        {name: generated.column(column) for name, column in columns.items()},
+        torch.softmax(generated.column(classifier.columns["logits"]).double(), 1),
+        KEPT_CIFAR10,
+    )
+    log_ratio = generated.column(log_ratio_column(run_dir))
+    start = real.column(log_ratio_column(run_dir))[seed].item()
+    weightings = {"auto": auto, "plain": PLAIN}
+    chosen = settings((4, 16, 64), (3,), with_plain=True)
+    sets = scored(bench, log_ratio, start, weightings, chosen, KEPT_CIFAR10, seed)
+    return {"auto": [auto.flatten, auto.clip, auto.smooth], "sets": sets}
+
+
+# rows
+
+
+def rows_of(data: str, found: Sequence[dict[str, Any]]) -> list[Row]:
+    """Means over the seeds; differences to as many unweighted samples, seed by seed, with 95 % intervals."""
+    rows = [
+        row(f"{data}/auto", name, [float(one["auto"][i]) for one in found])
+        for i, name in enumerate(("flatten", "clip", "smooth"))
+    ]
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for one in found:
+        base = one["sets"]["uniform"]
+        for name, scores in one["sets"].items():
+            for metric, value in scores.items():
+                values[name, metric].append(value)
+                if name != "uniform" and metric not in ("candidates", "distinct"):
+                    values[name, f"difference_{metric}"].append(value - base[metric])
+    return rows + [row(f"{data}/{name}", metric, v, **interval(v)) for (name, metric), v in values.items()]
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """A 95 % interval of the mean by Student's t; none from a single value."""
+    if len(values) < 2:
+        return {}
+    width = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return {"low": fmean(values) - width, "high": fmean(values) + width}
