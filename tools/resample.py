@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> None:
     from lfiw.data.image_files import check_images_target, write_images
     from lfiw.diagnostics import effective_sample_size
     from lfiw.pareto import pareto_k
+    from lfiw.resampling.checks import check_candidates
     from lfiw.resampling.methods import check_method, resample
     from lfiw.weights import Weighting
 
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> None:
     if options.images is not None:
         check_has_images(cache)
     weighting = Weighting(options.flatten, options.clip, options.smooth)
-    log_weights = weighting.log_weights(log_ratio_of(cache, options.log_ratio))
+    log_weights = weighting.log_weights(check_candidates(log_ratio_of(cache, options.log_ratio)))
     generator = torch.Generator().manual_seed(options.seed)
     start = None
     if options.real is not None:

@@ -27,7 +27,7 @@ def check_images_target(path: Path) -> None:
         raise InputError(f"{path}: exists already: choose another path for the images, or remove it")
 
 
-def write_images(path: Path, blocks: Iterable[UInt8[Tensor, "b c h w"]], num: int) -> None:
+def write_images(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) -> None:
     """Writes `num` images: to NAME.npz as `arr_0`, uint8 (N, H, W, C); else as PNG files in a folder, by row number.
 
     Memory: one block. The file or folder appears when it is whole.
@@ -42,7 +42,7 @@ def write_images(path: Path, blocks: Iterable[UInt8[Tensor, "b c h w"]], num: in
         write_png_files(path, blocks, num)
 
 
-def write_npz(path: Path, blocks: Iterable[UInt8[Tensor, "b c h w"]], num: int) -> None:
+def write_npz(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) -> None:
     with (
         replacing(path) as temporary,
         zipfile.ZipFile(temporary, "w") as archive,
@@ -56,7 +56,7 @@ def write_npz(path: Path, blocks: Iterable[UInt8[Tensor, "b c h w"]], num: int) 
             member.write(pixels.data)
 
 
-def write_png_files(path: Path, blocks: Iterable[UInt8[Tensor, "b c h w"]], num: int) -> None:
+def write_png_files(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) -> None:
     digits = max(6, len(str(num - 1)))
     with folder_in_place(path) as folder:
         for number, image in enumerate(image for block in blocks for image in block):

@@ -38,7 +38,7 @@ from .resampling_figure import draw
 DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5], valley=0.5)
 POOLS = (1, 2, 4, 8, 16, 32, 64)
 CANDIDATES, KEPT_DIGITS = 32_000, 700
-KEPT_CIFAR10 = 3000
+KEPT_CIFAR10, DRAWS = 2000, 3
 PLAIN = Weighting()
 SHORT = ["calibration=none", "evaluation.weightings=[]", "evaluation.reference=none", "evaluation.figures=false"]
 SHORT += ["evaluation.intervals=false", "evaluation.permutations=0", "trainer.progress=false"]
@@ -49,14 +49,14 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
     CIFAR-10: by the latest run of experiment=cifar10_gan whose log-ratios are in its caches; left out without one.
     """
-    rows: list[Row] = kept.get("known densities", partial(known_densities, 4 * seeds))
+    rows: list[Row] = kept.get(f"known densities, {4 * seeds} seeds", partial(known_densities, 4 * seeds))
     found = [kept.get(f"digits, seed {s}", partial(digits, s, list(overrides))) for s in range(seeds)]
     rows += rows_of("digits", found)
     folder = latest_with_log_ratios(Path("runs") / "cifar10_gan")
     if folder is None:
         print("no run of experiment=cifar10_gan here: CIFAR-10 is left out")
     else:
-        found = [kept.get(f"cifar10 by {folder.name}, seed {s}", partial(cifar10, folder, s)) for s in range(seeds)]
+        found = [kept.get(f"cifar10 by {folder.name}, draw {s}", partial(cifar10, folder, s)) for s in range(DRAWS)]
         rows += rows_of("cifar10", found)
     return rows, [draw(rows, densities(), Path(mkdtemp()) / "resampling.png")]
 
@@ -115,7 +115,7 @@ class Bench:
     Args:
         real, candidates: extractor → (rows, d), the main one first.
         probabilities: (candidates, classes).
-        num_neighbours: real rows for the scores that compare pairs of rows.
+        num_pairs: real rows for the scores that compare pairs of rows.
     """
 
     real: dict[str, Tensor]
@@ -151,13 +151,13 @@ class Setting:
         return f"{self.method}/{self.weighting}/{self.size:g}"
 
 
-def settings(pools: Sequence[int], whole: Sequence[int], with_plain: bool) -> list[Setting]:
-    weightings = ["auto", "plain"] if with_plain else ["auto"]
+def settings(weightings: Sequence[str], pools: Sequence[int], whole: Sequence[int]) -> list[Setting]:
+    """Pools for SIR and, the largest, for Metropolis–Hastings; sizes of `whole` where all candidates are one pool."""
     found = [Setting("sir", weighting, size) for weighting in weightings for size in pools]
+    found += [Setting("mh", weighting, pools[-1]) for weighting in weightings]
     for method in ("systematic", "residual", "without-replacement"):
         found += [Setting(method, "auto", size) for size in whole]
-    found += [Setting("rejection", "auto", percentile) for percentile in (50, 80, 95)]
-    return found + [Setting("mh", weighting, size) for weighting in weightings for size in pools[-2:]]
+    return found + [Setting("rejection", "auto", percentile) for percentile in (80, 95)]
 
 
 def choose_rows(
@@ -231,7 +231,7 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
     start = objects["classifier"].log_ratio(real[:1]).item()
     auto = next(w for w in objects["record"]["weightings"] if w["name"] == "auto")
     weightings = {"auto": Weighting(auto["flatten"], auto["clip"], auto["smooth"])}
-    chosen = settings(POOLS[1:], (2, 8, 32), with_plain=False)
+    chosen = settings(["auto"], POOLS[1:], (2, 8, 32))
     sets = scored(bench, log_ratio, start, weightings, chosen, KEPT_DIGITS, seed)
     return {"auto": [auto["flatten"], auto["clip"], auto["smooth"]], "sets": sets}
 
@@ -273,7 +273,7 @@ def cifar10(run_dir: Path, seed: int) -> dict[str, Any]:
     log_ratio = generated.column(log_ratio_column(run_dir))
     start = real.column(log_ratio_column(run_dir))[seed].item()
     weightings = {"auto": auto, "plain": PLAIN}
-    chosen = settings((4, 16, 64), (3,), with_plain=True)
+    chosen = settings(["auto", "plain"], (4, 16, 64), (2, 8))
     sets = scored(bench, log_ratio, start, weightings, chosen, KEPT_CIFAR10, seed)
     return {"auto": [auto.flatten, auto.clip, auto.smooth], "sets": sets}
 
