@@ -24,6 +24,7 @@ NAMES = (
     "loader_crop_flip_normalise",
     "frechet_2048",
     "frechet_few_samples",
+    "precision_recall",
     "trainer_step",
     "trainer_step_mlp",
     "inception",
@@ -40,6 +41,7 @@ def measure(name: str, rounds: int) -> list[Any]:
         frechet,
         inception,
         loader_crop_flip_normalise,
+        neighbours,
         reweighting,
         trainer_step,
     )
@@ -49,6 +51,7 @@ def measure(name: str, rounds: int) -> list[Any]:
         "loader_crop_flip_normalise": loader_crop_flip_normalise.run,
         "frechet_2048": frechet.run_from_moments,
         "frechet_few_samples": frechet.run_few_samples,
+        "precision_recall": neighbours.run,
         "trainer_step": trainer_step.run_resnet,
         "trainer_step_mlp": trainer_step.run_mlp,
         "inception": inception.run,

@@ -58,7 +58,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
     else:
         found = [kept.get(f"cifar10 by {folder.name}, draw {s}", partial(cifar10, folder, s)) for s in range(DRAWS)]
         rows += rows_of("cifar10", found)
-    return rows, [draw(rows, densities(), Path(mkdtemp()) / "resampling.png")]
+    return rows, [draw(rows, densities(), Path(mkdtemp()) / "sets.png")]
 
 
 # known densities
