@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from statistics import fmean, stdev
 from tempfile import mkdtemp
@@ -16,6 +16,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from lfiw.config import load
+from lfiw.data.batches import mix_seeds
 from lfiw.data.digits import DigitsDataModule
 from lfiw.data.mixed import MixedDataModule
 from lfiw.densities import FittedGaussian, Mixture
@@ -56,8 +57,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
     if folder is None:
         print("no run of experiment=cifar10_gan here: CIFAR-10 is left out")
     else:
-        found = [kept.get(f"cifar10 by {folder.name}, draw {s}", partial(cifar10, folder, s)) for s in range(DRAWS)]
-        rows += rows_of("cifar10", found)
+        rows += rows_of("cifar10", [cifar10(folder, draw, kept) for draw in range(DRAWS)])
     return rows, [draw(rows, densities(), Path(mkdtemp()) / "sets.png")]
 
 
@@ -123,11 +123,16 @@ class Bench:
     probabilities: Tensor
     num_pairs: int
 
-    def scores(self, rows: Tensor, real_moments: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
+    @cached_property
+    def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of the real rows, by extractor."""
+        return {name: weighted_moments(features) for name, features in self.real.items()}
+
+    def scores(self, rows: Tensor) -> dict[str, float]:
         """Of a set of candidates, repeats included, all rows alike."""
         found = {}
         for name, features in self.candidates.items():
-            distance = frechet_distance(*real_moments[name], *weighted_moments(features[rows]))
+            distance = frechet_distance(*self.moments[name], *weighted_moments(features[rows]))
             found["fid" if name == next(iter(self.real)) else f"fid@{name}"] = distance.item()
         main = next(iter(self.real))
         real, generated = self.real[main][: self.num_pairs], self.candidates[main][rows]
@@ -148,12 +153,16 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return f"{self.method}/{self.weighting}/{self.size:g}"
+        return self.method if self.method == "uniform" else f"{self.method}/{self.weighting}/{self.size:g}"
+
+
+UNIFORM = Setting("uniform", "auto", 1)
 
 
 def settings(weightings: Sequence[str], pools: Sequence[int], whole: Sequence[int]) -> list[Setting]:
     """Pools for SIR and, the largest, for Metropolis–Hastings; sizes of `whole` where all candidates are one pool."""
-    found = [Setting("sir", weighting, size) for weighting in weightings for size in pools]
+    found = [UNIFORM]
+    found += [Setting("sir", weighting, size) for weighting in weightings for size in pools]
     found += [Setting("mh", weighting, pools[-1]) for weighting in weightings]
     for method in ("systematic", "residual", "without-replacement"):
         found += [Setting(method, "auto", size) for size in whole]
@@ -165,6 +174,8 @@ def choose_rows(
 ) -> tuple[Tensor, float] | None:
     """Rows of the set, and the candidates scored for each; None where the candidates do not suffice."""
     size, order = setting.size, torch.randperm(len(log_ratio), generator=generator)
+    if setting.method == "uniform":
+        return order[:num], 1.0
     if setting.method == "mh":
         options: dict[str, Any] = {"pool": int(size), "start": start}
     elif setting.method == "sir":
@@ -182,29 +193,20 @@ def choose_rows(
     return order[found.rows], found.candidates / num
 
 
-def scored(
+def score(
     bench: Bench,
     log_ratio: Tensor,
     start: float,
-    weightings: dict[str, Weighting],
-    chosen: Sequence[Setting],
+    weighting: Weighting,
+    setting: Setting,
     num: int,
-    seed: int,
-) -> dict[str, dict[str, float]]:
-    """Setting → scores; `uniform` are as many candidates at random."""
-    moments = {name: weighted_moments(features) for name, features in bench.real.items()}
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.randperm(len(log_ratio), generator=generator)[:num]
-    found = {"uniform": {**bench.scores(uniform, moments), "candidates": 1.0}}
-    for setting in chosen:
-        weighting = weightings[setting.weighting]
-        log_weights = weighting.log_weights(log_ratio)
-        unsmoothed = Weighting(weighting.flatten, weighting.clip)
-        real_start = unsmoothed.log_weights(torch.tensor([start], dtype=torch.float64)).item()
-        outcome = choose_rows(setting, log_weights, real_start, num, generator)
-        if outcome is not None:
-            found[setting.name] = {**bench.scores(outcome[0], moments), "candidates": outcome[1]}
-    return found
+    generator: torch.Generator,
+) -> dict[str, float] | None:
+    """Scores of one set, and what it cost; None where the candidates do not suffice."""
+    unsmoothed = Weighting(weighting.flatten, weighting.clip)
+    real_start = unsmoothed.log_weights(torch.tensor([start], dtype=torch.float64)).item()
+    outcome = choose_rows(setting, weighting.log_weights(log_ratio), real_start, num, generator)
+    return None if outcome is None else {**bench.scores(outcome[0]), "candidates": outcome[1]}
 
 
 # digits: as many fresh candidates as are asked for
@@ -230,9 +232,11 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
     log_ratio = objects["classifier"].log_ratio(images)
     start = objects["classifier"].log_ratio(real[:1]).item()
     auto = next(w for w in objects["record"]["weightings"] if w["name"] == "auto")
-    weightings = {"auto": Weighting(auto["flatten"], auto["clip"], auto["smooth"])}
-    chosen = settings(["auto"], POOLS[1:], (2, 8, 32))
-    sets = scored(bench, log_ratio, start, weightings, chosen, KEPT_DIGITS, seed)
+    weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
+    sets = {}
+    for number, setting in enumerate(settings(["auto"], POOLS[1:], (2, 8, 32))):
+        generator = torch.Generator().manual_seed(mix_seeds(seed, number))
+        sets[setting.name] = score(bench, log_ratio, start, weighting, setting, KEPT_DIGITS, generator)
     return {"auto": [auto["flatten"], auto["clip"], auto["smooth"]], "sets": sets}
 
 
@@ -253,29 +257,55 @@ def build(run_dir: Path) -> MixedDataModule:
     return build_datamodule(config.data, config.seed, config.folds)
 
 
-def cifar10(run_dir: Path, seed: int) -> dict[str, Any]:
-    """Sets of the generated evaluation rows, against the test images; another draw a seed, the classifier is one."""
+@dataclass(frozen=True)
+class Run:
+    """What sets of the generated evaluation rows of a run need: their log-ratios, those of the real rows, the gate."""
+
+    bench: Bench
+    log_ratio: Tensor
+    real_log_ratio: Tensor
+    auto: Weighting
+
+
+@cache
+def opened(run_dir: Path) -> Run:
     config, datamodule = load(run_dir).config, build(run_dir)
     extractors = {name: extractor_for(name, datamodule, config.features) for name in config.evaluation.extractors}
-    columns = {name: extractor.columns["features"] for name, extractor in extractors.items()}
     classifier = extractor_for(config.metrics.inception_score.classifier or "resnet56", datamodule, config.features)
     datamodule.input = datamodule.samples  # the split needs no features
     datamodule.setup()
     _, validation = calibrate(config, run_dir, datamodule)
-    auto = choose(*validation.calibrated).weighting
     real, generated = datamodule.splits["evaluation"]
     bench = Bench(
-        {name: real.column(column) for name, column in columns.items()},
-        {name: generated.column(column) for name, column in columns.items()},
+        {name: real.column(extractor.columns["features"]) for name, extractor in extractors.items()},
+        {name: generated.column(extractor.columns["features"]) for name, extractor in extractors.items()},
         torch.softmax(generated.column(classifier.columns["logits"]).double(), 1),
         KEPT_CIFAR10,
     )
-    log_ratio = generated.column(log_ratio_column(run_dir))
-    start = real.column(log_ratio_column(run_dir))[seed].item()
-    weightings = {"auto": auto, "plain": PLAIN}
-    chosen = settings(["auto", "plain"], (4, 16, 64), (2, 8))
-    sets = scored(bench, log_ratio, start, weightings, chosen, KEPT_CIFAR10, seed)
-    return {"auto": [auto.flatten, auto.clip, auto.smooth], "sets": sets}
+    column = log_ratio_column(run_dir)
+    return Run(bench, generated.column(column), real.column(column), choose(*validation.calibrated).weighting)
+
+
+def cifar10(run_dir: Path, draw: int, kept: Kept) -> dict[str, Any]:
+    """Sets of the generated evaluation rows, against the test images; the classifier is one, the draws differ."""
+
+    def auto() -> list[float]:
+        weighting = opened(run_dir).auto
+        return [weighting.flatten, weighting.clip, weighting.smooth]
+
+    def one(number: int, setting: Setting) -> dict[str, float] | None:
+        run, generator = opened(run_dir), torch.Generator().manual_seed(mix_seeds(draw, number))
+        weighting = run.auto if setting.weighting == "auto" else PLAIN
+        start = run.real_log_ratio[draw].item()
+        return score(run.bench, run.log_ratio, start, weighting, setting, KEPT_CIFAR10, generator)
+
+    chosen = settings(["auto", "plain"], (4, 16, 64), (8,))
+    part = f"cifar10 by {run_dir.name}"
+    sets = {
+        setting.name: kept.get(f"{part}, draw {draw}, {setting.name}", partial(one, number, setting))
+        for number, setting in enumerate(chosen)
+    }
+    return {"auto": kept.get(f"{part}, auto", auto), "sets": sets}
 
 
 # rows
@@ -291,6 +321,8 @@ def rows_of(data: str, found: Sequence[dict[str, Any]]) -> list[Row]:
     for one in found:
         base = one["sets"]["uniform"]
         for name, scores in one["sets"].items():
+            if scores is None:  # the candidates did not suffice
+                continue
             for metric, value in scores.items():
                 values[name, metric].append(value)
                 if name != "uniform" and metric not in ("candidates", "distinct"):
