@@ -230,6 +230,9 @@ class Evaluation:
         10, "permutations of the weights for the control of equal ESS, which corrects nothing; 0: no control"
     )
     extrapolate: bool = key(False, "FID and IS at infinitely many samples, for uniform and recommended weights")
+    neighbours: int = key(
+        0, "k of precision, recall, density and coverage (3 as published), which keep all features; 0: not scored"
+    )
     figures: bool = key(True, "write PNGs and report.html")
 
 

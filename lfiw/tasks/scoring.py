@@ -60,7 +60,14 @@ def score(
     def evaluate(chosen: Subset, convention: str) -> Evaluation:
         """Score generated rows against all real ones."""
         weights = weights_of(weightings, chosen.column(column), datamodule.exact_log_ratio(chosen), convention)
-        evaluation = Evaluation(weights, features, logits, with_reference=bool(reference), convention=convention)
+        evaluation = Evaluation(
+            weights,
+            features,
+            logits,
+            with_reference=bool(reference),
+            convention=convention,
+            neighbours=options.neighbours if convention == "standard" else 0,
+        )
         names = dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)])
         rows = InOrderDataModule(
             lambda: [[real, chosen, *reference]],
@@ -141,6 +148,8 @@ def check_scores(config: Config, datamodule: MixedDataModule) -> None:
         raise InputError(f"weighting={config.weighting}: no such weighting; there are {', '.join(names)}")
     if config.evaluation.permutations < 0 or config.evaluation.permutations == 1:
         raise InputError(f"evaluation.permutations={config.evaluation.permutations} must be 0 or at least 2")
+    if config.evaluation.neighbours < 0:
+        raise InputError(f"evaluation.neighbours={config.evaluation.neighbours} must be at least 0")
     if config.evaluation.paper_block < 1:
         raise InputError(f"evaluation.paper_block={config.evaluation.paper_block} must be at least 1")
     extractors = build_extractors(config, datamodule)
