@@ -39,7 +39,7 @@ from .resampling_figure import draw
 DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5], valley=0.5)
 POOLS = (1, 2, 4, 8, 16, 32, 64)
 CANDIDATES, KEPT_DIGITS = 32_000, 700
-KEPT_CIFAR10, DRAWS = 2000, 3
+KEPT_CIFAR10, DRAWS = 2000, 2
 PLAIN = Weighting()
 SHORT = ["calibration=none", "evaluation.weightings=[]", "evaluation.reference=none", "evaluation.figures=false"]
 SHORT += ["evaluation.intervals=false", "evaluation.permutations=0", "trainer.progress=false"]
@@ -159,14 +159,16 @@ class Setting:
 UNIFORM = Setting("uniform", "auto", 1)
 
 
-def settings(weightings: Sequence[str], pools: Sequence[int], whole: Sequence[int]) -> list[Setting]:
+def settings(
+    weightings: Sequence[str], pools: Sequence[int], whole: Sequence[int] = (), percentiles: Sequence[float] = ()
+) -> list[Setting]:
     """Pools for SIR and, the largest, for Metropolis–Hastings; sizes of `whole` where all candidates are one pool."""
     found = [UNIFORM]
     found += [Setting("sir", weighting, size) for weighting in weightings for size in pools]
     found += [Setting("mh", weighting, pools[-1]) for weighting in weightings]
     for method in ("systematic", "residual", "without-replacement"):
         found += [Setting(method, "auto", size) for size in whole]
-    return found + [Setting("rejection", "auto", percentile) for percentile in (80, 95)]
+    return found + [Setting("rejection", "auto", percentile) for percentile in percentiles]
 
 
 def choose_rows(
@@ -234,7 +236,7 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
     auto = next(w for w in objects["record"]["weightings"] if w["name"] == "auto")
     weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
     sets = {}
-    for number, setting in enumerate(settings(["auto"], POOLS[1:], (2, 8, 32))):
+    for number, setting in enumerate(settings(["auto"], POOLS[1:], (2, 8, 32), (80, 95))):
         generator = torch.Generator().manual_seed(mix_seeds(seed, number))
         sets[setting.name] = score(bench, log_ratio, start, weighting, setting, KEPT_DIGITS, generator)
     return {"auto": [auto["flatten"], auto["clip"], auto["smooth"]], "sets": sets}
@@ -299,7 +301,7 @@ def cifar10(run_dir: Path, draw: int, kept: Kept) -> dict[str, Any]:
         start = run.real_log_ratio[draw].item()
         return score(run.bench, run.log_ratio, start, weighting, setting, KEPT_CIFAR10, generator)
 
-    chosen = settings(["auto", "plain"], (4, 16, 64), (8,))
+    chosen = settings(["auto", "plain"], (4, 16, 64))
     part = f"cifar10 by {run_dir.name}"
     sets = {
         setting.name: kept.get(f"{part}, draw {draw}, {setting.name}", partial(one, number, setting))

@@ -9,15 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-# colours that the colour-blind can tell apart (Okabe & Ito 2008), and a marker each
+# colours that the colour-blind can tell apart (Okabe & Ito 2008), a marker, a small shift where points would coincide
 STYLES = {
-    "sir/auto": ("#0072b2", "o", "SIR"),
-    "sir/plain": ("#d55e00", "s", "SIR, plain ratio"),
-    "systematic/auto": ("#009e73", "^", "systematic"),
-    "residual/auto": ("#56b4e9", "v", "residual"),
-    "without-replacement/auto": ("#cc79a7", "D", "without replacement"),
-    "rejection/auto": ("#e69f00", "P", "rejection"),
-    "mh/auto": ("#000000", "X", "Metropolis–Hastings"),
+    "sir/auto": ("#0072b2", "o", "SIR", 1.0),
+    "sir/plain": ("#d55e00", "s", "SIR, plain ratio", 1.0),
+    "systematic/auto": ("#009e73", "^", "systematic", 0.94),
+    "residual/auto": ("#56b4e9", "v", "residual", 1.0),
+    "without-replacement/auto": ("#cc79a7", "D", "without replacement", 1.06),
+    "rejection/auto": ("#e69f00", "P", "rejection", 1.0),
+    "mh/auto": ("#000000", "X", "Metropolis–Hastings", 1.06),
+    "mh/plain": ("#999999", "X", "Metropolis–Hastings, plain ratio", 1.06),
 }
 TITLES = {"digits": "digits", "cifar10": "CIFAR-10, a small GAN"}
 
@@ -45,8 +46,8 @@ def known(axes: Axes, densities: Mapping[str, np.ndarray]) -> None:
     axes.plot(x, densities["model"], color="#d55e00", linestyle="--", label="model (T = 1)")
     for pool_size, colour in (("4", "#56b4e9"), ("16", "#0072b2"), ("64", "#000000")):
         axes.plot(x, densities[pool_size], color=colour, label=f"resampled, T = {pool_size}")
-    axes.set(xlim=(-4.5, 4.5), ylim=(0, None), xlabel="x", ylabel="density", title="known densities, exact ratio")
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    axes.set(xlim=(-4.5, 4.5), ylim=(0, 0.4), xlabel="x", ylabel="density", title="known densities, exact ratio")
+    axes.legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
 
 
 def convergence(axes: Axes, rows: Sequence[Row]) -> None:
@@ -77,7 +78,7 @@ def costs(axes: Axes, rows: Sequence[Row], data: str) -> None:
     base = found[f"{data}/uniform", "fid"]
     axes.axhline(base["mean"], color="#777777", linestyle=":", label="uniform")
     top = base["mean"]
-    for key, (colour, marker, label) in STYLES.items():
+    for key, (colour, marker, label, shift) in STYLES.items():
         names = [r["name"] for r in rows if r["name"].startswith(f"{data}/{key}/") and r["metric"] == "fid"]
         points = sorted((found[n, "candidates"]["mean"], found[n, "fid"]["mean"], found[n, "fid"]["se"]) for n in names)
         if not points:
@@ -85,7 +86,15 @@ def costs(axes: Axes, rows: Sequence[Row], data: str) -> None:
         cost, fid, error = (np.array([p[i] or 0 for p in points]) for i in range(3))
         line = "-" if key.startswith("sir") else "none"
         axes.errorbar(
-            cost, fid, yerr=error, color=colour, marker=marker, linestyle=line, markersize=5, capsize=2, label=label
+            cost * shift,
+            fid,
+            yerr=error,
+            color=colour,
+            marker=marker,
+            linestyle=line,
+            markersize=5,
+            capsize=2,
+            label=label,
         )
         top = max(top, *(fid + error))
     if top > 3 * base["mean"]:
