@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 # colours that the colour-blind can tell apart (Okabe & Ito 2008), a marker, a small shift where points would coincide
 STYLES = {
@@ -99,6 +99,9 @@ def costs(axes: Axes, rows: Sequence[Row], data: str) -> None:
         top = max(top, *(fid + error))
     if top > 3 * base["mean"]:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 4, 6)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="candidates scored for each sample kept", ylabel="FID ↓", title=TITLES[data])
     pool_axis(axes, [1, 2, 4, 8, 16, 32, 64])
     axes.legend(frameon=False, fontsize=8)
