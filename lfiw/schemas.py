@@ -234,6 +234,9 @@ class Evaluation:
         [i / 8 for i in range(9)],
         "flattening exponents α that FID, KID and IS are drawn against, each as costly as a weighting; []: no curve",
     )
+    neighbours: int = key(
+        0, "k of precision, recall, density and coverage (3 as published), which keep all features; 0: not scored"
+    )
     figures: bool = key(True, "write PNGs and report.html")
 
 

@@ -14,6 +14,7 @@ from lfiw.selection import AUTO
 
 MOST_CLASSES = 20  # in a table or figure of class proportions
 METRIC_NAMES = {"fid": "FID ↓", "kid": "KID ↓", "is": "IS ↑"}
+METRIC_NAMES |= {name: f"{name} ↑" for name in ("precision", "recall", "density", "coverage")}
 
 
 def metric_title(name: str) -> str:
@@ -69,7 +70,7 @@ def correction_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]
     intervals, and from the control of equal ESS (the same weights, permuted across the samples)."""
     first, *shown = shown_weightings(record)
     found = {w["name"]: w["metrics"] for w in record["weightings"]}
-    metrics = [name for name in found[first] if not is_paper(name)]
+    metrics = [name for name, score in found[first].items() if not is_paper(name) and "correction" in score]
     titles = ["score"]
     for name in shown:
         mark = " ★" if name == record["recommended"] else ""

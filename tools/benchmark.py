@@ -25,6 +25,7 @@ NAMES = (
     "frechet_2048",
     "frechet_few_samples",
     "frechet_interval",
+    "precision_recall",
     "trainer_step",
     "trainer_step_mlp",
     "inception",
@@ -42,6 +43,7 @@ def measure(name: str, rounds: int) -> list[Any]:
         inception,
         intervals,
         loader_crop_flip_normalise,
+        neighbours,
         reweighting,
         trainer_step,
     )
@@ -52,6 +54,7 @@ def measure(name: str, rounds: int) -> list[Any]:
         "frechet_2048": frechet.run_from_moments,
         "frechet_few_samples": frechet.run_few_samples,
         "frechet_interval": intervals.run,
+        "precision_recall": neighbours.run,
         "trainer_step": trainer_step.run_resnet,
         "trainer_step_mlp": trainer_step.run_mlp,
         "inception": inception.run,

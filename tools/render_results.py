@@ -180,6 +180,33 @@ def estimators(study: Study) -> str:
     return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in names])
 
 
+def resampling(study: Study, data: str, classifier: str) -> str:
+    """Sets of as many samples; T and the percentile of rejection stand in their names."""
+    cell = cells(study)
+    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    prefix = f"{data}/"
+    names = [r["name"] for r in study["rows"] if r["name"].startswith(prefix) and r["metric"] == "candidates"]
+    titles = ["set", "candidates a sample", "distinct", "FID ↓", "FID − uniform, 95 %", f"FID ↓ @{classifier}", "KID ↓"]
+    titles += ["IS ↑", "precision ↑", "recall ↑", "density ↑", "coverage ↑"]
+    rows = []
+    for name in names:
+        difference = found.get((name, "difference_fid"))
+        shown = "0" if difference is None else f"{difference['low']:.3g} … {difference['high']:.3g}"
+        metrics = [f"fid@{classifier}", "kid", "is", "precision", "recall", "density", "coverage"]
+        own = [f"{found[name, 'candidates']['mean']:.3g}", f"{found[name, 'distinct']['mean']:.0%}", cell(name, "fid")]
+        rows.append([set_name(name.removeprefix(prefix)), *own, shown, *(cell(name, m) for m in metrics)])
+    return markdown(titles, rows)
+
+
+def set_name(name: str) -> str:
+    """`sir/auto/16` → `sir, T = 16`."""
+    if name == "uniform":
+        return name
+    method, weighting, size = name.split("/")
+    setting = f"percentile {size}" if method == "rejection" else f"T = {size}"
+    return f"{method}, {setting}" + (", plain ratio" if weighting == "plain" else "")
+
+
 def precision(study: Study) -> str:
     cell = cells(study)
     rows = [[name, *(cell(name, m) for m in ("fid", "kid"))] for name in ("fp32", "bf16")]
@@ -223,7 +250,12 @@ RECALLED = (
     ("as recalled from the paper: SNGAN, default", "8.33 ± 0.03", "20.40 ± 0.07", "0.094 ± 0.0002"),
     ("as recalled from the paper: SNGAN, LFIW", "8.57 ± 0.03", "17.29 ± 0.07", "0.073 ± 0.0004"),
 )
-FILES = {"cifar10_paper": "cifar10_gan"}  # tables of a study under another name
+# tables of a study under another name
+FILES = {
+    "cifar10_paper": "cifar10_gan",
+    "resampling_digits": "resampling",
+    "resampling_cifar10": "resampling",
+}
 TABLES: dict[str, Callable[[Study], str]] = {
     "digits": digits,
     "toy": toy,
@@ -233,6 +265,8 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "cifar10_skewed": cifar10_skewed,
     "estimators": estimators,
     "precision": precision,
+    "resampling_digits": lambda study: resampling(study, "digits", "classifier"),
+    "resampling_cifar10": lambda study: resampling(study, "cifar10", "resnet56"),
     "statistics": statistics,
     "benchmarks": benchmarks,
 }

@@ -9,18 +9,10 @@ file, `log_ratio` and `weights` (float64, one a sample, the weights summing to 1
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lfiw.cli import run_script
 from lfiw.errors import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from lfiw.data.importers.imported import Imported
-    from lfiw.modules.ratio import RatioClassifier
 
 
 def main(arguments: list[str]) -> None:
@@ -31,18 +23,18 @@ def main(arguments: list[str]) -> None:
     from lfiw.data.importers.arrays import import_arrays
     from lfiw.diagnostics import effective_sample_size
     from lfiw.files import replacing
-    from lfiw.modules.ratio import RatioClassifier
     from lfiw.pareto import pareto_k
     from lfiw.run_folder import latest_run
+    from lfiw.tasks.scorer import Scorer
     from lfiw.weights import Weighting
 
     weighting = Weighting(options.flatten, options.clip, options.smooth)
     if options.out.suffix != ".npz":
         raise InputError(f"--out {options.out}: expected a name that ends in .npz")
     run = Path(options.run) if options.run else latest_run()
-    classifier = RatioClassifier.load(run)
+    scorer = Scorer(run)
     samples = import_arrays(options.file, options.key, options.layout, options.value_range)
-    log_ratio = torch.cat(list(log_ratios(classifier, run, samples)))
+    log_ratio = torch.cat([scorer(block) for block in samples.blocks()])
     weights = weighting(log_ratio)
     with replacing(options.out) as temporary:
         np.savez(temporary, log_ratio=log_ratio.numpy(), weights=weights.numpy())
@@ -50,36 +42,6 @@ def main(arguments: list[str]) -> None:
         print(note)
     ess, k = effective_sample_size(weights).item(), pareto_k(weighting.log_weights(log_ratio))
     print(f"{options.out}: {len(weights):,} weights by {run}, ESS {ess:,.1f}, Pareto k̂ {k:.2f}")
-
-
-def log_ratios(classifier: "RatioClassifier", run: Path, samples: "Imported") -> "Iterator[Tensor]":
-    """The classifier's log-ratio of each block of samples."""
-    column = classifier.spec["column"]
-    for block in samples.blocks():
-        values = block.get(column)
-        if values is None and column.startswith("features/"):
-            values = features_of(block, column, run)
-        if values is None:
-            raise InputError(f"{run} was trained on column {column!r}, the file has {', '.join(block)}")
-        yield classifier.log_ratio(values)
-
-
-def features_of(block: "dict[str, Tensor]", column: str, run: Path) -> "Tensor | None":
-    """What the classifier was trained on, where that is the features of an extractor."""
-    from lfiw.config import load
-    from lfiw.features import build_extractor
-    from lfiw.tasks.columns import feature_options
-    from lfiw.tasks.ratio import build_datamodule
-
-    if "image" not in block:
-        return None
-    config = load(run).config
-    name = column.removeprefix("features/").partition("-")[0]
-    options = feature_options(config.features, build_datamodule(config.data, config.seed))
-    extractor = build_extractor(name, block["image"].shape[1:], options)
-    if extractor.columns["features"] != column:
-        raise InputError(f"{run} was trained on {column}; these weights make {extractor.columns['features']}")
-    return extractor(block["image"])["features"]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lfiw.data.cache.column_writer import ColumnWriter
+    from lfiw.data.cache.rows import write_rows
     from lfiw.data.cache.sample_cache import SampleCache
     from lfiw.data.cache.writer import CacheWriter
     from lfiw.data.table import Column, Rows, Table, TensorTable
@@ -17,9 +18,10 @@ _HOMES = {
     "SampleCache": "cache.sample_cache",
     "Table": "table",
     "TensorTable": "table",
+    "write_rows": "cache.rows",
 }
 
-__all__ = ["CacheWriter", "Column", "ColumnWriter", "Rows", "SampleCache", "Table", "TensorTable"]
+__all__ = ["CacheWriter", "Column", "ColumnWriter", "Rows", "SampleCache", "Table", "TensorTable", "write_rows"]
 
 
 def __getattr__(name: str) -> Any:

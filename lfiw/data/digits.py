@@ -69,17 +69,25 @@ class DigitsDataModule(MixedDataModule):
                 "seed": self.split_seed,
             }
             with CacheWriter(self.generated_path, source=source) as writer:
-                writer.write({"image": self._generate(images[rows], labels[rows])})
+                writer.write({"image": self._generate(images[rows], labels[rows], self.num_generated, self.split_seed)})
         if not self.classifier_path.exists():
             fit_classifier(self.classifier_path, images[rows], labels[rows])
 
-    def _generate(self, images: Tensor, labels: Tensor) -> Tensor:
+    def generate(self, num: int, generator: torch.Generator) -> Tensor:
+        """(num, 1, 8, 8) uint8: fresh samples of the generator whose samples are in the cache."""
+        (block,) = import_digits().blocks()
+        rows = split_rows(len(block["image"]), self.fractions, seed=2 * self.split_seed)["train"]
+        seed = int(torch.randint(2**31, (), generator=generator))
+        return self._generate(block["image"][rows], block["label"][rows], num, seed)
+
+    def _generate(self, images: Tensor, labels: Tensor, num: int, seed: int) -> Tensor:
+        """Samples of a density that is fitted to training digits, which `split_seed` chooses by `keep`."""
         generator = torch.Generator().manual_seed(self.split_seed)
         seen = torch.rand(len(labels), generator=generator) < torch.tensor(self.keep)[labels]
         if (left := int(seen.sum())) < 2:
             raise InputError(f"data.keep={self.keep} leaves the generator {left} digits, it needs at least 2")
         data = images[seen].flatten(1).double() * (LEVELS / 255)
-        samples = sample_kernel_density(data, self.num_generated, bandwidth=self.bandwidth, seed=self.split_seed)
+        samples = sample_kernel_density(data, num, bandwidth=self.bandwidth, seed=seed)
         # real pixels take 17 levels only: other values would give the generator away, whatever the digit looks like
         return to_bytes(samples.round().clamp(0, LEVELS)).view(-1, *SHAPE)
 

@@ -1,4 +1,7 @@
-"""Weighted Fréchet distance, kernel distance and inception score: functions of features, and torchmetrics classes."""
+"""Weighted scores as functions of features and as torchmetrics classes.
+
+Fréchet distance, kernel distance, inception score; precision, recall, density and coverage.
+"""
 
 from lfiw.metrics.frechet import (
     FrechetDistance,
@@ -13,16 +16,19 @@ from lfiw.metrics.kernel import (
     kernel_distance,
     subset_kernel_distances,
 )
+from lfiw.metrics.neighbours import PrecisionRecall, precision_recall
 
 __all__ = [
     "FrechetDistance",
     "InceptionScore",
     "KernelDistance",
+    "PrecisionRecall",
     "frechet_distance",
     "frechet_distance_from_features",
     "gaussian_kernel_distance",
     "inception_score",
     "kernel_distance",
+    "precision_recall",
     "subset_kernel_distances",
     "weighted_moments",
 ]

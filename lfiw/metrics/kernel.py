@@ -7,18 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lfiw.errors import InputError
-from lfiw.metrics.validation import (
-    check_features,
-    check_same_width,
-    check_total_weight,
-    normalised_columns,
-    reliability_correction,
-    weight_columns,
-)
-from lfiw.metrics.weighted_metric import WeightedMetric, agree_on_maximum
+from lfiw.metrics.rows_metric import RowsMetric, checked_sides, scalar_unless_columns, shared_column
+from lfiw.metrics.validation import check_total_weight, normalised_columns, reliability_correction
 
 # Rows that differ by less than this part of their size are equal up to the rounding of their centre.
 _SMALLEST_RELATIVE_SPREAD = 1e-14
@@ -51,14 +43,14 @@ def kernel_distance(
         InputError: a value is not finite, a weight is negative, a shape is wrong, or fewer than two rows of a side
             carry weight.
     """
-    real, v, generated, w = _checked_sides(real, generated, real_weights, generated_weights, block_size)
+    real, v, generated, w = checked_sides(real, generated, real_weights, generated_weights, block_size)
     v, w = normalised_columns(v, "real"), normalised_columns(w, "generated")
     within_real = _off_diagonal_sum(real, v, cubic_kernel, block_size) / _correction(v, "real")
     within_generated = _off_diagonal_sum(generated, w, cubic_kernel, block_size) / _correction(w, "generated")
     values = within_real + within_generated - 2 * _cross_sum(real, v, generated, w, cubic_kernel, block_size)
     if not torch.isfinite(values).all():
         raise InputError("the kernel of these features overflows float64: rescale the features")
-    return _scalar_unless_columns(values, real_weights, generated_weights)
+    return scalar_unless_columns(values, real_weights, generated_weights)
 
 
 def gaussian_kernel_distance(
@@ -85,7 +77,7 @@ def gaussian_kernel_distance(
         InputError: a value is not finite, a weight is negative, a shape is wrong, a side has no weight, or all real
             rows are equal (s = 0).
     """
-    real, v, generated, w = _checked_sides(real, generated, real_weights, generated_weights, block_size)
+    real, v, generated, w = checked_sides(real, generated, real_weights, generated_weights, block_size)
     v = normalised_columns(v, "real") if real_weights is None else v
     w = normalised_columns(w, "generated") if generated_weights is None else w
     check_total_weight(w.sum(dim=0), "generated")
@@ -96,7 +88,7 @@ def gaussian_kernel_distance(
         squared = torch.cat([_gaussian_squared_distances(real, a, generated, b, block_size) for a, b in pairs])
     if not torch.isfinite(squared).all():
         raise InputError("sums of weights overflow float64: give weights that sum to about 1")
-    return _scalar_unless_columns(squared.clamp(min=0).sqrt(), real_weights, generated_weights)
+    return scalar_unless_columns(squared.clamp(min=0).sqrt(), real_weights, generated_weights)
 
 
 def subset_kernel_distances(
@@ -129,7 +121,7 @@ def subset_kernel_distances(
     return torch.stack(values)
 
 
-class KernelDistance(WeightedMetric):
+class KernelDistance(RowsMetric):
     """Weighted kernel distance (KID when the features are Inception's), on all rows, unbiased.
 
     `kernel_distance` of all rows seen; their order and batches do not matter. Keeps the features in memory, in the
@@ -169,9 +161,7 @@ class KernelDistance(WeightedMetric):
         seed: int = 2020,
         **metric_options: Any,
     ) -> None:
-        super().__init__(num_weightings, convention, **metric_options)
-        if num_features < 1:
-            raise InputError(f"num_features is {num_features}, expected at least 1")
+        super().__init__(num_features, num_weightings, convention, **metric_options)
         if (subsets is None) != (subset_size is None):
             raise InputError(f"subsets={subsets} and subset_size={subset_size}: expected both or neither")
         if subsets is not None and (num_weightings > 1 or convention != "standard"):
@@ -181,15 +171,10 @@ class KernelDistance(WeightedMetric):
             )
         if subsets is not None and subset_size is not None and (subsets < 1 or subset_size < 2):
             raise InputError(f"subsets={subsets} and subset_size={subset_size}, expected at least 1 and 2")
-        self.num_features = num_features
         self.subsets = subsets
         self.subset_size = subset_size
         self.seed = seed
         self._subset_distances: Tensor | None = None
-        for side in ("real", "generated"):
-            self.add_state(f"{side}_features", [], dist_reduce_fx="cat")
-            self.add_state(f"{side}_weights", [], dist_reduce_fx="cat")
-            self.add_state(f"{side}_uniform_rows", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -208,23 +193,9 @@ class KernelDistance(WeightedMetric):
             InputError: a shape or dtype is wrong, a value is not finite, a weight is negative, or weights come with
                 `subsets`.
         """
-        check_features(features, self.num_features)
-        side = "real" if real else "generated"
-        rows = features.detach()
-        if weights is None:
-            columns = torch.ones(len(rows), self.num_weightings, dtype=torch.float64, device=rows.device)
-            uniform_rows = getattr(self, f"{side}_uniform_rows")
-            setattr(self, f"{side}_uniform_rows", uniform_rows + len(rows))
-        elif self.subsets is not None:
+        if weights is not None and self.subsets is not None:
             raise InputError("subsets are drawn without weights, expected weights=None: leave subsets out for weights")
-        else:
-            columns = weight_columns(weights, len(rows), self.num_weightings).to(rows.device)
-            columns = columns.expand(-1, self.num_weightings)
-            positive = (columns > 0).any(dim=1)
-            rows, columns = rows[positive], columns[positive]
-        # Copies: a batch buffer that its owner fills again must not change what was seen.
-        getattr(self, f"{side}_features").append(rows.clone())
-        getattr(self, f"{side}_weights").append(columns.clone())
+        self._keep(features, real, weights)
 
     def compute(self) -> Float[Tensor, "*k"]:
         """The distance of each weighting (with `subsets`, the mean over the subsets).
@@ -255,79 +226,19 @@ class KernelDistance(WeightedMetric):
         assert self._subset_distances is not None
         return self._subset_distances.std(correction=0)
 
-    def forward(self, *args: Any, **kwargs: Any) -> None:
-        """Same as `update`: one batch fills one side, so there is no value of the batch."""
-        self.update(*args, **kwargs)
-
     def _rows(self, side: str) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"] | Float[Tensor, "n k"]]:
-        features = _concatenated(getattr(self, f"{side}_features"))
-        weights = _concatenated(getattr(self, f"{side}_weights"))
-        if features is None or weights is None or len(features) == 0:
-            raise InputError(f"the {side} side has no rows that carry weight: call update with some")
+        features, weights = self._kept(side)
         uniform_rows = getattr(self, f"{side}_uniform_rows")
         if self.convention == "paper":
             given = weights.sum(dim=0) if uniform_rows < len(weights) else weights.new_zeros(self.num_weightings)
             weights = normalised_columns(weights, side) * self._scale(given, uniform_rows, side)
-        if side == "real" and (weights == weights[:, :1]).all():
-            weights = weights[:, 0]  # shared by all weightings: one kernel, one bandwidth
+        if side == "real":  # one kernel, one bandwidth
+            return features, shared_column(weights)
         return features, weights
-
-    def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any = None) -> None:
-        # Processes must gather tensors of one dtype and as many dimensions, also those that saw no rows.
-        for side in ("real", "generated"):
-            features = _concatenated(getattr(self, f"{side}_features"))
-            weights = _concatenated(getattr(self, f"{side}_weights"))
-            any_double = int(features is not None and features.dtype == torch.float64)
-            any_double = agree_on_maximum(any_double, self, dist_sync_fn, process_group)
-            if features is None or weights is None:
-                features = torch.zeros(0, self.num_features, device=self.device)
-                weights = torch.zeros(0, self.num_weightings, dtype=torch.float64, device=self.device)
-            setattr(self, f"{side}_features", [features.to(torch.float64 if any_double else torch.float32)])
-            setattr(self, f"{side}_weights", [weights])
-        super()._sync_dist(dist_sync_fn, process_group)
-
-
-def _concatenated(state: Tensor | list[Tensor]) -> Tensor | None:
-    """A list state as one tensor; None if it is empty. After a synchronisation it is a tensor already."""
-    if isinstance(state, Tensor):
-        return state
-    return torch.cat(state) if state else None
-
-
-def _checked_sides(
-    real: Tensor,
-    generated: Tensor,
-    real_weights: Tensor | None,
-    generated_weights: Tensor | None,
-    block_size: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features and weight columns of both sides, checked, without the rows that have no weight."""
-    if block_size < 1:
-        raise InputError(f"block_size is {block_size}, expected at least 1")
-    checked: list[Tensor] = []
-    for side, features, weights in (("real", real, real_weights), ("generated", generated, generated_weights)):
-        check_features(features, name=f"{side} features")
-        if weights is None:
-            columns = torch.ones(len(features), 1, dtype=torch.float64, device=features.device)
-        else:
-            columns = weight_columns(weights, len(features)).to(features.device)
-        positive = (columns > 0).any(dim=1)
-        checked += [features, columns] if positive.all() else [features[positive], columns[positive]]
-    real, v, generated, w = checked
-    check_same_width(real, generated)
-    if 1 not in (v.shape[1], w.shape[1]) and v.shape[1] != w.shape[1]:
-        raise InputError(
-            f"real weights have {v.shape[1]} columns and generated ones {w.shape[1]}, expected as many, or one"
-        )
-    return real, v, generated, w
 
 
 def _correction(normalised: Float[Tensor, "n k"], side: str) -> Float[Tensor, " k"]:
     return reliability_correction(normalised.sum(dim=0), normalised.square().sum(dim=0), side)
-
-
-def _scalar_unless_columns(values: Float[Tensor, " k"], *weights: Float[Tensor, "..."] | None) -> Float[Tensor, "*k"]:
-    return values if any(given is not None and given.ndim == 2 for given in weights) else values[0]
 
 
 def cubic_kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:

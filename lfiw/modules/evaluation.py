@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lfiw.data.mixed import GENERATED, REAL, REFERENCE
-from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance
+from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 from lfiw.metrics.class_proportions import ClassProportions
 from lfiw.weights import Weighting
 
@@ -37,7 +37,7 @@ Scores = dict[str, list[float]]  # metric → one value a weighting
 
 
 class Evaluation(LightningModule):
-    """FID, KID, IS and class proportions of the evaluation rows, run by `trainer.test`.
+    """FID, KID, IS, class proportions and neighbourhood scores of the evaluation rows, run by `trainer.test`.
 
     A batch holds feature and logit columns, `side` (real, generated, reference) and `position`. After the test,
     `scores` has a value for each weighting, `reference` the scores of other real rows taken for generated ones,
@@ -50,6 +50,7 @@ class Evaluation(LightningModule):
         logits: columns for IS; the last one also for class proportions.
         with_reference: the batches hold reference rows.
         convention: "standard", or "paper" for the definitions of the paper's official code: metrics `fid_paper`, …
+        neighbours: k of precision, recall, density and coverage; 0: not scored.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Evaluation(LightningModule):
         *,
         with_reference: bool = False,
         convention: str = "standard",
+        neighbours: int = 0,
     ) -> None:
         super().__init__()
+        self.kinds = ("fid", "kid", "neighbours") if neighbours else ("fid", "kid")
         self.features, self.logits, self.with_reference = list(features), list(logits), with_reference
         self.suffix = "_paper" if convention == "paper" else ""
         self.weights = weights
@@ -71,6 +74,8 @@ class Evaluation(LightningModule):
             for i, column in enumerate(self.features):
                 metrics[f"fid {i}"] = FrechetDistance(column.size, num_weightings, convention)
                 metrics[f"kid {i}"] = KernelDistance(column.size, num_weightings, convention)
+                if neighbours:
+                    metrics[f"neighbours {i}"] = PrecisionRecall(column.size, num_weightings, neighbours)
             for i, classes in enumerate(self.logits):
                 metrics[f"is {i}"] = InceptionScore(classes.size, num_weightings, convention)
         if self.logits:
@@ -86,7 +91,7 @@ class Evaluation(LightningModule):
         weights = self.weights[batch["position"][rows[GENERATED]].cpu()].to(self.device)
         for i, column in enumerate(self.features):
             values = {side: batch[column.name][mask] for side, mask in rows.items()}
-            for kind in ("fid", "kid"):
+            for kind in self.kinds:
                 name = f"{kind} {i}"
                 if len(values[REAL]):
                     metric_of(self.scored, name).update(values[REAL], real=True)
@@ -120,7 +125,9 @@ class Evaluation(LightningModule):
         for name in metrics:
             kind, i = name.split()
             column = (self.logits if kind == "is" else self.features)[int(i)]
-            scores[f"{kind}{self.suffix}{column.suffix}"] = metric_of(metrics, name).compute().reshape(-1).tolist()
+            found = metric_of(metrics, name).compute()
+            for score, values in found.items() if isinstance(found, dict) else ((kind, found),):
+                scores[f"{score}{self.suffix}{column.suffix}"] = values.reshape(-1).tolist()
         return scores
 
 

@@ -62,7 +62,14 @@ def score(
     def evaluate(chosen: Subset, convention: str) -> Evaluation:
         """Score generated rows against all real ones."""
         weights = weights_of(weightings, chosen.column(column), datamodule.exact_log_ratio(chosen), convention)
-        evaluation = Evaluation(weights, features, logits, with_reference=bool(reference), convention=convention)
+        evaluation = Evaluation(
+            weights,
+            features,
+            logits,
+            with_reference=bool(reference),
+            convention=convention,
+            neighbours=options.neighbours if convention == "standard" else 0,
+        )
         names = dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)])
         rows = InOrderDataModule(
             lambda: [[real, chosen, *reference]],
@@ -159,6 +166,8 @@ def check_scores(config: Config, datamodule: MixedDataModule) -> None:
     for alpha in config.evaluation.exponents:
         if not (math.isfinite(alpha) and alpha >= 0):
             raise InputError(f"evaluation.exponents: {alpha} must be finite and ≥ 0")
+    if config.evaluation.neighbours < 0:
+        raise InputError(f"evaluation.neighbours={config.evaluation.neighbours} must be at least 0")
     if config.evaluation.paper_block < 1:
         raise InputError(f"evaluation.paper_block={config.evaluation.paper_block} must be at least 1")
     extractors = build_extractors(config, datamodule)

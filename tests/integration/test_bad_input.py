@@ -73,6 +73,7 @@ def test_configuration(here, capfd, arguments, names):
         (["evaluation.weightings=[{name: a, clip: .nan}]"], ["clip=nan"]),
         (["evaluation.extractors=[vgg]"], ["'vgg'", "pixels, classifier"]),
         (["evaluation.extractors=[]"], ["evaluation.extractors"]),
+        (["evaluation.neighbours=-1"], ["evaluation.neighbours=-1"]),
         (["metrics.inception_score.classifier=pixels"], ["metrics.inception_score.classifier=pixels", "null"]),
         (["features.classifier_weights=none.safetensors"], ["none.safetensors", "no such file"]),
         (["trainer.accelerator=warp"], ["accelerator=warp"]),

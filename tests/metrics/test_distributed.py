@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance
+from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 
 D = 5
 # (real rows, generated rows) of each of the two processes; None: its metrics are never updated.
@@ -42,6 +42,8 @@ def new_metrics() -> dict[str, Any]:
         "kid": KernelDistance(D, num_weightings=2),
         "kid, real weights": KernelDistance(D, num_weightings=2),
         "kid, paper": KernelDistance(D, num_weightings=2, convention="paper"),
+        "precision": PrecisionRecall(D, num_weightings=2),
+        "precision, real weights": PrecisionRecall(D, num_weightings=2),
         "is": InceptionScore(D, num_weightings=2),
         "is, paper": InceptionScore(D, num_weightings=2, convention="paper"),
     }
@@ -61,6 +63,12 @@ def feed(metrics: dict[str, Any], real_rows: slice, generated_rows: slice) -> No
         metric.update(real, real=True, weights=table["real_weights"][real_rows] if own else None)
 
 
+def values_of(metric: Any) -> Tensor:
+    """(k,), or a row for each score of a metric that has several."""
+    found = metric.compute()
+    return torch.stack(list(found.values())) if isinstance(found, dict) else found
+
+
 def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
@@ -72,7 +80,7 @@ def process(rank: int, folder: str) -> None:
             starts = (0, 0) if rank == 0 else first
             feed(metrics, *(slice(start, start + count) for start, count in zip(starts, part, strict=True)))
         for name, metric in metrics.items():
-            results[split, name] = metric.compute()
+            results[split, name] = values_of(metric)
             if name == "fid" and part is not None:
                 metric.update(data()["real"][:1], real=True)  # still this process's own rows after a compute
                 assert metric.real_uniform_rows == part[0] + 1
@@ -92,8 +100,8 @@ def test_two_processes_equal_one(results: list[dict[tuple[str, str], Tensor]], s
     metrics = new_metrics()
     feed(metrics, slice(None), slice(None))
     for name, metric in metrics.items():
-        expected = metric.compute()
-        assert expected.shape == (2,)
+        expected = values_of(metric)
+        assert expected.shape[-1] == 2
         for of_process in results:
             # Sums in another order: rounding only.
             torch.testing.assert_close(

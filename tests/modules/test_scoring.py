@@ -18,6 +18,7 @@ from lfiw.metrics import (
     frechet_distance_from_features,
     inception_score,
     kernel_distance,
+    precision_recall,
 )
 from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.schemas import Trainer
@@ -97,6 +98,19 @@ def test_each_weighting_equals_the_functions(scored: Evaluation, i: int) -> None
     assert scored.scores["is@c"][i] == pytest.approx(inception_score(probabilities, w).item(), rel=1e-10)
     classes = GENERATED.column("logits/c").argmax(1).numpy()
     np.testing.assert_allclose(scored.proportions[i], np.bincount(classes, weights=w, minlength=C), rtol=1e-10)
+
+
+def test_neighbourhood_scores(tmp_path: Path, paper: Evaluation) -> None:
+    evaluation = run(tmp_path, batch_size=37, neighbours=2)
+    assert "precision" not in paper.scores
+    for column in FEATURES:
+        real, generated = REAL.column(column.name), GENERATED.column(column.name)
+        for i, name in enumerate(WEIGHTINGS):
+            expected = precision_recall(real, generated, None, weights(name), neighbours=2)
+            for score, value in expected.items():
+                assert evaluation.scores[f"{score}{column.suffix}"][i] == pytest.approx(value.item(), rel=1e-6)
+        other = precision_recall(real, REFERENCE.column(column.name), neighbours=2)
+        assert evaluation.reference[f"recall{column.suffix}"] == [pytest.approx(other["recall"].item(), rel=1e-6)]
 
 
 def test_names(scored: Evaluation, paper: Evaluation) -> None:

@@ -80,7 +80,7 @@ class ColumnWriter:
         self.rows_done: list[tuple[int, int]] = []
         self._table_path = Path(path).absolute()
         table = read_table_manifest(self._table_path)
-        if name in table.columns:
+        if name in table.base:
             raise InputError(f"{name!r} is a base column of {self._table_path}: choose another name")
         self._identity, self._num_rows = table.identity, table.num_rows
         self._stamp = check_json("stamp", stamp)

@@ -16,7 +16,8 @@ from lfiw.data.cache.names import check_column_name
 from lfiw.errors import InputError
 
 FILE = "manifest.json"
-TABLE_FORMAT, COLUMN_FORMAT, VERSION = "lfiw-cache", "lfiw-column", 1
+TABLE_FORMAT, ROWS_FORMAT, COLUMN_FORMAT, VERSION = "lfiw-cache", "lfiw-rows", "lfiw-column", 1
+ROW = "row"  # the column of a cache that holds rows of another one: their numbers there
 VALUES = "values"  # the one tensor in a shard of a later column
 TABLE_SHARD = re.compile(r"data/\d{5}-\d{5,9}\.safetensors")
 COLUMN_SHARD = re.compile(r"\d{5}-\d{5,9}\.safetensors")
@@ -40,12 +41,31 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class RowsOf:
+    """Another cache, whose rows a cache holds by number."""
+
+    path: str  # relative to the folder of the cache that holds them
+    identity: str
+    columns: dict[str, Layout]  # its base columns
+
+    def as_json(self) -> dict[str, object]:
+        return {"path": self.path, "identity": self.identity, "columns": columns_as_json(self.columns)}
+
+
+@dataclass(frozen=True)
 class TableManifest:
     """The base columns of a cache."""
 
-    columns: dict[str, Layout]
+    columns: dict[str, Layout]  # in the shards
     shards: tuple[Shard, ...]
     source: dict[str, Any]
+    of: RowsOf | None = None  # where the rows' other columns are
+
+    @property
+    def base(self) -> dict[str, Layout]:
+        """All base columns, those of the other cache first."""
+        others = self.of.columns if self.of else {}
+        return {**{name: layout for name, layout in others.items() if name not in self.columns}, **self.columns}
 
     @property
     def num_rows(self) -> int:
@@ -55,14 +75,17 @@ class TableManifest:
     def identity(self) -> str:
         """SHA-256 over columns and shard hashes: equal for equal content, whatever the files are called."""
         shards = [[shard.num_rows, shard.sha256] for shard in self.shards]
-        text = json.dumps({"columns": columns_as_json(self.columns), "shards": shards}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        content: dict[str, object] = {"columns": columns_as_json(self.columns), "shards": shards}
+        if self.of:
+            content["of"] = self.of.identity
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> dict[str, object]:
         return {
-            "format": TABLE_FORMAT,
+            "format": ROWS_FORMAT if self.of else TABLE_FORMAT,
             "version": VERSION,
             "num_rows": self.num_rows,
+            **({"of": self.of.as_json()} if self.of else {}),
             "columns": columns_as_json(self.columns),
             "shards": [shard.as_json() for shard in self.shards],
             "source": self.source,
@@ -128,19 +151,26 @@ def read_table_manifest(folder: Path) -> TableManifest:
     Raises:
         InputError: it is missing, not that of a cache, or does not agree with itself.
     """
-    fields = Fields.read(folder / FILE, TABLE_FORMAT)
-    columns = {}
-    entries = fields.get("columns", dict)
-    for name in entries:
-        check_name_in(fields, name)
-        columns[name] = fields.inside(entries, name).layout()
-    if not columns:
-        raise fields.error("columns", "at least one column")
-    manifest = TableManifest(columns, fields.shards(TABLE_SHARD), fields.get("source", dict))
+    fields = Fields.read(folder / FILE, TABLE_FORMAT, ROWS_FORMAT)
+    columns = fields.columns()
+    of = rows_of_from(fields, columns) if fields.values["format"] == ROWS_FORMAT else None
+    manifest = TableManifest(columns, fields.shards(TABLE_SHARD), fields.get("source", dict), of)
     fields.check_rows(manifest.num_rows)
     if fields.get("identity", str) != manifest.identity:
         raise fields.error("identity", f"{manifest.identity} from its shards and columns")
     return manifest
+
+
+def rows_of_from(fields: "Fields", columns: Mapping[str, Layout]) -> RowsOf:
+    if columns != {ROW: (torch.int64, ())}:
+        raise fields.error("columns", f"{ROW} alone, int64")
+    inside = fields.inside(fields.values, "of") if "of" in fields.values else None
+    if inside is None:
+        raise fields.error("of", "the cache whose rows these are")
+    identity = inside.get("identity", str)
+    if not SHA256.fullmatch(identity):
+        raise inside.error("identity", "64 hexadecimal digits")
+    return RowsOf(inside.get("path", str), identity, inside.columns())
 
 
 def read_column_manifest(folder: Path, name: str) -> ColumnManifest:
@@ -176,7 +206,7 @@ class Fields:
     prefix: str = ""
 
     @classmethod
-    def read(cls, path: Path, expected_format: str) -> "Fields":
+    def read(cls, path: Path, *formats: str) -> "Fields":
         try:
             values = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
@@ -187,8 +217,8 @@ class Fields:
             raise InputError(
                 f"{path}: not valid JSON: the file was changed; write this cache or column again"
             ) from None
-        if not isinstance(values, dict) or values.get("format") != expected_format:
-            raise InputError(f'{path}: "format" is not "{expected_format}": this is another kind of file')
+        if not isinstance(values, dict) or values.get("format") not in formats:
+            raise InputError(f'{path}: "format" is not "{formats[0]}": this is another kind of file')
         if values.get("version") != VERSION:
             raise InputError(f"{path}: version {values.get('version')!r}, this lfiw reads {VERSION}: upgrade lfiw")
         return cls(path, values)
@@ -226,6 +256,14 @@ class Fields:
         if not sizes or len(shape) > MAX_AXES or prod(shape) > MAX_COUNT:
             raise self.error("shape", f"at most {MAX_AXES} positive numbers")
         return BY_NAME[name], tuple(shape)
+
+    def columns(self) -> dict[str, Layout]:
+        entries = self.get("columns", dict)
+        for name in entries:
+            check_name_in(self, name)
+        if not entries:
+            raise self.error("columns", "at least one column")
+        return {name: self.inside(entries, name).layout() for name in entries}
 
     def shards(self, name: re.Pattern[str]) -> tuple[Shard, ...]:
         entries = self.get("shards", list)

@@ -14,6 +14,7 @@ from lfiw.data.cache.column_writer import ColumnWriter
 from lfiw.data.cache.gather import PiecedColumn, Plan
 from lfiw.data.cache.manifest import (
     FILE,
+    ROW,
     VALUES,
     ColumnManifest,
     Layout,
@@ -31,6 +32,9 @@ from lfiw.errors import InputError
 class SampleCache:
     """Opens a cache for reading; columns may be added.
 
+    A cache that holds rows of another one (`write_rows`) has all columns of that, base and later ones, row by row,
+    beside `row`, their numbers there; columns added to it are its own and stand before those of the same name there.
+
     Opening maps every shard and checks its size and header against the manifest; `verify` also checks the content.
     Batches for a `torch.utils.data.DataLoader` come from `__getitems__` as a dict of tensors: give the loader a
     `collate_fn` that returns its argument. Worker processes, forked or spawned, may read at once.
@@ -39,13 +43,17 @@ class SampleCache:
         path: folder that holds `manifest.json`.
 
     Raises:
-        InputError: nothing there, a shard is missing or truncated, or the manifest does not agree with itself.
+        InputError: nothing there, a shard is missing or truncated, the manifest does not agree with itself, or the
+            cache whose rows these are is not there or was written again.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         self._manifest, self._base = self._open_base()
         self._later: dict[str, tuple[ColumnManifest, Pieces]] = {}
+        self._elsewhere: set[str] = set()  # later columns that were found to be the other cache's
+        self._of = self._open_other()
+        self._rows = self._base.columns[ROW].whole() if self._of else None
 
     def _open_base(self) -> "tuple[TableManifest, Pieces]":
         while True:
@@ -56,6 +64,25 @@ class SampleCache:
                 # A writer that overwrites this cache removes the old shards after it has put the new manifest there.
                 if read_table_manifest(self.path).shards == manifest.shards:
                     raise
+
+    def _open_other(self) -> "SampleCache | None":
+        """The cache whose rows these are."""
+        if self._manifest.of is None:
+            return None
+        path = Path(os.path.normpath(self.path.resolve() / self._manifest.of.path))
+        try:
+            identity = read_table_manifest(path).identity
+            if identity == self._manifest.of.identity:
+                return SampleCache(path)
+        except InputError as error:
+            raise InputError(
+                f"{self.path} holds rows of {path}, which cannot be read ({error}): keep the two together, or make it "
+                "again"
+            ) from None
+        raise InputError(
+            f"{self.path} holds rows of {path}, which was written again since (it is {identity[:12]}, was "
+            f"{self._manifest.of.identity[:12]}): make it again"
+        )
 
     def __len__(self) -> int:
         return self._manifest.num_rows
@@ -80,7 +107,20 @@ class SampleCache:
     @property
     def columns(self) -> tuple[str, ...]:
         """Base columns, then those added later that belong to this table, as found on disk now."""
-        return (*self._manifest.columns, *(name for name in self._added() if self._is_current(name)))
+        own = (*self._manifest.base, *(name for name in self._added() if self._is_current(name)))
+        return (*own, *(name for name in self._of.columns if name not in own)) if self._of else own
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Whether a column is that of the cache whose rows these are."""
+        if self._of is None:
+            return False
+        if name in self._manifest.base:
+            return name not in self._manifest.columns
+        if name not in self._elsewhere and name not in self._later:
+            is_own = (self.path / "columns" / check_column_name(name) / FILE).is_file()
+            if not is_own and name in self._of.columns:
+                self._elsewhere.add(name)
+        return name in self._elsewhere
 
     def _added(self) -> list[str]:
         root = self.path / "columns"
@@ -96,6 +136,8 @@ class SampleCache:
 
     def column(self, name: str) -> Column:
         """Element type and shape of one row, and the stamp of what computed it."""
+        if self._of and self._is_elsewhere(name):
+            return self._of.column(name)
         if name in self._manifest.columns:
             return Column(name, *self._manifest.columns[name])
         manifest, _ = self._open_later(name)
@@ -117,8 +159,10 @@ class SampleCache:
             InputError: no such column or row.
         """
         if isinstance(key, str):
+            if self._is_elsewhere(key):
+                return self.read(slice(None), [key])[key]
             return self._pieces(key).columns[key].whole()
-        base = tuple(self._manifest.columns)
+        base = tuple(self._manifest.base)
         if isinstance(key, SupportsIndex) and not isinstance(key, (Tensor, np.ndarray)):
             return {name: values[0] for name, values in self.read([operator.index(key)], base).items()}
         return self.read(key, base)
@@ -129,6 +173,11 @@ class SampleCache:
         Raises:
             InputError: no such column or row, or a column that was computed from another version of this table.
         """
+        if self._of and self._rows is not None and (others := [name for name in columns if self._is_elsewhere(name)]):
+            where = slice(*row_range(rows, len(self))) if isinstance(rows, slice) else row_index(rows, len(self))
+            found = self._of.read(self._rows[where], others)
+            found |= self.read(rows, [name for name in columns if name not in others])
+            return {name: found[name] for name in columns}
         pieces = {name: self._pieces(name) for name in columns}
         if isinstance(rows, slice):
             start, stop = row_range(rows, len(self))
@@ -139,7 +188,7 @@ class SampleCache:
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """One batch of the base columns for a data loader."""
-        return self.read(indices, tuple(self._manifest.columns))
+        return self.read(indices, tuple(self._manifest.base))
 
     def _pieces(self, name: str) -> "Pieces":
         return self._base if name in self._manifest.columns else self._open_later(name)[1]
@@ -189,13 +238,17 @@ class SampleCache:
             if start != len(self):
                 raise InputError(f"{name}: {start:,} values for {len(self):,} rows: give one for each row")
         self._later.pop(name, None)
+        self._elsewhere.discard(name)
 
     def refresh(self) -> None:
         """Forget the later columns opened so far, so that those written since are read."""
         self._later.clear()
+        self._elsewhere.clear()
+        if self._of:
+            self._of.refresh()
 
     def verify(self) -> None:
-        """Recomputes the SHA-256 of every shard, of the base columns and of those added later.
+        """Recomputes the SHA-256 of every shard: base columns, those added later, and the cache whose rows these are.
 
         Raises:
             InputError: names the first shard whose content is not what was written.
@@ -205,6 +258,8 @@ class SampleCache:
             folder = self.path / "columns" / name
             manifest, _ = self._read_later(folder, name)
             check_hashes(folder, manifest.shards)
+        if self._of:
+            self._of.verify()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "identity": self.identity}

@@ -16,6 +16,7 @@ from lfiw.data.cache.blocks import SHARD_BYTES, RowBuffer, check_same_layouts, l
 from lfiw.data.cache.manifest import (
     FILE,
     Layout,
+    RowsOf,
     Shard,
     TableManifest,
     check_json,
@@ -49,6 +50,7 @@ class CacheWriter:
         barrier: waits for all processes, as `trainer.strategy.barrier`; needed if there are several.
         overwrite: replace the cache that is there; columns added to it are removed with it. Readers that have it open
             keep what they have.
+        of: the cache whose rows these are, where the blocks hold their numbers alone (`write_rows`).
 
     Raises:
         InputError: the path is taken, cannot be written, or no row was written.
@@ -64,6 +66,7 @@ class CacheWriter:
         world_size: int = 1,
         barrier: Callable[[], object] | None = None,
         overwrite: bool = False,
+        of: RowsOf | None = None,
     ) -> None:
         check_processes(rank, world_size, barrier)
         if shard_bytes < 1:
@@ -72,6 +75,7 @@ class CacheWriter:
         self.num_rows = 0  # written by this process so far
         self._source = check_json("source", source or {})
         self._shard_bytes, self._overwrite = shard_bytes, overwrite
+        self._of = of
         self._rank, self._world_size = rank, world_size
         self._barrier = barrier or (lambda: None)
         self._staging: Staging | None = None
@@ -145,7 +149,7 @@ class CacheWriter:
         self._barrier()
 
     def _manifest(self) -> TableManifest:
-        return TableManifest(self._layouts, tuple(self._shards), self._source)
+        return TableManifest(self._layouts, tuple(self._shards), self._source, self._of)
 
     def _journal(self, rank: int) -> Path:
         return self._folder.parent / f"rank-{rank:05d}.json"

@@ -1,0 +1,81 @@
+"""Images out of tables: PNG files, or one .npz as sample sets are usually exchanged."""
+
+import contextlib
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from lfiw.errors import InputError
+from lfiw.files import replacing, write_errors
+
+ARRAY = "arr_0"  # the name that numpy gives, and that readers of sample sets expect
+
+
+def check_images_target(path: Path) -> None:
+    """Images may be written there: nothing is there, or, but for an .npz file, an empty folder.
+
+    Raises:
+        InputError: something is there.
+    """
+    if path.exists() and not (path.is_dir() and path.suffix != ".npz" and not any(path.iterdir())):
+        raise InputError(f"{path}: exists already: choose another path for the images, or remove it")
+
+
+def write_images(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) -> None:
+    """Writes `num` images: to NAME.npz as `arr_0`, uint8 (N, H, W, C); else as PNG files in a folder, by row number.
+
+    Memory: one block. The file or folder appears when it is whole.
+
+    Raises:
+        InputError: something is there, it cannot be written, or (PNG) the images are neither grey nor RGB.
+    """
+    check_images_target(path)
+    if path.suffix == ".npz":
+        write_npz(path, blocks, num)
+    else:
+        write_png_files(path, blocks, num)
+
+
+def write_npz(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) -> None:
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w") as archive,
+        archive.open(f"{ARRAY}.npy", "w", force_zip64=True) as member,
+    ):
+        for number, block in enumerate(blocks):
+            pixels = np.ascontiguousarray(block.permute(0, 2, 3, 1).numpy())
+            if number == 0:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (num, *pixels.shape[1:])}
+                np.lib.format.write_array_header_1_0(member, header)
+            member.write(pixels.data)
+
+
+def write_png_files(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) -> None:
+    digits = max(6, len(str(num - 1)))
+    with folder_in_place(path) as folder:
+        for number, image in enumerate(image for block in blocks for image in block):
+            channels = len(image)
+            if channels not in (1, 3):
+                raise InputError(f"images of {channels} channels cannot be PNG files: choose a name that ends in .npz")
+            pixels = image.permute(1, 2, 0).numpy()
+            Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(folder / f"{number:0{digits}d}.png")
+
+
+@contextlib.contextmanager
+def folder_in_place(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` that takes its place on leaving without an error, and else is removed."""
+    temporary = path.with_name(f".{path.name}~")
+    try:
+        with write_errors(path):
+            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+            temporary.mkdir(parents=True)
+            yield temporary
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,235 @@
+"""tools/resample.py and tools/sample.py as a user starts them, on the digits of the shared run."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from integration.launch import QUICK, launch, module, refused
+
+from lfiw.cli import run_script
+from lfiw.data import CacheWriter, SampleCache
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def generated(digits):
+    (path,) = (digits.cwd / "cache").glob("digits-generated-*")
+    return path
+
+
+@pytest.fixture
+def column(digits):
+    return f"log_ratio/{digits.folder.name}"
+
+
+def ended_well(capfd, script, *arguments) -> str:
+    capfd.readouterr()
+    code = run_script(module(script).main, [str(a) for a in arguments])
+    told = capfd.readouterr()
+    assert code == 0, told.err
+    return told.out
+
+
+def test_a_set_that_everything_downstream_reads(here, digits, generated, column, capfd):
+    """Rows of the samples: no image is copied, no feature computed again, and train.py and evaluate.py take it."""
+    told = ended_well(
+        capfd,
+        "tools/resample.py",
+        "--cache",
+        generated,
+        "--log-ratio",
+        column,
+        "--pool",
+        8,
+        "--num",
+        600,
+        "--out",
+        "set",
+    )
+    assert "set: 600 samples, rows of" in told
+    assert "8.0 candidates a sample" in told
+    chosen, source = SampleCache("set"), SampleCache(generated)
+    assert sum(p.stat().st_size for p in (here / "set").rglob("*") if p.is_file()) < 10_000
+    for name in source.columns:
+        assert torch.equal(chosen[name], source[name][chosen["row"]])
+    assert chosen[column].mean() > source[column].mean() + 0.1  # nearer to the data
+    assert chosen.source["resampling"]["pool"] == 8
+    chosen.verify()
+
+    features = [name for name in source.columns if name.startswith(("features/", "logits/"))]
+    arguments = ["experiment=images", f"data.real={digits.cwd / 'cache' / 'digits-real'}", "data.generated=set"]
+    arguments += ["trainer.max_epochs=1", "trainer.accelerator=cpu", "evaluation.extractors=[pixels]", *QUICK]
+    arguments += ["metrics.inception_score.classifier=null", "run_dir=runs/again"]
+    code, out, err = launch("train.py", *arguments, cwd=here)
+    assert code == 0, out + err
+    chosen = SampleCache("set")
+    assert {name for name in chosen.columns if name not in source.columns} == {
+        "row",
+        "log_ratio/again",
+        "uncalibrated/again",
+    }
+    own = {
+        str(path.relative_to(here / "set" / "columns").parent) for path in (here / "set").rglob("columns/*/*/*.json")
+    }
+    assert own == {"log_ratio/again", "uncalibrated/again"}
+    assert set(features) <= set(chosen.columns)
+    code, out, err = launch("evaluate.py", "run=runs/again", cwd=here)
+    assert code == 0, out + err
+    assert json.loads((here / "runs/again/evaluation.json").read_text())["weightings"][0]["name"] == "uniform"
+
+
+@pytest.mark.parametrize("method", ["systematic", "residual", "without-replacement", "rejection", "mh"])
+def test_every_method(here, digits, generated, column, capfd, method):
+    more = ["--real", digits.cwd / "cache" / "digits-real", "--burn-in", 50] if method == "mh" else []
+    arguments = ["--cache", generated, "--log-ratio", column, "--method", method, "--num", 50, "--out", "set", *more]
+    told = ended_well(capfd, "tools/resample.py", *arguments)
+    assert ("accepted" in told) == (method in ("rejection", "mh"))
+    rows = SampleCache("set")["row"]
+    assert len(rows) == 50
+    ended_well(capfd, "tools/resample.py", *arguments, "--overwrite")
+    assert torch.equal(SampleCache("set")["row"], rows)  # the same seed
+
+
+def test_images_and_copies(here, generated, column, capfd):
+    arguments = ["--cache", generated, "--log-ratio", column, "--num", 30]
+    ended_well(capfd, "tools/resample.py", *arguments, "--images", "set.npz", "--out", "copy", "--copy")
+    ended_well(capfd, "tools/resample.py", *arguments, "--images", "folder")
+    copy = SampleCache("copy")
+    assert "row" not in copy.columns
+    assert copy.columns == SampleCache(generated).columns
+    assert copy.column(column).stamp == SampleCache(generated).column(column).stamp
+    with np.load("set.npz") as file:
+        np.testing.assert_array_equal(file["arr_0"], copy["image"].permute(0, 2, 3, 1).numpy())
+    assert len(list((here / "folder").glob("*.png"))) == 30
+
+
+def test_log_ratios_in_a_file(here, generated, column, capfd):
+    values = SampleCache(generated)[column]
+    np.savez("weights.npz", log_ratio=values.numpy())
+    for name in ("weights.npz", column):
+        ended_well(capfd, "tools/resample.py", "--cache", generated, "--log-ratio", name, "--num", 9, "--out", name[:4])
+    assert torch.equal(SampleCache("weig")["row"], SampleCache("log_")["row"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--log-ratio", "log_ratio/none"], ["no column 'log_ratio/none'", "image"]),
+        (["--log-ratio", "image"], ["--log-ratio image", "one number a row"]),
+        (["--log-ratio", "short.npz"], ["--log-ratio short.npz", "(3,)", "10,000 rows"]),
+        (["--log-ratio", "zero.npz"], ["all weights are zero"]),
+        (["--log-ratio", "nothing.npz"], ["--log-ratio nothing.npz", "log_ratio"]),
+        (["--method", "without-replacement", "--num", 10_001], ["10,001 without replacement from 10,000 candidates"]),
+        (["--method", "rejection", "--num", 10_000], ["rejection accepted", "10,000 were asked for"]),
+        (["--method", "best"], ["'best'", "sir, systematic"]),
+        (["--method", "systematic", "--pool", 3], ["pool goes with method sir or mh"]),
+        (["--method", "mh"], ["--real"]),
+        (["--real", "nowhere"], ["--real"]),
+        (["--num", 0], ["num_samples=0"]),
+        (["--pool", 0], ["pool_size=0"]),
+        (["--flatten", "-1"], ["flatten=-1"]),
+        (["--cache", "nowhere"], ["nowhere", "no cache there"]),
+        (["--out", "taken"], ["taken: exists already"]),
+        (["--images", "taken"], ["taken: exists already"]),
+        (["--images", "short.npz"], ["short.npz: exists already"]),
+    ],
+)
+def test_bad_input_of_resample_leaves_nothing(here, generated, column, capfd, arguments, names):
+    np.savez("short.npz", log_ratio=np.zeros(3))
+    np.savez("zero.npz", log_ratio=np.full(10_000, -np.inf))
+    np.savez("nothing.npz", other=np.zeros(3))
+    (here / "taken").mkdir()
+    (here / "taken" / "mine").write_text("")
+    before = sorted(os.walk(here))
+    options = {"--cache": generated, "--log-ratio": column, "--num": 20, "--out": "set"}
+    options |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    told = refused(capfd, "tools/resample.py", *[word for pair in options.items() for word in pair])
+    for name in names:
+        assert name in told
+    assert sorted(os.walk(here)) == before
+
+
+def test_nothing_to_write_and_no_images(here, generated, column, capfd):
+    with CacheWriter("vectors") as writer:
+        writer.write({"vector": torch.zeros(5, 2)})
+    SampleCache("vectors").add_column("log_ratio/a", torch.zeros(5), stamp={})
+    arguments = ["--log-ratio", "log_ratio/a", "--num", 2]
+    assert "no column 'image'" in refused(
+        capfd, "tools/resample.py", "--cache", "vectors", *arguments, "--out", "set", "--images", "a.npz"
+    )
+    assert "give --out, --images or both" in refused(capfd, "tools/resample.py", "--cache", "vectors", *arguments)
+    assert not (here / "set").exists()
+    ended_well(capfd, "tools/resample.py", "--cache", "vectors", *arguments, "--out", "set")
+    assert SampleCache("set")["vector"].shape == (2, 2)
+
+
+def test_live_samples(digits, capfd, tmp_path):
+    """Fresh digits, nearer to the data than those of the generator."""
+    for method, more in (("sir", ["pool=8"]), ("rejection", ["burn_in=200"]), ("mh", ["pool=8", "burn_in=100"])):
+        out = tmp_path / method
+        code, told, err = launch(
+            "tools/sample.py",
+            "generator=digits",
+            f"method={method}",
+            "num=300",
+            f"out={out}",
+            f"images={tmp_path / method}.npz",
+            f"run={digits.folder}",
+            *more,
+            cwd=digits.cwd,
+        )
+        assert code == 0, told + err
+        assert "300/300" in told
+        assert "accepted" in told
+        assert "candidates and" in told
+        cache = SampleCache(out)
+        assert len(cache) == 300
+        assert cache.source["resampling"]["method"] == method
+        with np.load(f"{out}.npz") as file:
+            assert file["arr_0"].shape == (300, 8, 8, 1)
+
+
+def test_a_cache_in_order(here, digits, generated, column, capfd, monkeypatch):
+    monkeypatch.chdir(digits.cwd)
+    arguments = ["generator=cache", f"cache={generated}", f"run={digits.folder}", "pool=4", "batch=999"]
+    ended_well(capfd, "tools/sample.py", *arguments, "num=2500", f"out={here / 'set'}")
+    source, found = SampleCache(generated), SampleCache(here / "set")
+    known = {bytes(image.numpy().tobytes()) for image in source["image"]}
+    assert all(bytes(image.numpy().tobytes()) in known for image in found["image"])
+    told = refused(capfd, "tools/sample.py", *arguments, "num=2501", f"out={here / 'more'}")
+    assert "the candidates ended after 10,000: 2,500 samples were kept, 2,501 were asked for" in told
+    assert [path.name for path in here.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["generator=gan"], ["generator=gan", "cache, digits"]),
+        (["method=systematic"], ["method=systematic", "sir, rejection, mh"]),
+        (["num=0"], ["num=0"]),
+        (["num=many"], ["num=many", "number"]),
+        (["numm=3"], ["'numm=3'", "key=value"]),
+        (["out="], ["out=, images= or both"]),
+        (["method=rejection", "pool=4"], ["pool does not go with method=rejection"]),
+        (["run=nowhere"], ["nowhere"]),
+        (["generator=cache"], ["cache=DIR"]),
+        (["out=taken"], ["taken: exists already"]),
+    ],
+)
+def test_bad_input_of_sample_leaves_nothing(here, digits, capfd, monkeypatch, arguments, names):
+    (here / "taken").mkdir()
+    (here / "taken" / "mine").write_text("")
+    base = {"generator": "digits", "num": "5", "out": "set", "run": str(digits.folder)}
+    base |= dict(argument.split("=", 1) for argument in arguments)
+    monkeypatch.setattr("lfiw.data.digits.DigitsDataModule.prepare_data", lambda self: None)
+    told = refused(capfd, "tools/sample.py", *[f"{key}={value}" for key, value in base.items()])
+    for name in names:
+        assert name in told
+    assert [path.name for path in here.iterdir()] == ["taken"]

@@ -1,0 +1,340 @@
+"""Resampled sets: against known densities, and scored without weights on digits and on CIFAR-10."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+from statistics import fmean, stdev
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from lfiw.config import load
+from lfiw.data.batches import mix_seeds
+from lfiw.data.digits import DigitsDataModule
+from lfiw.data.mixed import MixedDataModule
+from lfiw.densities import FittedGaussian, Mixture
+from lfiw.errors import InputError
+from lfiw.metrics import frechet_distance, inception_score, kernel_distance, precision_recall, weighted_moments
+from lfiw.resampling.methods import resample
+from lfiw.resampling.streaming import PoolSampler
+from lfiw.results import row
+from lfiw.selection import choose
+from lfiw.tasks.columns import extractor_for
+from lfiw.tasks.log_ratios import calibrate, log_ratio_column
+from lfiw.tasks.ratio import build_datamodule
+from lfiw.weights import Weighting
+
+from .finite_pools import finite_pool_density
+from .kept import Kept
+from .repeated import Row, one_run
+from .resampling_figure import draw
+
+DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5], valley=0.5)
+POOLS = (1, 2, 4, 8, 16, 32, 64)
+CANDIDATES, KEPT_DIGITS = 32_000, 700
+KEPT_CIFAR10, DRAWS = 2000, 2
+PLAIN = Weighting()
+SHORT = ["calibration=none", "evaluation.weightings=[]", "evaluation.reference=none", "evaluation.figures=false"]
+SHORT += ["evaluation.intervals=false", "evaluation.permutations=0", "trainer.progress=false"]
+
+
+def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """Rows named <data>/<method>/<weighting>/<T>; T: candidates for each sample that is kept, or a percentile.
+
+    CIFAR-10: by the latest run of experiment=cifar10_gan whose log-ratios are in its caches; left out without one.
+    """
+    rows: list[Row] = kept.get(f"known densities, {4 * seeds} seeds", partial(known_densities, 4 * seeds))
+    found = [kept.get(f"digits, seed {s}", partial(digits, s, list(overrides))) for s in range(seeds)]
+    rows += rows_of("digits", found)
+    folder = latest_with_log_ratios(Path("runs") / "cifar10_gan")
+    if folder is None:
+        print("no run of experiment=cifar10_gan here: CIFAR-10 is left out")
+    else:
+        rows += rows_of("cifar10", [cifar10(folder, draw, kept) for draw in range(DRAWS)])
+    return rows, [draw(rows, densities(), Path(mkdtemp()) / "sets.png")]
+
+
+# known densities
+
+
+def model_and_grid() -> tuple[FittedGaussian, np.ndarray]:
+    """The Gaussian of the mixture's own moments, and a grid that holds its mass."""
+    generator = torch.Generator().manual_seed(0)
+    model = FittedGaussian(DATA.sample(100_000, generator))
+    return model, np.linspace(-12, 12, 2401)
+
+
+def densities() -> dict[str, np.ndarray]:
+    """On a grid `x`: of the data, of the model, and of resampled sets by the size of the pools."""
+    model, x = model_and_grid()
+    points = torch.from_numpy(x)[:, None]
+    log_data, log_model = DATA.log_density(points).numpy(), model.log_density(points).numpy()
+    found = {"x": x, "data": np.exp(log_data), "model": np.exp(log_model)}
+    for pool_size in POOLS:
+        found[str(pool_size)] = finite_pool_density(x, found["model"], log_data - log_model, pool_size)
+    return found
+
+
+def known_densities(seeds: int, num_samples: int = 2000) -> list[Row]:
+    """Mass in the valley, drawn and exact, and the total variation from the data, by the size of the pools."""
+    curves = densities()
+    x, step = curves["x"], curves["x"][1] - curves["x"][0]
+    valley = np.abs(x) <= DATA.valley + 1e-9
+    model, _ = model_and_grid()
+    rows = [row("toy/data", "valley", [DATA.valley_probability()])]
+    for pool_size in POOLS:
+        drawn = []
+        for seed in range(seeds):
+            generator = torch.Generator().manual_seed(1000 * pool_size + seed)
+            candidates = model.sample(num_samples * pool_size, generator)
+            log_ratio = DATA.log_density(candidates) - model.log_density(candidates)
+            chosen = candidates[PoolSampler(pool_size, generator).step(log_ratio).kept - 1]  # pools of fresh candidates
+            drawn.append(DATA.in_valley(chosen).double().mean().item())
+        density = curves[str(pool_size)]
+        name = f"toy/sir/exact/{pool_size}"
+        rows.append(row(name, "valley", drawn))
+        rows.append(row(name, "valley_exact", [float(np.trapezoid(density[valley], x[valley]))]))
+        rows.append(row(name, "total_variation", [float(np.abs(density - curves["data"]).sum() * step / 2)]))
+    return rows
+
+
+# sets of samples and their scores
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What sets are scored against, and the features of all candidates.
+
+    Args:
+        real, candidates: extractor → (rows, d), the main one first.
+        probabilities: (candidates, classes).
+        num_pairs: real rows for the scores that compare pairs of rows.
+    """
+
+    real: dict[str, Tensor]
+    candidates: dict[str, Tensor]
+    probabilities: Tensor
+    num_pairs: int
+
+    @cached_property
+    def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of the real rows, by extractor."""
+        return {name: weighted_moments(features) for name, features in self.real.items()}
+
+    def scores(self, rows: Tensor) -> dict[str, float]:
+        """Of a set of candidates, repeats included, all rows alike."""
+        found = {}
+        for name, features in self.candidates.items():
+            distance = frechet_distance(*self.moments[name], *weighted_moments(features[rows]))
+            found["fid" if name == next(iter(self.real)) else f"fid@{name}"] = distance.item()
+        main = next(iter(self.real))
+        real, generated = self.real[main][: self.num_pairs], self.candidates[main][rows]
+        found["kid"] = kernel_distance(real, generated).item()
+        found |= {name: value.item() for name, value in precision_recall(real, generated).items()}
+        found["is"] = inception_score(self.probabilities[rows]).item()
+        found["distinct"] = len(rows.unique()) / len(rows)
+        return found
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of making a set: T candidates a sample kept (for rejection: the percentile of the shift)."""
+
+    method: str
+    weighting: str
+    size: float
+
+    @property
+    def name(self) -> str:
+        return self.method if self.method == "uniform" else f"{self.method}/{self.weighting}/{self.size:g}"
+
+
+UNIFORM = Setting("uniform", "auto", 1)
+
+
+def settings(
+    weightings: Sequence[str], pools: Sequence[int], whole: Sequence[int] = (), percentiles: Sequence[float] = ()
+) -> list[Setting]:
+    """Pools for SIR and, the largest, for Metropolis–Hastings; sizes of `whole` where all candidates are one pool."""
+    found = [UNIFORM]
+    found += [Setting("sir", weighting, size) for weighting in weightings for size in pools]
+    found += [Setting("mh", weighting, pools[-1]) for weighting in weightings]
+    for method in ("systematic", "residual", "without-replacement"):
+        found += [Setting(method, "auto", size) for size in whole]
+    return found + [Setting("rejection", "auto", percentile) for percentile in percentiles]
+
+
+def choose_rows(
+    setting: Setting, log_ratio: Tensor, start: float, num: int, generator: torch.Generator
+) -> tuple[Tensor, float] | None:
+    """Rows of the set, and the candidates scored for each; None where the candidates do not suffice."""
+    size, order = setting.size, torch.randperm(len(log_ratio), generator=generator)
+    if setting.method == "uniform":
+        return order[:num], 1.0
+    if setting.method == "mh":
+        options: dict[str, Any] = {"pool": int(size), "start": start}
+    elif setting.method == "sir":
+        options = {"pool": int(size)}
+    elif setting.method == "rejection":
+        options = {"percentile": size}
+    else:
+        options, order = {}, order[: int(size * num)]
+        if len(order) < size * num:
+            return None
+    try:
+        found = resample(setting.method, log_ratio[order], num, generator, **options)
+    except InputError:  # fewer accepted than asked for
+        return None
+    return order[found.rows], found.candidates / num
+
+
+def score(
+    bench: Bench,
+    log_ratio: Tensor,
+    start: float,
+    weighting: Weighting,
+    setting: Setting,
+    num: int,
+    generator: torch.Generator,
+) -> dict[str, float] | None:
+    """Scores of one set, and what it cost; None where the candidates do not suffice."""
+    unsmoothed = Weighting(weighting.flatten, weighting.clip)
+    real_start = unsmoothed.log_weights(torch.tensor([start], dtype=torch.float64)).item()
+    outcome = choose_rows(setting, weighting.log_weights(log_ratio), real_start, num, generator)
+    return None if outcome is None else {**bench.scores(outcome[0]), "candidates": outcome[1]}
+
+
+# digits: as many fresh candidates as are asked for
+
+
+def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
+    """One classifier, its generator's fresh samples, and sets of them."""
+    options = ["experiment=digits", f"seed={seed}", f"data.split_seed={seed}", *SHORT, *overrides]
+    objects = one_run(options)
+    datamodule: DigitsDataModule = objects["datamodule"]
+    config = load(Path(objects["trainer"].default_root_dir)).config
+    images = datamodule.generate(CANDIDATES, torch.Generator().manual_seed(10_000 + seed))
+    real = datamodule.splits["evaluation"][0].column("image")
+    extractors = {name: extractor_for(name, datamodule, config.features) for name in ("pixels", "classifier")}
+    with torch.inference_mode():
+        outputs = {name: extractor(images) for name, extractor in extractors.items()}
+        bench = Bench(
+            {name: extractor(real)["features"] for name, extractor in extractors.items()},
+            {name: output["features"] for name, output in outputs.items()},
+            torch.softmax(outputs["classifier"]["logits"].double(), 1),
+            len(real),
+        )
+    log_ratio = objects["classifier"].log_ratio(images)
+    start = objects["classifier"].log_ratio(real[:1]).item()
+    auto = next(w for w in objects["record"]["weightings"] if w["name"] == "auto")
+    weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
+    sets = {}
+    for number, setting in enumerate(settings(["auto"], POOLS[1:], (2, 8, 32), (80, 95))):
+        generator = torch.Generator().manual_seed(mix_seeds(seed, number))
+        sets[setting.name] = score(bench, log_ratio, start, weighting, setting, KEPT_DIGITS, generator)
+    return {"auto": [auto["flatten"], auto["clip"], auto["smooth"]], "sets": sets}
+
+
+# CIFAR-10: the samples that are in the cache
+
+
+def latest_with_log_ratios(folder: Path) -> Path | None:
+    """The latest run whose log-ratios are in the caches that its configuration names."""
+    for path in sorted(folder.glob("*/config.yaml"), reverse=True):
+        tables = build(path.parent).tables.values()
+        if all(log_ratio_column(path.parent) in table.columns for table in tables):
+            return path.parent
+    return None
+
+
+def build(run_dir: Path) -> MixedDataModule:
+    config = load(run_dir).config
+    return build_datamodule(config.data, config.seed, config.folds)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What sets of the generated evaluation rows of a run need: their log-ratios, those of the real rows, the gate."""
+
+    bench: Bench
+    log_ratio: Tensor
+    real_log_ratio: Tensor
+    auto: Weighting
+
+
+@cache
+def opened(run_dir: Path) -> Run:
+    config, datamodule = load(run_dir).config, build(run_dir)
+    extractors = {name: extractor_for(name, datamodule, config.features) for name in config.evaluation.extractors}
+    classifier = extractor_for(config.metrics.inception_score.classifier or "resnet56", datamodule, config.features)
+    datamodule.input = datamodule.samples  # the split needs no features
+    datamodule.setup()
+    _, validation = calibrate(config, run_dir, datamodule)
+    real, generated = datamodule.splits["evaluation"]
+    bench = Bench(
+        {name: real.column(extractor.columns["features"]) for name, extractor in extractors.items()},
+        {name: generated.column(extractor.columns["features"]) for name, extractor in extractors.items()},
+        torch.softmax(generated.column(classifier.columns["logits"]).double(), 1),
+        KEPT_CIFAR10,
+    )
+    column = log_ratio_column(run_dir)
+    return Run(bench, generated.column(column), real.column(column), choose(*validation.calibrated).weighting)
+
+
+def cifar10(run_dir: Path, draw: int, kept: Kept) -> dict[str, Any]:
+    """Sets of the generated evaluation rows, against the test images; the classifier is one, the draws differ."""
+
+    def auto() -> list[float]:
+        weighting = opened(run_dir).auto
+        return [weighting.flatten, weighting.clip, weighting.smooth]
+
+    def one(number: int, setting: Setting) -> dict[str, float] | None:
+        run, generator = opened(run_dir), torch.Generator().manual_seed(mix_seeds(draw, number))
+        weighting = run.auto if setting.weighting == "auto" else PLAIN
+        start = run.real_log_ratio[draw].item()
+        return score(run.bench, run.log_ratio, start, weighting, setting, KEPT_CIFAR10, generator)
+
+    chosen = settings(["auto", "plain"], (4, 16, 64))
+    part = f"cifar10 by {run_dir.name}"
+    sets = {
+        setting.name: kept.get(f"{part}, draw {draw}, {setting.name}", partial(one, number, setting))
+        for number, setting in enumerate(chosen)
+    }
+    return {"auto": kept.get(f"{part}, auto", auto), "sets": sets}
+
+
+# rows
+
+
+def rows_of(data: str, found: Sequence[dict[str, Any]]) -> list[Row]:
+    """Means over the seeds; differences to as many unweighted samples, seed by seed, with 95 % intervals."""
+    rows = [
+        row(f"{data}/auto", name, [float(one["auto"][i]) for one in found])
+        for i, name in enumerate(("flatten", "clip", "smooth"))
+    ]
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for one in found:
+        base = one["sets"]["uniform"]
+        for name, scores in one["sets"].items():
+            if scores is None:  # the candidates did not suffice
+                continue
+            for metric, value in scores.items():
+                values[name, metric].append(value)
+                if name != "uniform" and metric not in ("candidates", "distinct"):
+                    values[name, f"difference_{metric}"].append(value - base[metric])
+    return rows + [row(f"{data}/{name}", metric, v, **interval(v)) for (name, metric), v in values.items()]
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """A 95 % interval of the mean by Student's t; none from a single value."""
+    if len(values) < 2:
+        return {}
+    width = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return {"low": fmean(values) - width, "high": fmean(values) + width}
