@@ -1,13 +1,15 @@
 """Pictures of an evaluation, as PNG files."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -61,6 +63,17 @@ def contact_sheet(groups: Sequence[tuple[str, Shaped[Tensor, "_ c h w"]]], file:
         axes.set_title(title, fontsize=10)
         axes.set_axis_off()
     return save(figure, file)
+
+
+def sample_grid(images: UInt8[Tensor, "n c h w"], file: Path, scale: int = 2) -> Path:
+    """All images in a square grid, each pixel `scale` × `scale` pixels of the picture."""
+    columns = math.ceil(math.sqrt(len(images)))
+    images = images if images.shape[1] in (1, 3) else images.float().mean(1, keepdim=True).to(torch.uint8)
+    grid = make_grid(images, nrow=columns, padding=1, pad_value=255)
+    pixels = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2).permute(1, 2, 0).contiguous().numpy()
+    with replacing(file) as temporary:
+        Image.fromarray(pixels).save(temporary)
+    return file
 
 
 def class_proportions(shares: Sequence[tuple[str, Sequence[float]]], real: Sequence[float], file: Path) -> Path:
