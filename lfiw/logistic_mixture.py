@@ -1,4 +1,4 @@
-"""Mixtures of discretised logistics: the likelihood of 8-bit pixels of PixelCNN++ (Salimans et al. 2017, section 2.1-2.2).
+"""Mixtures of discretised logistics: the likelihood of 8-bit pixels of PixelCNN++ (Salimans et al. 2017, section 2).
 
 A pixel's channels x₁ … x_C ∈ {0 … 255}, scaled to [−1, 1], share one of K components; within it channel i is a logistic
 with mean m_i + Σ_{j<i} c_ij x_j and a scale of its own, and has the mass of the bin x_i ± 1/255. The outermost bins

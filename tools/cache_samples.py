@@ -16,6 +16,7 @@ A run that was stopped goes on when the same command is given again.
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from lfiw.cli import DEBUG, run_script
@@ -86,59 +87,55 @@ def look(options: argparse.Namespace) -> None:
 
 
 def write(options: argparse.Namespace) -> None:
-    started = time.perf_counter()
-    if "://" in options.out:
-        write_remote(options)
-    else:
-        write_local(options, Path(options.out))
-    tell(options, started)
-
-
-def write_local(options: argparse.Namespace, path: Path) -> float:
-    """Writes a cache on this machine → samples a second."""
+    """Opens the generator, writes the cache (of a URL here first, and then uploads it), tells what is in it."""
+    from lfiw.data.cache.remote import check_remote_target, outgoing_folder, upload
     from lfiw.data.cache.writer import check_target
-    from lfiw.generators.caching import cache_samples
+    from lfiw.generators.caching import cache_samples, processes
     from lfiw.processes import by_first_process, join_processes
 
+    started, is_remote = time.perf_counter(), "://" in options.out
+    if is_remote and options.append:
+        raise InputError("--append goes with folders: give the new rows a URL of their own")
     join_processes()
-    if not options.append:
-        by_first_process(lambda: check_target(path, options.overwrite))  # before minutes of reading
+    # before minutes of reading
+    if is_remote:
+        by_first_process(lambda: check_remote_target(options.out, options.overwrite))
+    elif not options.append:
+        by_first_process(lambda: check_target(Path(options.out), options.overwrite))
     generator = find_source(options.source).open_source(options)
-    rate = cache_samples(
-        generator,
-        path,
-        num=options.num,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        classes=options.classes,
-        shard_bytes=options.shard_mb << 20,
-        overwrite=options.overwrite,
-        append=options.append,
-        restart=options.restart,
-    )
-    options.notes, options.rate = generator.notes, rate
-    return rate
+    asked = [generator.source, options.num, options.seed, options.classes]
+    path = outgoing_folder(options.out, asked) if is_remote else Path(options.out)
+    rate = 0.0
+    if not (is_remote and path.exists()):  # there where an upload was stopped
+        rate = cache_samples(
+            generator,
+            path,
+            num=options.num,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            classes=options.classes,
+            shard_bytes=options.shard_mb << 20,
+            overwrite=options.overwrite and not is_remote,
+            append=options.append,
+            restart=options.restart,
+        )
+    if is_remote:
+        by_first_process(lambda: upload(path, options.out))
+    if processes()[0] == 0:
+        tell(options, generator.notes, rate, started)
 
 
-def write_remote(options: argparse.Namespace) -> None:
-    """Writes here, then uploads shard by shard, the manifest last."""
-    raise NotImplementedError
-
-
-def tell(options: argparse.Namespace, started: float) -> None:
+def tell(options: argparse.Namespace, notes: Sequence[str], rate: float, started: float) -> None:
     from lfiw.data import SampleCache
-    from lfiw.generators.caching import describe, processes
+    from lfiw.generators.caching import describe
 
-    if processes()[0] != 0:
-        return
     cache = SampleCache(options.out)
     if options.verify:
         cache.verify()
     first, *_, identity = describe(cache, options.out)
-    checked = ", verified" if options.verify else ""
-    seconds = time.perf_counter() - started
-    print(first, *(f"  {note}" for note in options.notes), sep="\n")
-    print(f"{identity}, {seconds:.1f} s, {options.rate:,.0f} samples a second{checked}")
+    print(first, *(f"  {note}" for note in notes), sep="\n")
+    seconds, checked = time.perf_counter() - started, ", verified" if options.verify else ""
+    print(f"{identity}, {seconds:.1f} s, {rate:,.0f} samples a second{checked}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def cache_samples(
 ) -> float:
     """Writes the samples number 0, 1, … of a seed, each process of the group its own shards → samples a second.
 
-    What is written depends on generator, num, seed and classes alone. A run that was killed goes on with its whole shards.
+    What is written depends on generator, num, seed and classes alone. A run that was killed goes on after its last
+    whole shards.
 
     Args:
         num: samples; none: all, of a file of samples.
@@ -87,9 +88,7 @@ def cache_samples(
     return written * world_size / (time.perf_counter() - started)
 
 
-def check_numbers(
-    generator: Generator, num: int | None, seed: int, batch_size: int, classes: int, append: bool
-) -> int:
+def check_numbers(generator: Generator, num: int | None, seed: int, batch_size: int, classes: int, append: bool) -> int:
     """The number of samples to write.
 
     Raises:
@@ -148,4 +147,3 @@ def tell_unfinished(path: Path) -> str | None:
     """A line about the work that a stopped run left beside a path."""
     found = unfinished(path)
     return f"{path}: unfinished, {found[0]:,} of {found[1]:,} rows: run the same command again" if found else None
-

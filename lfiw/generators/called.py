@@ -98,7 +98,7 @@ def find_function(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         try:
             module = import_module(where)
         except ModuleNotFoundError as error:
-            raise InputError(f"{where}: no such module ({first_line(error)}): give file.py:function for a file") from None
+            raise InputError(f"{where}: no such module ({first_line(error)}): a file is FILE.py:function") from None
     function = getattr(module, attribute, None)
     if not callable(function):
         raise InputError(f"{where} has no function {attribute!r}")

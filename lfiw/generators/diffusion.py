@@ -31,11 +31,13 @@ class DiffusionGenerator:
     num_rows = None
     rows_per_seed = 1
 
-    def __init__(self, folder: Path, *, steps: int | None = None, prompt: str | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, folder: Path, *, steps: int | None = None, prompt: str | None = None, device: str = "cpu"
+    ) -> None:
         try:
             from diffusers import DiffusionPipeline
         except ImportError:
-            raise InputError("a diffusers pipeline needs the package diffusers: pip install -e '.[diffusers]'") from None
+            raise InputError("a pipeline needs the package diffusers: pip install -e '.[diffusers]'") from None
         if not (folder / INDEX).is_file():
             raise InputError(f"{folder}: no {INDEX} in it: give the folder that save_pretrained wrote")
         try:

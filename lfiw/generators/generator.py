@@ -24,8 +24,10 @@ class Generator(Protocol):
 
     source: dict[str, Any]
     notes: tuple[str, ...]
-    num_rows: int | None
     rows_per_seed: int
+
+    @property
+    def num_rows(self) -> int | None: ...
 
     def sample(
         self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
@@ -50,9 +52,7 @@ class Recorded(Protocol):
     def read(self, start: int, stop: int) -> dict[str, Tensor]: ...
 
 
-def sample_rows(
-    generator: Generator, start: int, stop: int, *, seed: int, classes: int = 0
-) -> dict[str, Tensor]:
+def sample_rows(generator: Generator, start: int, stop: int, *, seed: int, classes: int = 0) -> dict[str, Tensor]:
     """The samples number start, …, stop − 1 of a seed: a function of seed and number, not of who asks for how many.
 
     A recorded sample is the file's row. A sample of its own generator is drawn with the seed (seed, number). Of other

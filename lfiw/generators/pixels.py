@@ -1,4 +1,4 @@
-"""What a generator of unknown habits returns → uint8 images; the value range is found once, stated and then enforced."""
+"""What a generator of unknown habits returns → uint8 images; the value range is found once, told and enforced."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,8 +48,8 @@ class DetectedPixels:
             slack = SLACK * (high - low)
             if least < low - slack or most > high + slack:
                 raise InputError(
-                    f"{self.name}: a batch has values from {least:.6g} to {most:.6g}, outside [{low:g}, {high:g}] that the "
-                    "first one had: give --range"
+                    f"{self.name}: a batch has values from {least:.6g} to {most:.6g}, outside [{low:g}, {high:g}] of "
+                    "the first one: give --range"
                 )
         return self._pixels.read(values)
 

@@ -117,5 +117,5 @@ def inputs_of(path: Path, program: Any) -> tuple[tuple[int, ...], int | None, to
         )
     batch, *shape = tensors[0].shape
     if not shape or not all(isinstance(size, int) for size in shape):
-        raise InputError(f"{path}: takes noise of shape {tuple(tensors[0].shape)}, expected (batch, …) with fixed sizes")
+        raise InputError(f"{path}: takes noise of shape {tuple(tensors[0].shape)}, expected (batch, …), fixed sizes")
     return tuple(shape), batch if isinstance(batch, int) else None, tensors[0].dtype, labelled

@@ -53,7 +53,7 @@ class GAN(GenerativeModule):
             if critic == "projected"
             else SNGANCritic(self.shape, width=critic_width)
         )
-        self.losses = nn.ModuleDict({name: MeanMetric() for name in ("critic", "generator", "gap")})
+        self.critic_loss, self.generator_loss, self.gap = MeanMetric(), MeanMetric(), MeanMetric()
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, " latent"]:
         return torch.randn(self.latent, generator=generator)
@@ -62,16 +62,22 @@ class GAN(GenerativeModule):
         images = self.generator(noise.to(self.generator.linear.weight.dtype))
         return ((images + 1) * 127.5).round().to(torch.uint8)
 
+    @staticmethod
+    def losses(of_real: Tensor, of_generated: Tensor) -> tuple[Tensor, Tensor]:
+        """The critic's loss and the generator's, from the critic's outputs."""
+        return F.relu(1 - of_real).mean() + F.relu(1 + of_generated).mean(), -of_generated.mean()
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        of_generator, of_critic = self.optimizers()  # type: ignore[misc]
+        of_generator, of_critic = self.optimizers()  # type: ignore[attr-defined]
+        schedule_of_generator, schedule_of_critic = self.lr_schedulers()  # type: ignore[union-attr,misc]
         real = to_signed(batch["image"], self.generator.linear.weight.dtype)
         with torch.no_grad():
             generated = self.generator(self.training_noise(len(real), batch_idx, 0))
-        loss = F.relu(1 - self.critic(real)).mean() + F.relu(1 + self.critic(generated)).mean()
+        loss, _ = self.losses(self.critic(real), self.critic(generated))
         of_critic.zero_grad()
         self.manual_backward(loss)
         of_critic.step()
-        self.losses["critic"].update(loss.detach())
+        self.critic_loss.update(loss.detach())
         if (batch_idx + 1) % self.critic_steps == 0:
             self.critic.requires_grad_(False)  # only the generator's gradients are wanted
             loss = -self.critic(self.generator(self.training_noise(len(real), batch_idx, 1))).mean()
@@ -80,16 +86,16 @@ class GAN(GenerativeModule):
             of_generator.step()
             for parameter in self._critic_parameters:
                 parameter.requires_grad_(True)
-            self.losses["generator"].update(loss.detach())
-        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
-            schedule.step()
+            self.generator_loss.update(loss.detach())
+            schedule_of_generator.step()
+        schedule_of_critic.step()
 
     def on_train_epoch_end(self) -> None:
         values = {}
-        for name in ("critic", "generator"):
-            if self.losses[name].update_called:
-                values[f"train/{name}_loss"] = self.losses[name].compute()
-            self.losses[name].reset()
+        for name, loss in (("critic", self.critic_loss), ("generator", self.generator_loss)):
+            if loss.update_called:
+                values[f"train/{name}_loss"] = loss.compute()
+            loss.reset()
         if not all(torch.isfinite(value) for value in values.values()):
             raise InputError(f"training diverged in epoch {self.current_epoch}: lower optimizer.lr")
         self.log_dict(values)
@@ -99,14 +105,18 @@ class GAN(GenerativeModule):
         if len(images):
             generated = self.generator(self.training_noise(len(images), batch_idx, 2))
             real = to_signed(images, generated.dtype)
-            self.losses["gap"].update(self.critic(real).mean() - self.critic(generated).mean(), len(images))
+            self.gap.update(self.critic(real).mean() - self.critic(generated).mean(), len(images))
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/critic_gap", self.losses["gap"].compute())
-        self.losses["gap"].reset()
+        self.log("val/critic_gap", self.gap.compute())
+        self.gap.reset()
 
     def configure_optimizers(self) -> Any:
         # frozen features stay frozen when the critic's gradients are switched on again
         self._critic_parameters = [p for p in self.critic.parameters() if p.requires_grad]
-        configured = [self.build_optimizer(network) for network in (self.generator, self.critic)]
+        steps = int(self.trainer.estimated_stepping_batches)  # of the critic
+        configured = [
+            self.build_optimizer(self.generator, steps // self.critic_steps),
+            self.build_optimizer(self.critic, steps),
+        ]
         return [c["optimizer"] for c in configured], [c["lr_scheduler"] for c in configured]

@@ -70,7 +70,7 @@ class GenerativeModule(LightningModule):
                 if not isinstance(child, Metric):
                     child.compile()
 
-    def build(self, **options: Any) -> None:
+    def build(self, *_: Any, **options: Any) -> None:
         """Makes the networks, from the options of the model without its name."""
         raise NotImplementedError
 
@@ -117,10 +117,10 @@ class GenerativeModule(LightningModule):
             self.device
         )
 
-    def build_optimizer(self, network: nn.Module) -> Any:
-        """Optimizer and schedule of one network, the schedule counted in steps."""
+    def build_optimizer(self, network: nn.Module, steps: int | None = None) -> Any:
+        """Optimizer and schedule of one network; the schedule is over `steps`, or as many as there are batches."""
         optimizer = build_optimizer([p for p in network.parameters() if p.requires_grad], self.optimizer_options)
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = int(self.trainer.estimated_stepping_batches) if steps is None else steps
         schedule = build_schedule(optimizer, self.optimizer_options["schedule"], steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -150,8 +150,8 @@ class GenerativeModule(LightningModule):
         """A trained generator, in evaluation mode.
 
         Args:
-            path: a run folder (its best checkpoint, or the last where none is best), a checkpoint, or a file that `save`
-                wrote. No code in the file is run.
+            path: a run folder (its best checkpoint, or the last where none is best), a checkpoint, or a file that
+                `save` wrote. No code in the file is run.
 
         Raises:
             InputError: no such file, or it is not one of a generator of this class.

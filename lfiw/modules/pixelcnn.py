@@ -34,8 +34,7 @@ class PixelCNNModule(GenerativeModule):
 
     def log_prob(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         """Log-likelihood of images, in nats."""
-        x = logistic_mixture.to_signed(images, self.net.from_above.conv.bias.dtype)  # type: ignore[union-attr]
-        parameters = self.net(x)
+        parameters = self.net(logistic_mixture.to_signed(images, self.net.last.weight.dtype))
         parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))  # half precision would round
         return logistic_mixture.log_prob(parameters, images).sum((1, 2))
 

@@ -68,9 +68,7 @@ class FidOfSamples(Callback):
             rows = torch.arange(min(len(subset), self.NUM_REAL))
             parts = [subset.read(block, ["image"])["image"] for block in rows.split(BATCH)]
             self._reference = FrechetReference(self._features(parts, pl_module))
-        images = [
-            draw(pl_module, min(BATCH, self.num - start), seed=1 + start) for start in range(0, self.num, BATCH)
-        ]
+        images = [draw(pl_module, min(BATCH, self.num - start), seed=1 + start) for start in range(0, self.num, BATCH)]
         distance = self._reference.distance(self._features(images, pl_module))
         pl_module.log("val/fid", distance.float(), sync_dist=True)
 

@@ -39,7 +39,7 @@ class Shifted(nn.Module):
 
 
 class Grown(nn.Module):
-    """Twice the resolution by a transposed convolution; `columns` 3 spreads a pixel over its neighbours' columns too."""
+    """Twice the resolution by a transposed convolution; with 3 columns a pixel reaches its neighbours' too."""
 
     def __init__(self, width: int, columns: int) -> None:
         super().__init__()
@@ -66,6 +66,7 @@ class GatedResidual(nn.Module):
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         hidden = self.conv1(concat_elu(x))
         if self.added is not None:
+            assert extra is not None
             hidden = hidden + self.added(concat_elu(extra))
         return x + F.glu(self.conv2(self.dropout(concat_elu(hidden))), dim=1)
 
@@ -133,6 +134,7 @@ class PixelCNN(nn.Module):
     def _through(self, index: int, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
         """Down through the levels from this one on, and up again."""
         level = self.levels[index]
+        assert isinstance(level, Level)
         shortcuts = [(vertical, horizontal)]
         for of_vertical, of_horizontal in zip(level.vertical_down, level.horizontal_down, strict=True):
             vertical = of_vertical(vertical)

@@ -1,11 +1,12 @@
 """PixelCNN++ evaluated pixel by pixel, every activation once (Ramachandran et al. 2017, "Fast generation").
 
 The vertical stream is computed a row at a time when the row above is known, the horizontal stream a pixel at a time. Of
-each convolution's input two rows are kept, which is all that its window reaches. A coarser level takes its turn at every
-second row and column of the finer one.
+each convolution's input two rows are kept, which is all that its window reaches. A coarser level takes its turn at
+every second row and column of the finer one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -55,7 +56,7 @@ class Evaluation:
         # inputs in [−1, 1], with the ones; zeros above and around
         self.x = weight.new_zeros(n, images.shape[1] + 1, height + 2, width + 2)
         self.levels: list[LevelState] = []
-        for index, level in enumerate(net.levels):
+        for index, level in enumerate(cast("Iterable[Level]", net.levels)):
             self.levels.append(LevelState(level, n, width >> index, net.width, weight, period=1 << index))
         self.first_row, self.row_above, self.from_left = (
             conv.conv for conv in (net.from_above, net.row_above, net.from_left)
@@ -93,7 +94,7 @@ class Evaluation:
                 yield row, column, torch.addmm(self.last_bias, F.elu(x), self.last_weight)
 
     def _vertical(self, index: int, row: int, x: Tensor) -> Tensor:
-        """One row (n, width, 1, w) of the vertical stream at a level, down and up; keeps what the horizontal one adds."""
+        """One row (n, width, 1, w) of the vertical stream at a level, down and up; keeps what it adds to the other."""
         state = self.levels[index]
         entering = [x]
         state.added_down = []
@@ -142,10 +143,14 @@ class LevelState:
 
     def __init__(self, level: Level, n: int, columns: int, width: int, like: Tensor, *, period: int) -> None:
         self.level, self.period = level, period
-        self.vertical_down = [VerticalBlock(block, n, columns, like) for block in level.vertical_down]
-        self.vertical_up = [VerticalBlock(block, n, columns, like) for block in level.vertical_up]
-        self.horizontal_down = [HorizontalBlock(block, n, columns, like, width) for block in level.horizontal_down]
-        self.horizontal_up = [HorizontalBlock(block, n, columns, like, width) for block in level.horizontal_up]
+        self.vertical_down, self.vertical_up = (
+            [VerticalBlock(block, n, columns, like) for block in cast("Iterable[GatedResidual]", blocks)]
+            for blocks in (level.vertical_down, level.vertical_up)
+        )
+        self.horizontal_down, self.horizontal_up = (
+            [HorizontalBlock(block, n, columns, like, width) for block in cast("Iterable[GatedResidual]", blocks)]
+            for blocks in (level.horizontal_down, level.horizontal_up)
+        )
         self.added_down: list[list[Tensor]] = []
         self.added_up: list[list[Tensor]] = []
         self.vertical_halved = self.horizontal_halved = None

@@ -1,7 +1,7 @@
 """A critic on the features of a frozen classifier (Sauer et al. 2021, "Projected GANs converge faster").
 
-The feature maps of three depths of a CIFAR-10 ResNet-20 are mixed by fixed random convolutions, across channels and from
-coarse to fine, and each has a small head of its own; one more head sees the pixels.
+The feature maps of three depths of a CIFAR-10 ResNet-20 are mixed by fixed random convolutions, across channels and
+from coarse to fine, and each has a small head of its own; one more head sees the pixels.
 """
 
 import os
@@ -22,7 +22,7 @@ MIXED = (32, 32, 64)  # after the random mixing
 
 
 class ProjectedCritic(nn.Module):
-    """(n, 3, 32, 32) in [−1, 1] → (n, outputs): the positions of all heads' maps side by side, for the hinge loss of each.
+    """(n, 3, 32, 32) in [−1, 1] → (n, outputs): all positions of all heads' maps, each of which has its hinge loss.
 
     Args:
         shape: of the images: (3, 32, 32).

@@ -98,5 +98,5 @@ def check(config: Config) -> None:
         raise InputError("trainer.gradient_clip does not go with model=sngan, whose two networks step by turns")
     if config.model.name == "sngan" and config.model.critic == "projected" and config.model.features is None:
         raise InputError(
-            "model.critic=projected: set model.features to the file of a ResNet-20, resnet20-….th of pytorch_resnet_cifar10"
+            "model.critic=projected: set model.features to a ResNet-20, resnet20-….th of pytorch_resnet_cifar10"
         )

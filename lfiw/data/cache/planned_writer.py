@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -50,9 +49,10 @@ class PlannedWriter:
             for piece in writer.missing():
                 writer.write(piece, blocks(piece.start, piece.stop))
 
-    Rows are cut into shards by their numbers alone; of W processes number r takes every W-th shard that is missing, from
-    the r-th on. Leaving the block publishes the table at once. After an exception or a kill the path is as it was before,
-    and whole shards stay hidden beside it: the next writer of the same table, with as many processes as it likes, goes on.
+    Rows are cut into shards by their numbers alone; of W processes number r takes every W-th shard that is missing,
+    from the r-th on. Leaving the block publishes the table at once. After an exception or a kill the path is as it was
+    before, and whole shards stay hidden beside it: the next writer of the same table, with any number of processes,
+    goes on.
 
     Args:
         path: folder to make, or the cache to overwrite or append to.
@@ -61,6 +61,7 @@ class PlannedWriter:
         source: provenance, as for `CacheWriter`. Unfinished work of another source is not gone on with.
         overwrite: replace the cache that is there.
         append: add the rows after those that are there, whose numbers go on; source and columns must be the same.
+            Columns computed later are removed: they lack the new rows.
         restart: throw away unfinished work.
 
     Raises:
@@ -121,8 +122,8 @@ class PlannedWriter:
                 key for key in old.source.keys() | self._source.keys() if old.source.get(key) != self._source.get(key)
             )
             raise InputError(
-                f"{self.path} comes from another source ({', '.join(differing)} differ): append with the same generator "
-                "and options, or write another cache"
+                f"{self.path} comes from another source ({', '.join(differing)} differ): append with the same "
+                "generator and options, or write another cache"
             )
         return old
 
@@ -138,7 +139,7 @@ class PlannedWriter:
             "num_rows": self._num_rows,
             "rows_per_shard": self._rows,
         }
-        if self._restart:
+        if self._restart or not any(self._data.glob("*.safetensors")):  # or a run was killed when it had published
             self._remove_work()
         found = read_json(self._folder / PLAN) if (self._folder / PLAN).exists() else plan
         if found != plan:
@@ -146,8 +147,8 @@ class PlannedWriter:
             self._staging.release()
             self._staging = None
             raise InputError(
-                f"{self.path}: an unfinished run with other options lies beside it ({', '.join(differing)} differ): give "
-                "the same options to go on with it, or --restart to throw it away"
+                f"{self.path}: an unfinished run with other options lies beside it ({', '.join(differing)} differ): "
+                "give the same options to go on with it, or --restart to throw it away"
             )
         for folder in (self._data, self._folder / JOURNAL):
             folder.mkdir(parents=True, exist_ok=True)
@@ -222,9 +223,7 @@ class PlannedWriter:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        write_json(
-            self._folder / JOURNAL / f"{piece.number:09d}.json", Shard(file, rows, sha256, num_bytes).as_json()
-        )
+        write_json(self._folder / JOURNAL / f"{piece.number:09d}.json", Shard(file, rows, sha256, num_bytes).as_json())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -290,13 +289,14 @@ def publish_after(staged: Path, target: Path, manifest: TableManifest, first_row
         whole = replace(old, shards=(*old.shards, *shards))
         write_json(target / FILE, whole.as_json())
         remove_others(target / "data", {Path(shard.file).name for shard in whole.shards})
+        shutil.rmtree(target / "columns", ignore_errors=True)  # of the shorter table
 
 
 def unfinished(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """(rows in whole shards, rows planned) of the work that a stopped writer left beside a path; none: there is none."""
+    """(rows in whole shards, rows planned) of what a stopped writer left beside a path; none: there is nothing."""
     target = Path(path).absolute()
     folder = shared_path(target.parent, f".{target.name}.unfinished")
     if not (folder / PLAN).is_file():
         return None
-    entries = [read_json(entry) for entry in (folder / JOURNAL).iterdir() if re.fullmatch(r"\d{9}\.json", entry.name)]
+    entries = [read_json(entry) for entry in (folder / JOURNAL).glob("?????????.json")]
     return sum(entry["num_rows"] for entry in entries), read_json(folder / PLAN)["num_rows"]

@@ -57,7 +57,7 @@ def add_pixel_arguments(parser: argparse.ArgumentParser) -> None:
 def add_folder_arguments(parser: argparse.ArgumentParser, name: str, metavar: str) -> None:
     parser.add_argument(name, type=Path, metavar=metavar)
     parser.add_argument("--size", type=int, metavar="N", help="crop to the central square and resize to N × N")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be decoded, and tell which")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be decoded, and name them")
 
 
 def import_file(options: argparse.Namespace) -> "Imported":
