@@ -29,6 +29,8 @@ NAMES = (
     "inception",
     "reweight_10k",
     "ratio_epoch",
+    "pixelcnn_sampling",
+    "generator_step",
 )
 
 
@@ -38,6 +40,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     from benchmarks import (
         cache_random_batches,
         frechet,
+        generators,
         inception,
         loader_crop_flip_normalise,
         reweighting,
@@ -54,6 +57,8 @@ def measure(name: str, rounds: int) -> list[Any]:
         "inception": inception.run,
         "reweight_10k": reweighting.run_weighting,
         "ratio_epoch": reweighting.run_epoch,
+        "pixelcnn_sampling": generators.run_pixelcnn,
+        "generator_step": generators.run_steps,
     }
     return runs[name](rounds)
 

@@ -2,12 +2,12 @@
 
 python tools/cache_samples.py npz samples.npz --out cache/mine
 python tools/cache_samples.py folder samples/ --out cache/mine                       or: zip FILE, cache DIR
-python tools/cache_samples.py trained runs/sngan/ID --num 50000 --out cache/sngan
-python tools/cache_samples.py callable mine.py:sample --num 50000 --out cache/mine
-python tools/cache_samples.py exported generator.pt2 --num 50000 --out cache/mine
-torchrun --nproc-per-node 4 tools/cache_samples.py trained RUN --num 1000000 --out cache/mine
-python tools/cache_samples.py trained RUN --num 10000 --out cache/mine --append      10,000 more
-python tools/cache_samples.py trained RUN --num 50000 --out s3://bucket/mine         (extra: s3)
+python tools/cache_samples.py trained runs/sngan/ID --num-samples 50000 --out cache/sngan
+python tools/cache_samples.py callable mine.py:sample --num-samples 50000 --out cache/mine
+python tools/cache_samples.py exported generator.pt2 --num-samples 50000 --out cache/mine
+torchrun --nproc-per-node 4 tools/cache_samples.py trained RUN --num-samples 1000000 --out cache/mine
+python tools/cache_samples.py trained RUN --num-samples 10000 --out cache/mine --append      10,000 more
+python tools/cache_samples.py trained RUN --num-samples 50000 --out s3://bucket/mine         (extra: s3)
 python tools/cache_samples.py info cache/mine                                        or: verify cache/mine
 
 A run that was stopped goes on when the same command is given again.
@@ -46,7 +46,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def add_writing(command: argparse.ArgumentParser) -> None:
     """What is asked of the cache, the same for every source."""
     command.add_argument("--out", required=True, metavar="DIR", help="the cache to write: a folder, or a URL (s3://…)")
-    command.add_argument("--num", type=int, metavar="N", help="samples to draw (default: all, where there is a number)")
+    command.add_argument(
+        "--num-samples", type=int, metavar="N", help="how many (default: all, where the source has a number)"
+    )
     command.add_argument("--seed", type=int, default=0, help="sample i is drawn with the seed (SEED, i) (default: 0)")
     command.add_argument("--batch-size", type=int, default=100, metavar="N", help="samples a call (default: 100)")
     command.add_argument(
@@ -103,14 +105,14 @@ def write(options: argparse.Namespace) -> None:
     elif not options.append:
         by_first_process(lambda: check_target(Path(options.out), options.overwrite))
     generator = find_source(options.source).open_source(options)
-    asked = [generator.source, options.num, options.seed, options.classes]
+    asked = [generator.source, options.num_samples, options.seed, options.classes]
     path = outgoing_folder(options.out, asked) if is_remote else Path(options.out)
     rate = 0.0
     if not (is_remote and path.exists()):  # there where an upload was stopped
         rate = cache_samples(
             generator,
             path,
-            num=options.num,
+            num=options.num_samples,
             seed=options.seed,
             batch_size=options.batch_size,
             classes=options.classes,

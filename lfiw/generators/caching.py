@@ -99,12 +99,12 @@ def check_numbers(generator: Generator, num: int | None, seed: int, batch_size: 
     there = generator.num_rows
     if there is None:
         if num is None or num < 1:
-            raise InputError(f"how many samples? Give --num N, at least 1 (it is {num})")
+            raise InputError(f"how many samples? Give --num-samples N, at least 1 (it is {num})")
         return num
     if append:
         raise InputError("--append goes with generators that draw samples; these are there already, in a fixed number")
     if num is not None and not 1 <= num <= there:
-        raise InputError(f"--num {num}: there are {there:,} samples: give 1 to {there}")
+        raise InputError(f"--num-samples {num}: there are {there:,} samples: give 1 to {there}")
     return num or there
 
 

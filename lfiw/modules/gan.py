@@ -69,7 +69,7 @@ class GAN(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         of_generator, of_critic = self.optimizers()  # type: ignore[attr-defined]
-        schedule_of_generator, schedule_of_critic = self.lr_schedulers()  # type: ignore[union-attr,misc]
+        schedule_of_generator, schedule_of_critic = self.lr_schedulers()  # type: ignore[misc]
         real = to_signed(batch["image"], self.generator.linear.weight.dtype)
         with torch.no_grad():
             generated = self.generator(self.training_noise(len(real), batch_idx, 0))

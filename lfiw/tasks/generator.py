@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
 from lfiw.data import SampleCache
@@ -29,20 +29,29 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     Raises:
         InputError: the options do not go together, or training diverged.
     """
-    datamodule, module, trainer = prepare(config, run_dir, loggers)
+    datamodule, module = prepare(config)
+    trainer = build_trainer(
+        config.trainer,
+        run_dir,
+        loggers,
+        ema_decay=config.optimizer.ema_decay,
+        callbacks=previews(config, run_dir, loggers),
+        monitor=module.monitor,
+    )
     last = run_dir / "checkpoints" / "last.ckpt"
     fit(trainer, module, datamodule, last if config.resume and last.exists() else None, module.monitor)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     generator = GenerativeModule.load(run_dir)
     if trainer.is_global_zero:
         generator.save(run_dir / WEIGHTS)
-        print(f"python tools/cache_samples.py trained {run_dir} --num 10000 --out cache/{config.model.name}")
+        print(f"python tools/cache_samples.py trained {run_dir} --num-samples 10000 --out cache/{config.model.name}")
     return metrics, {"trainer": trainer, "generator": generator, "datamodule": datamodule}
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     """Score the kept epoch on the validation rows again. Returns as `run`."""
-    datamodule, module, trainer = prepare(config, run_dir, loggers)
+    datamodule, module = prepare(config)
+    trainer = build_trainer(config.trainer, run_dir, loggers, monitor=None)  # a checkpoint has the averaged weights
     file = checkpoint_of(run_dir)
     if not file.is_file():
         raise InputError(f"{run_dir} has no checkpoint: the run was stopped before its first epoch ended")
@@ -51,31 +60,25 @@ def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcom
     return metrics, {"trainer": trainer, "generator": GenerativeModule.load(run_dir), "datamodule": datamodule}
 
 
-def prepare(
-    config: Config, run_dir: Path, loggers: Sequence[Logger]
-) -> tuple[RealDataModule, GenerativeModule, Trainer]:
-    """Data, network and trainer."""
+def prepare(config: Config) -> tuple[RealDataModule, GenerativeModule]:
+    """Data and network."""
     check(config)
     data = asdict(config.data)
     del data["name"]
     datamodule = RealDataModule(SampleCache(data.pop("real")), **data, seed=config.seed)
-    module = build_generative(asdict(config.model), datamodule.shape, asdict(config.optimizer), config.seed)
+    return datamodule, build_generative(asdict(config.model), datamodule.shape, asdict(config.optimizer), config.seed)
+
+
+def previews(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> list[Callback]:
+    """What is looked at while it trains."""
     task = config.task
-    previews: list[Any] = []
+    chosen: list[Callback] = []
     if task.grid:
-        previews.append(SampleGrid(run_dir / "samples", task.grid, task.grid_every, loggers))
+        chosen.append(SampleGrid(run_dir / "samples", task.grid, task.grid_every, loggers))
     if task.fid_samples:
         options = FeatureOptions(**asdict(config.features))
-        previews.append(FidOfSamples(task.fid_extractor, options, task.fid_samples, task.grid_every))
-    trainer = build_trainer(
-        config.trainer,
-        run_dir,
-        loggers,
-        ema_decay=config.optimizer.ema_decay,
-        callbacks=previews,
-        monitor=module.monitor,
-    )
-    return datamodule, module, trainer
+        chosen.append(FidOfSamples(task.fid_extractor, options, task.fid_samples, task.grid_every))
+    return chosen
 
 
 def check(config: Config) -> None:

@@ -21,7 +21,7 @@ from lfiw.generators import caching
 from lfiw.processes import join_processes
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
-ROWS, PER_SHARD, SLEEP = 400, 20, 0.004
+ROWS, PER_SHARD, SLEEP = 400, 20, 0.003
 os.fsync = lambda descriptor: None  # what a killed process has written stays without it
 
 
@@ -68,7 +68,7 @@ def start(path, log, size=2):
                 rank(number, size, port, path, log)
                 os._exit(0)
             except BaseException as error:
-                print("rank", number, "failed:", repr(error), flush=True)
+                print("rank", number, "failed:", repr(error)[:90], flush=True)
                 os._exit(1)
         children.append(child)
     return children
@@ -106,7 +106,7 @@ while remaining:
             SampleCache(path).verify()
         else:  # shards that were begun since the start and are not whole: at most one a process
             begun = {int(line.split()[0]) // PER_SHARD for line in open(log)} if log.exists() else set()
-            whole = {int(p.stem) for p in folder.glob(f".{path.name}.unfinished~0/journal/*.json")}
+            whole = {int(p.stem) for p in folder.glob(f".{path.name}.unfinished~0/journal/?????????.json")}
             most_lost = max(most_lost, len(begun - whole))
     if not path.exists():
         run(path, log, random.choice([1, 2, 3]))  # as many processes as one likes

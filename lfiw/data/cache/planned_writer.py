@@ -243,7 +243,7 @@ class PlannedWriter:
 
     def _leave(self, finished: bool) -> None:
         assert self._staging is not None
-        if finished or not any((self._folder / JOURNAL).glob("*.json")):
+        if finished or not any((self._folder / JOURNAL).glob("?????????.json")):
             self._staging.remove()
         else:
             self._staging.release()

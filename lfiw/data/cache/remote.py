@@ -25,7 +25,7 @@ import torch
 from fsspec.core import url_to_fs
 from torch import Tensor
 
-from lfiw.data.cache.gather import Plan
+from lfiw.data.cache.gather import PiecedColumn, Plan
 from lfiw.data.cache.manifest import FILE, TABLE_SHARD, Layout, Shard, TableManifest, read_table_manifest
 from lfiw.data.cache.shards import hash_file, map_shard
 from lfiw.data.cache.writer import ENTRIES
@@ -191,6 +191,14 @@ class RemotePieces:
         self.columns = {name: RemoteColumn(self, name) for name in layouts}
         self.bounds = torch.tensor([0, *(shard.num_rows for shard in shards)]).cumsum(0)
         self._open: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
+        self._here: dict[str, PiecedColumn] = {}
+
+    def here(self, name: str) -> PiecedColumn | None:
+        """The column as that of a local cache, as soon as all shards are mapped: random rows then cost the same."""
+        if not self._here and len(self._open) == len(self.shards):
+            views = [self._open[number] for number in range(len(self.shards))]
+            self._here = {column: PiecedColumn([view[column] for view in views]) for column in self.layouts}
+        return self._here.get(name)
 
     def views(self, number: int) -> dict[str, Tensor]:
         """The columns of one shard, mapped."""
@@ -237,11 +245,15 @@ class RemoteColumn:
         return self._pieces.views(number)[self._name]
 
     def whole(self) -> Tensor:
+        if (column := self._pieces.here(self._name)) is not None:
+            return column.whole()
         numbers = range(len(self._pieces.shards))
         self._pieces.prefetch(numbers)
         return torch.cat([self._view(number) for number in numbers])
 
     def take(self, plan: Plan) -> Tensor:
+        if (column := self._pieces.here(self._name)) is not None:
+            return column.take(plan)
         dtype, shape = self._pieces.layouts[self._name]
         result = torch.empty((len(plan.rows), *shape), dtype=dtype)
         self._pieces.prefetch([number for number, _, _ in plan.groups])
