@@ -8,13 +8,15 @@ from typing import Any
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
+from lfiw.checkpoints import read_checkpoint
 from lfiw.data import SampleCache
 from lfiw.data.real import RealDataModule
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 from lfiw.features import FeatureOptions
 from lfiw.modules.generative import HOMES, WEIGHTS, GenerativeModule, build_generative, checkpoint_of
 from lfiw.modules.previews import FidOfSamples, SampleGrid
 from lfiw.schemas import Config, RealData, Run
+from lfiw.tables import number
 from lfiw.trainers import build_trainer, fit
 
 Outcome = tuple[dict[str, float], dict[str, Any]]
@@ -51,12 +53,18 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     """Score the kept epoch on the validation rows again. Returns as `run`."""
     datamodule, module = prepare(config)
-    trainer = build_trainer(config.trainer, run_dir, loggers, monitor=None)  # a checkpoint has the averaged weights
+    trainer = build_trainer(config.trainer, run_dir, loggers, monitor=None)
     file = checkpoint_of(run_dir)
     if not file.is_file():
         raise InputError(f"{run_dir} has no checkpoint: the run was stopped before its first epoch ended")
-    trainer.validate(module, datamodule=datamodule, ckpt_path=file, weights_only=True)
+    try:
+        module.load_state_dict(read_checkpoint(file, "cpu")["state_dict"])  # averaged, where there is an average
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{file} is not of this configuration: {first_line(error)}") from None
+    trainer.validate(module, datamodule=datamodule, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if trainer.is_global_zero:
+        print(*(f"{name} {number(value)}" for name, value in metrics.items()), sep="\n")
     return metrics, {"trainer": trainer, "generator": GenerativeModule.load(run_dir), "datamodule": datamodule}
 
 

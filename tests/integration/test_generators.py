@@ -44,7 +44,8 @@ def test_trained_and_cached(here, name, capsys):
     metrics, _ = run([*options, *SMALL[name], *OFFLINE])
     expected = "val/critic_gap" if name == "sngan" else "val/bits_per_dim"
     assert np.isfinite(metrics[expected])
-    assert Image.open(here / name / "samples/epoch-0000.png").size == (2 * (2 * 9 + 1), 2 * (2 * 9 + 1))
+    with Image.open(here / name / "samples/epoch-0000.png") as picture:
+        assert picture.size == (2 * (2 * 9 + 1), 2 * (2 * 9 + 1))
     cache("trained", name, "--num", 30, "--out", "made", "--batch-size", 7)
     told = capsys.readouterr().out
     assert "made: 30 rows, image uint8 [1, 8, 8]" in told
@@ -138,7 +139,7 @@ def test_mistakes_of_cache_samples(here, capsys, arguments, names):
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (["task=generator", "model=vae"], ["task=generator needs data=real"]),
+        (["experiment=toy", "task=generator", "model=vae"], ["task=generator needs data=real"]),
         (["experiment=vae", "model=mlp"], ["needs model=sngan"]),
         (["experiment=vae", "folds=3"], ["folds=1"]),
         (["experiment=vae", "data.real=none"], ["none: no cache there"]),

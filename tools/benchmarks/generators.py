@@ -90,7 +90,7 @@ class Alternation(Callback):
         assert isinstance(pl_module, GenerativeModule)
         self.loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         # the trainer of the module is not copied
-        owner, pl_module._trainer = pl_module._trainer, None  # type: ignore[assignment]
+        owner, pl_module._trainer = pl_module._trainer, None
         self.module = deepcopy(pl_module)
         pl_module._trainer = owner
         parts = (self.module.generator, self.module.critic) if isinstance(self.module, GAN) else (self.module,)
