@@ -107,6 +107,10 @@ def check(config: Config) -> None:
         )
     if config.model.name == "sngan" and config.trainer.gradient_clip:
         raise InputError("trainer.gradient_clip does not go with model=sngan, whose two networks step by turns")
+    if config.model.name == "sngan" and config.trainer.strategy != "auto":
+        raise InputError(
+            f"trainer.strategy={config.trainer.strategy} does not go with model=sngan, which trains in one process"
+        )
     if config.model.name == "sngan" and config.model.critic == "projected" and config.model.features is None:
         raise InputError(
             "model.critic=projected: set model.features to a ResNet-20, resnet20-….th of pytorch_resnet_cifar10"

@@ -148,6 +148,7 @@ def test_mistakes_of_cache_samples(here, capsys, arguments, names):
         (["experiment=vae", "data.real=real", "model.width=9"], ["multiple of 8"]),
         (["experiment=vae", "data.real=real", "optimizer.betas=[0.5]"], ["optimizer.betas=[0.5]"]),
         (["experiment=sngan", "data.real=real", "trainer.gradient_clip=1"], ["trainer.gradient_clip"]),
+        (["experiment=sngan", "data.real=real", "trainer.strategy=ddp"], ["trainer.strategy=ddp", "one process"]),
         (["experiment=sngan_compact", "data.real=real"], ["model.features"]),
         (["experiment=sngan", "data.real=real", "model.critic=projected", "model.features=a"], ["(3, 32, 32)"]),
         (["experiment=digits", "data=real", "data.real=real"], ["data.name=real", "task=generator"]),
