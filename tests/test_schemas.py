@@ -8,6 +8,7 @@ import pytest
 from lfiw import schemas
 from lfiw.data.batches import MIXINGS
 from lfiw.data.transforms import AUGMENTATIONS
+from lfiw.modules.generative import HOMES
 from lfiw.nets import NETS
 from lfiw.nets.mlp import ACTIVATIONS
 from lfiw.optimizers import SCHEDULES
