@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -27,6 +28,21 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, object]) -> N
         ValueError: a number is not finite; JSON has no word for it.
     """
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A JSON object that `write_json` wrote.
+
+    Raises:
+        InputError: it cannot be read, or is none.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return content
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ class MixedData:
     )
     batch_size: int = key(256, "rows a training step, over all processes together")
     evaluation_batch_size: int = key(1000, "rows a step of validation, prediction and scoring, a process")
-    augment: str = key("none", "training augmentation of both sides", ("none", "crop_flip"))
+    augment: str = key("none", "training augmentation of both sides", ("none", "crop_flip", "flip"))
     num_workers: int = key(0, "loader processes; 0 is fastest for small memory-mapped samples")
 
 
@@ -74,6 +74,20 @@ class SkewedData(MixedData):
     cache: str = key(MISSING, "cache folder with labels (tools/cache_dataset.py)")
     keep: list[float] = key([1.0] * 5 + [0.2] * 5, "share of each class's rows that the generated side keeps")
     real_evaluation: str | None = key(None, "cache folder of the real rows to score on; null: a part of the real half")
+
+
+@dataclass
+class RealData:
+    """One table of real images, for training a generator."""
+
+    name: str = key("real", "kind of data")
+    real: str = key(MISSING, "cache folder of real images (tools/cache_dataset.py)")
+    validation: float = key(0.1, "share of the rows that does not train")
+    split_seed: int = key(0, "seed of the split")
+    batch_size: int = key(64, "rows a training step, over all processes together")
+    evaluation_batch_size: int = key(500, "rows a step of validation, a process")
+    augment: str = key("none", "training augmentation", ("none", "crop_flip", "flip"))
+    num_workers: int = key(0, "loader processes; 0 is fastest for small memory-mapped samples")
 
 
 @dataclass
@@ -132,13 +146,60 @@ class ResNet:
 
 
 @dataclass
+class SNGAN:
+    """Residual generator and a critic under the hinge loss (Miyato et al. 2018)."""
+
+    name: str = key("sngan", "kind of generator")
+    latent: int = key(128, "numbers of noise")
+    width: int = key(256, "channels of the generator")
+    critic: str = key(
+        "plain",
+        "plain: residual, spectral norm; projected: heads on frozen features of a classifier (Sauer et al. 2021)",
+        ("plain", "projected"),
+    )
+    critic_width: int = key(128, "channels of the critic, or of its heads")
+    critic_steps: int = key(5, "steps of the critic for each one of the generator")
+    features: str | None = key(None, "of critic=projected: a state dict of ResNet-20 of pytorch_resnet_cifar10")
+
+
+@dataclass
+class PixelCNN:
+    """PixelCNN++ (Salimans et al. 2017)."""
+
+    name: str = key("pixelcnn", "kind of generator")
+    width: int = key(160, "channels of both streams")
+    blocks: int = key(5, "gated residual blocks a level and direction")
+    levels: int = key(3, "resolutions, each half of the one before")
+    mixtures: int = key(10, "logistic components of a pixel's distribution")
+    dropout: float = key(0.5, "share of channels dropped inside a block")
+
+
+@dataclass
+class VAE:
+    """Convolutional variational autoencoder (Kingma and Welling 2014)."""
+
+    name: str = key("vae", "kind of generator")
+    latent: int = key(128, "numbers of noise")
+    width: int = key(64, "channels")
+    mixtures: int = key(3, "logistic components of a pixel's distribution")
+    pixels: str = key(
+        "mean",
+        "samples are the mean of each pixel's distribution, or drawn from it, as the likelihood has it",
+        ("mean", "sample"),
+    )
+
+
+@dataclass
 class Optimizer:
     """AdamW."""
 
     lr: float = key(1e-3, "learning rate")
+    betas: list[float] = key([0.9, 0.999], "decays of the running means of gradients and of their squares")
     weight_decay: float = key(0.01, "decoupled weight decay")
     schedule: str = key(
-        "constant", "learning rate over the run; cosine ends at zero with trainer.max_epochs", ("constant", "cosine")
+        "constant",
+        "learning rate over the run; cosine and linear end at zero with trainer.max_epochs",
+        ("constant", "cosine", "linear"),
     )
     ema_decay: float = key(0.0, "decay of the exponential moving average of the weights a step; 0: no averaging")
     compile: bool = key(False, "torch.compile the network")
@@ -287,6 +348,17 @@ class ToyTask:
 
 
 @dataclass
+class GeneratorTask:
+    """Train a generator on real images; tools/cache_samples.py then takes the run."""
+
+    name: str = key("generator", "what to do")
+    grid: int = key(64, "samples in the picture that is drawn after an epoch; 0: none")
+    grid_every: int = key(1, "epochs between two pictures")
+    fid_samples: int = key(0, "samples for val/fid after each picture, as 2000; 0: none")
+    fid_extractor: str = key("inception", "feature extractor of val/fid")
+
+
+@dataclass
 class Run:
     """Keys that belong to no group."""
 
@@ -308,9 +380,9 @@ class Run:
 
 # group → its one schema, or name → schema for the groups whose files choose among several
 SCHEMAS: dict[str, type | dict[str, type]] = {
-    "task": {"ratio": RatioTask, "toy": ToyTask},
-    "data": {"cached": CachedData, "digits": DigitsData, "skewed": SkewedData, "toy": ToyData},
-    "model": {"mlp": MLP, "conv4": Conv4, "resnet": ResNet},
+    "task": {"ratio": RatioTask, "toy": ToyTask, "generator": GeneratorTask},
+    "data": {"cached": CachedData, "digits": DigitsData, "skewed": SkewedData, "toy": ToyData, "real": RealData},
+    "model": {"mlp": MLP, "conv4": Conv4, "resnet": ResNet, "sngan": SNGAN, "pixelcnn": PixelCNN, "vae": VAE},
     "loss": {"logistic": LogisticLoss, "squared": SquaredLoss, "kliep": KliepLoss, "relative": RelativeLoss},
     "optimizer": Optimizer,
     "trainer": Trainer,

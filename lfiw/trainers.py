@@ -58,10 +58,12 @@ def build_trainer(
     checkpoints: Path | None = None,
     ema_decay: float = 0.0,
     callbacks: Sequence[Callback] = (),
+    monitor: str | None = MONITOR,
 ) -> Trainer:
     """A trainer that keeps the epoch with the lowest validation log-loss (best.ckpt) and the last one (last.ckpt).
 
     Args:
+        monitor: another quantity that is to be low; none: the last epoch is kept, and nothing stops early.
         options: as in the configuration.
         run_dir: of the run.
         checkpoints: folder of the two checkpoints; none: the run's.
@@ -77,12 +79,15 @@ def build_trainer(
             f"trainer.gradient_clip={options.gradient_clip} at least 0"
         )
     folder = checkpoints or run_dir / CHECKPOINTS
-    best = ModelCheckpoint(folder, filename="best", monitor=MONITOR, mode="min", enable_version_counter=False)
     # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
     last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    kept: list[Callback] = [best, last, *callbacks]
-    if options.patience:
-        kept.append(EarlyStopping(MONITOR, mode="min", patience=options.patience, check_finite=True))
+    kept: list[Callback] = [last, *callbacks]
+    if monitor:
+        kept.insert(
+            0, ModelCheckpoint(folder, filename="best", monitor=monitor, mode="min", enable_version_counter=False)
+        )
+        if options.patience:
+            kept.append(EarlyStopping(monitor, mode="min", patience=options.patience, check_finite=True))
     if not 0 <= ema_decay < 1:
         raise InputError(f"optimizer.ema_decay={ema_decay} must lie in [0, 1)")
     if ema_decay:
@@ -129,7 +134,13 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, checkpoint: Path | None = None) -> None:
+def fit(
+    trainer: Trainer,
+    module: LightningModule,
+    data: LightningDataModule,
+    checkpoint: Path | None = None,
+    monitor: str | None = MONITOR,
+) -> None:
     """Train, from a checkpoint if one is given.
 
     Raises:
@@ -143,10 +154,10 @@ def fit(trainer: Trainer, module: LightningModule, data: LightningDataModule, ch
         if trainer.state.status == TrainerStatus.INTERRUPTED:
             raise KeyboardInterrupt from None
         raise
-    loss = trainer.callback_metrics.get(MONITOR)
+    loss = trainer.callback_metrics.get(monitor) if monitor else None
     if loss is not None and not torch.isfinite(loss):
         raise InputError(
-            f"training ended at epoch {trainer.current_epoch} with {MONITOR}={loss.item()}: lower optimizer.lr"
+            f"training ended at epoch {trainer.current_epoch} with {monitor}={loss.item()}: lower optimizer.lr"
         )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lfiw import InputError
 from lfiw.config import CONF, Composed, choices_of, compose, help_text, load
+from lfiw.modules.generative import HOMES
 from lfiw.schemas import SCHEMAS, Config, WeightingSpec
 
 GROUP_CHOICES = [(group, choice) for group in ("experiment", *SCHEMAS) for choice in choices_of(group)]
@@ -33,8 +34,11 @@ def test_every_choice_composes(group: str, choice: str) -> None:
     caches = ["data.real=a", "data.generated=b"] if choice in ("cached", "images", "vectors") else []
     if (group, choice) == ("data", "skewed"):
         caches = ["data.cache=a"]
-    composed = compose([f"{group}={choice}", *caches])
-    assert composed.config.experiment == (choice if group == "experiment" else "digits")
+    if (group, choice) == ("data", "real"):
+        caches = ["data.real=a"]
+    trained = group == "model" and choice in HOMES  # the default experiment pins keys of classifiers
+    composed = compose([f"{group}={choice}", *caches, *(["experiment=vae"] if trained else [])])
+    assert composed.config.experiment == (choice if group == "experiment" else "vae" if trained else "digits")
     if group != "experiment":
         assert composed.choices[group] == choice
         written = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
@@ -89,6 +93,7 @@ def test_later_layers_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     config = compose(["experiment=mine"]).config
     assert vars(config.optimizer) == {
         "lr": 0.5,  # group file over schema
+        "betas": [0.9, 0.999],  # schema
         "weight_decay": 0.125,  # experiment over group file
         "schedule": "cosine",
         "ema_decay": 0.0,  # schema
@@ -114,7 +119,10 @@ def test_order_on_the_command_line_of_groups_and_values_is_irrelevant() -> None:
         ("lr=1", "did you mean optimizer.lr?"),
         ("sed=1", r"^sed: no such key, did you mean seed\?"),
         ("data.fractions.trian=1", "did you mean data.fractions.train?"),
-        ("data=digit", r"^data=digit: no such choice, did you mean digits\?; choices: cached, digits, skewed, toy"),
+        (
+            "data=digit",
+            r"^data=digit: no such choice, did you mean digits\?; choices: cached, digits, real, skewed, toy",
+        ),
         ("experiment=digit", r"^experiment=digit: no such choice, did you mean digits\?; choices:"),
         ("model.name=resent", r"^model\.name=resent: no such name, did you mean resnet\?; names: mlp, conv4, resnet"),
         ("model.name=[1]", r"^model\.name=\[1\]: no such name"),

@@ -8,9 +8,10 @@ import pytest
 from lfiw import schemas
 from lfiw.data.batches import MIXINGS
 from lfiw.data.transforms import AUGMENTATIONS
-from lfiw.modules.ratio import SCHEDULES
+from lfiw.modules.generative import HOMES
 from lfiw.nets import NETS
 from lfiw.nets.mlp import ACTIVATIONS
+from lfiw.optimizers import SCHEDULES
 
 CLASSES = [c for c in vars(schemas).values() if isinstance(c, type) and is_dataclass(c) and c is not schemas.Config]
 
@@ -40,6 +41,7 @@ def choices(schema: Any, key: str) -> tuple[str, ...]:
 def test_words_that_are_allowed_are_the_ones_that_the_code_knows() -> None:
     assert choices(schemas.MixedData, "mixing") == MIXINGS
     assert choices(schemas.MixedData, "augment") == tuple(AUGMENTATIONS)
-    assert choices(schemas.Optimizer, "schedule") == SCHEDULES
+    assert choices(schemas.RealData, "augment") == tuple(AUGMENTATIONS)
+    assert choices(schemas.Optimizer, "schedule") == tuple(SCHEDULES)
     assert choices(schemas.MLP, "activation") == tuple(ACTIVATIONS)
-    assert list(schemas.SCHEMAS["model"]) == list(NETS)
+    assert list(schemas.SCHEMAS["model"]) == [*NETS, *HOMES]

@@ -31,6 +31,8 @@ NAMES = (
     "inception",
     "reweight_10k",
     "ratio_epoch",
+    "pixelcnn_sampling",
+    "generator_step",
 )
 
 
@@ -40,6 +42,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     from benchmarks import (
         cache_random_batches,
         frechet,
+        generators,
         inception,
         intervals,
         loader_crop_flip_normalise,
@@ -60,6 +63,8 @@ def measure(name: str, rounds: int) -> list[Any]:
         "inception": inception.run,
         "reweight_10k": reweighting.run_weighting,
         "ratio_epoch": reweighting.run_epoch,
+        "pixelcnn_sampling": generators.run_pixelcnn,
+        "generator_step": generators.run_steps,
     }
     return runs[name](rounds)
 

@@ -4,7 +4,8 @@ python tools/sample.py generator=digits method=sir num=1000 out=cache/better    
 python tools/sample.py generator=cache cache=cache/mine run=runs/images/ID method=rejection num=500 out=cache/better
 python tools/sample.py generator=digits method=mh num=1000 pool=32 images=better.npz
 
-generator   digits: that of a run of experiment=digits; cache: the samples of cache=DIR in order, each once
+generator   digits: that of a run of experiment=digits; cache: the samples of cache=DIR in order, each once;
+            trained: one that train.py made, checkpoint=RUN|FILE
 method      sir, rejection, mh (as in tools/resample.py)
 num         samples to keep
 out         the cache to write; images=DIR|FILE.npz: PNG files, or one .npz
@@ -46,6 +47,7 @@ class Options:
     method: str = "sir"
     num: int = 0
     cache: str = ""
+    checkpoint: str = ""
     run: str = ""
     out: str = ""
     images: str = ""
@@ -124,9 +126,18 @@ def fresh_digits(options: Options, scorer: "Scorer", datamodule: "MixedDataModul
     return DigitsCandidates(datamodule)
 
 
+def trained(options: Options, scorer: "Scorer", datamodule: "MixedDataModule") -> "Candidates":
+    from lfiw.generators import open_generator
+
+    if not options.checkpoint:
+        raise InputError("generator=trained: say which, checkpoint=RUN or FILE")
+    return open_generator("trained", options.checkpoint)
+
+
 GENERATORS: dict[str, Callable[[Options, "Scorer", "MixedDataModule"], "Candidates"]] = {
     "cache": cached,
     "digits": fresh_digits,
+    "trained": trained,
 }
 
 

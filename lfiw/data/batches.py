@@ -99,6 +99,39 @@ class MixedBatches(Sampler[BatchIndex]):
             yield BatchIndex(positions[self.rank :: self.world_size], seed, share, self.batch_size)
 
 
+class ShuffledBatches(Sampler[BatchIndex]):
+    """Training batches of one table: an epoch is one pass in a new order; what does not fill a batch is dropped.
+
+    Shared out among processes as `MixedBatches`.
+
+    Raises:
+        InputError: a batch size that the processes cannot share equally.
+    """
+
+    def __init__(self, num_rows: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < world_size or batch_size % world_size:
+            raise InputError(f"data.batch_size={batch_size} must be a positive multiple of {world_size}")
+        self.num_rows, self.seed = num_rows, seed
+        self.rank, self.world_size = rank, world_size
+        self.batch_size = min(batch_size, max(world_size, num_rows // world_size * world_size))
+        self.num_batches = max(1, num_rows // self.batch_size)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
+        batches = passes(self.num_rows, self.num_batches * self.batch_size, generator).view(self.num_batches, -1)
+        seeds = torch.randint(2**62, (self.num_batches,), generator=generator).tolist()
+        for positions, seed in zip(batches, seeds, strict=True):
+            share = (self.rank, self.world_size)
+            yield BatchIndex(positions[self.rank :: self.world_size], seed, share, self.batch_size)
+
+
 class RowsInOrder(Sampler[BatchIndex]):
     """Every row exactly once: each process has a block of consecutive rows, and all take the same number of steps.
 

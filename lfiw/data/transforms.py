@@ -58,10 +58,19 @@ def crop_and_flip(
     return flip(crop(images, offsets, padding), mirrored)
 
 
+def flip_only(
+    images: Shaped[Tensor, "n c h w"], seed: int, *, share: tuple[int, int] = (0, 1), size: int | None = None
+) -> Shaped[Tensor, "n c h w"]:
+    """Random mirroring alone, for generators: they would learn the black borders of a crop. Arguments as above."""
+    size = len(images) if size is None else size
+    start, step = share
+    return flip(images, draw_flips(size, torch.Generator().manual_seed(seed))[start::step])
+
+
 def standardise(samples: Shaped[Tensor, "n ..."], mean: Tensor, std: Tensor) -> Float[Tensor, "n ..."]:
     """(x − mean)/std in the dtype of mean and std, which broadcast against the samples."""
     # in place on one new tensor: memory for a batch takes longer to get than to fill
     return samples.to(mean.dtype, copy=True).mul_(1 / std).sub_(mean / std)
 
 
-AUGMENTATIONS = {"none": None, "crop_flip": crop_and_flip}
+AUGMENTATIONS = {"none": None, "crop_flip": crop_and_flip, "flip": flip_only}

@@ -2,20 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from lfiw.checkpoints import read_checkpoint
-from lfiw.errors import InputError, first_line
+from lfiw.errors import InputError
 from lfiw.features.blocks import over_blocks
 from lfiw.features.extractor import Extractor
-from lfiw.nets.cifar_resnet import NUM_FEATURES, CifarResNet
+from lfiw.nets.cifar_resnet import MEAN, NUM_FEATURES, STD, CifarResNet, load_weights
 
 BLOCKS = 9
 CPU_IMAGES = 16  # images at a time on a CPU
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # that those weights were trained with, of RGB/255
 
 
 class ResNet56(Extractor):
@@ -41,14 +39,8 @@ class ResNet56(Extractor):
             raise InputError(f"extractor resnet56 takes CIFAR-10's images (3, 32, 32), got {tuple(shape)}")
         if weights is None:
             raise InputError("extractor resnet56: set features.resnet56_weights to its weights")
-        raw = read_checkpoint(weights, "cpu")
-        raw = raw.get("state_dict", raw) if isinstance(raw, Mapping) else raw
         net = CifarResNet(BLOCKS)
-        try:
-            state = {name.removeprefix("module."): value for name, value in raw.items()}
-            net.load_state_dict(state)
-        except (AttributeError, RuntimeError, TypeError) as error:
-            raise InputError(f"{weights} does not hold a ResNet-56 for CIFAR-10: {first_line(error)}") from None
+        load_weights(net, weights, "ResNet-56")
         digest = hashlib.sha256()
         for name, value in net.state_dict().items():  # of the tensors: the same weights in another file are the same
             digest.update(name.encode() + value.contiguous().numpy().tobytes())

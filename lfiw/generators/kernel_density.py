@@ -1,24 +1,74 @@
 """A kernel density estimate as a generator: fitted in a moment, biased by whatever it is fitted to."""
 
+from typing import Any
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KernelDensity
 from torch import Tensor
 
+from lfiw.data.table import Table
+from lfiw.errors import InputError
 
-def sample_kernel_density(
-    data: Float[Tensor, "n d"], num_samples: int, *, bandwidth: float, seed: int
-) -> Float[Tensor, "num_samples d"]:
-    """Samples of a Gaussian kernel density estimate in the whitened principal components of `data`.
+
+class KernelDensityGenerator:
+    """A Gaussian kernel density estimate of the images of a table, in their whitened principal components.
+
+    Args:
+        real: table with the column `image`.
+        bandwidth: as `sample_kernel_density`.
+        max_rows: as many of the first rows are fitted.
+    """
+
+    num_rows = None
+
+    def __init__(self, real: Table, *, bandwidth: float, max_rows: int = 5000, rows_per_seed: int = 1000) -> None:
+        if not bandwidth > 0:
+            raise InputError(f"bandwidth {bandwidth:g}: expected above 0, in standard deviations")
+        self.rows_per_seed = rows_per_seed
+        images = real.read(slice(0, max_rows), ["image"])["image"]
+        if len(images) < 2:
+            raise InputError(f"a kernel density needs at least 2 images, got {len(images)}")
+        self.shape = images.shape[1:]
+        self._density = WhitenedDensity(images.flatten(1).double(), bandwidth)
+        self.source: dict[str, Any] = {
+            "generator": "kernel density", "bandwidth": bandwidth, "rows": len(images),
+            "fitted_to": getattr(real, "identity", None), "rows_per_seed": rows_per_seed,
+        }  # fmt: skip
+        self.notes: tuple[str, ...] = (f"fitted to {len(images):,} images, bandwidth {bandwidth:g}, rounded to uint8",)
+
+    def sample(
+        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
+    ) -> dict[str, Tensor]:
+        if labels is not None:
+            raise InputError("a kernel density takes no labels: leave out --classes")
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        pixels = self._density.sample(num, seed).round().clamp(0, 255).to(torch.uint8)
+        return {"image": pixels.view(num, *self.shape)}
+
+
+class WhitenedDensity:
+    """A Gaussian kernel density estimate in the whitened principal components of its data.
 
     Args:
         data: training samples; directions without variance are left as they are.
         bandwidth: standard deviation of the kernel, in standard deviations of each component.
     """
-    values = data.double().numpy()
-    pca = PCA(n_components=1 - 1e-9, svd_solver="full", whiten=True).fit(values)
-    density = KernelDensity(kernel="gaussian", bandwidth=bandwidth).fit(pca.transform(values))
-    samples = pca.inverse_transform(density.sample(num_samples, random_state=seed))
-    return torch.from_numpy(np.asarray(samples, dtype=np.float64))
+
+    def __init__(self, data: Float[Tensor, "n d"], bandwidth: float) -> None:
+        values = data.double().numpy()
+        self._pca = PCA(n_components=1 - 1e-9, svd_solver="full", whiten=True).fit(values)
+        self._density = KernelDensity(kernel="gaussian", bandwidth=bandwidth).fit(self._pca.transform(values))
+
+    def sample(self, num: int, seed: int) -> Float[Tensor, "num d"]:
+        samples = self._pca.inverse_transform(self._density.sample(num, random_state=seed))
+        return torch.from_numpy(np.asarray(samples, dtype=np.float64))
+
+
+def sample_kernel_density(
+    data: Float[Tensor, "n d"], num_samples: int, *, bandwidth: float, seed: int
+) -> Float[Tensor, "num_samples d"]:
+    """Samples of a `WhitenedDensity` of `data`."""
+    return WhitenedDensity(data, bandwidth).sample(num_samples, seed)

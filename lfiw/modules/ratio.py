@@ -19,12 +19,12 @@ from lfiw.errors import InputError, first_line
 from lfiw.losses import build_loss
 from lfiw.metrics.classifier import RatioScores
 from lfiw.nets import build_net
+from lfiw.optimizers import build_optimizer, build_schedule
 from lfiw.weights import log_ratio_from_logits
 
 if TYPE_CHECKING:
     from lfiw.data.mixed import Batch, InputSpec
 
-SCHEDULES = ("constant", "cosine")
 KIND = "lfiw.RatioClassifier"  # written into checkpoints, so that another module's is told apart
 SCORING_BATCH = 1000
 
@@ -44,7 +44,7 @@ class RatioClassifier(LightningModule):
 
     Args:
         net: name and options of the network (`lfiw.nets`).
-        optimizer: lr, weight_decay, schedule (constant, cosine) and compile, as in `lfiw.schemas.Optimizer`.
+        optimizer: lr, betas, weight_decay, schedule (`lfiw.optimizers`) and compile, as in `lfiw.schemas.Optimizer`.
         spec: `InputSpec` as a dictionary; none: taken from the data module.
         counts: (num_real, num_generated) that the loss effectively saw; none: taken from the data module.
         seed: of the initial weights.
@@ -165,22 +165,15 @@ class RatioClassifier(LightningModule):
         return log_ratio if self.calibrator is None else self.calibrator(log_ratio)
 
     def configure_optimizers(self) -> Any:
-        options = self.optimizer_options
-        if options["schedule"] not in SCHEDULES:
-            raise InputError(f"optimizer.schedule={options['schedule']}: expected one of {', '.join(SCHEDULES)}")
-        try:
-            optimizer = torch.optim.AdamW(
-                self._parameter_groups(),
-                lr=options["lr"],
-                weight_decay=options["weight_decay"],
-                fused=not self.trainer.gradient_clip_val,  # Lightning clips no fused optimizer under fp16
-            )
-        except ValueError as error:
-            raise InputError(f"optimizer: {first_line(error)}") from None
-        if options["schedule"] == "constant":
+        optimizer = build_optimizer(
+            self._parameter_groups(),
+            self.optimizer_options,
+            fused=not self.trainer.gradient_clip_val,  # Lightning clips no fused optimizer under fp16
+        )
+        if self.optimizer_options["schedule"] == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps))
+        schedule = build_schedule(optimizer, self.optimizer_options["schedule"], steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:

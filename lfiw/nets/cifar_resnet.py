@@ -1,11 +1,18 @@
 """The residual networks for CIFAR-10 of He et al. 2016, section 4.2: 6n + 2 layers, 16 to 64 channels."""
 
+import os
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lfiw.checkpoints import read_checkpoint
+from lfiw.errors import InputError, first_line
+
 NUM_FEATURES = 64
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # that the usual weights were trained with, of RGB/255
 
 
 class BasicBlock(nn.Module):
@@ -49,3 +56,21 @@ class CifarResNet(nn.Module):
     def forward(self, x: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n 64"]:
         x = F.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last))))
         return self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3))
+
+
+def load_weights(net: CifarResNet, file: str | os.PathLike[str], name: str) -> None:
+    """Puts a state dict as github.com/akamaster/pytorch_resnet_cifar10 has them into a network.
+
+    Args:
+        file: the state dict bare or in a checkpoint's `state_dict`, with or without the prefix `module.`.
+        name: of the network in messages.
+
+    Raises:
+        InputError: no such file, or it does not hold these weights.
+    """
+    raw = read_checkpoint(file, "cpu")
+    raw = raw.get("state_dict", raw) if isinstance(raw, Mapping) else raw
+    try:
+        net.load_state_dict({name.removeprefix("module."): value for name, value in raw.items()})
+    except (AttributeError, RuntimeError, TypeError) as error:
+        raise InputError(f"{file} does not hold a {name} for CIFAR-10: {first_line(error)}") from None

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from lfiw.data.transforms import AUGMENTATIONS, crop, crop_and_flip, draw_flips, draw_offsets, flip, standardise
+from lfiw.data.transforms import (
+    AUGMENTATIONS,
+    crop,
+    crop_and_flip,
+    draw_flips,
+    draw_offsets,
+    flip,
+    flip_only,
+    standardise,
+)
 
 DTYPES = [torch.uint8, torch.float32, torch.float64, torch.int64]
 
@@ -109,4 +118,4 @@ def test_standardise(values: Tensor, dtype: torch.dtype) -> None:
 
 
 def test_names() -> None:
-    assert {"none": None, "crop_flip": crop_and_flip} == AUGMENTATIONS
+    assert {"none": None, "crop_flip": crop_and_flip, "flip": flip_only} == AUGMENTATIONS

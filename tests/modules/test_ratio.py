@@ -274,7 +274,7 @@ def test_before_training() -> None:
         ({"lr": 1e30}, r"training diverged in epoch 0 \(logits: .*\): lower optimizer\.lr"),
         ({"lr": -1.0}, "optimizer: Invalid learning rate"),
         ({"weight_decay": -1.0}, "optimizer: Invalid weight_decay"),
-        ({"schedule": "linear"}, r"optimizer\.schedule=linear: expected one of constant, cosine"),
+        ({"schedule": "step"}, r"optimizer\.schedule=step: expected one of constant, cosine, linear"),
         ({"ema_decay": 1.5}, r"optimizer\.ema_decay=1.5 must lie in \[0, 1\)"),
     ],
 )

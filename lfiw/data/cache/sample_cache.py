@@ -24,6 +24,7 @@ from lfiw.data.cache.manifest import (
     read_table_manifest,
 )
 from lfiw.data.cache.names import check_column_name
+from lfiw.data.cache.remote import RemotePieces, is_url, open_remote
 from lfiw.data.cache.shards import hash_file, map_shard
 from lfiw.data.table import Column, Rows, no_such_column, row_index, row_range
 from lfiw.errors import InputError
@@ -39,8 +40,15 @@ class SampleCache:
     Batches for a `torch.utils.data.DataLoader` come from `__getitems__` as a dict of tensors: give the loader a
     `collate_fn` that returns its argument. Worker processes, forked or spawned, may read at once.
 
+    Of a cache on object storage (`s3://…`, any URL of fsspec) whole shards are fetched when they are first asked for,
+    checked by SHA-256 and kept in a bounded folder (`lfiw.data.cache.remote`). Columns that are added to it stay here.
+
     Args:
-        path: folder that holds `manifest.json`.
+        path: folder that holds `manifest.json`, or its URL.
+
+    Attributes:
+        path: the folder; of a remote cache, the one here that has its manifest and the columns added to it.
+        url: of a remote cache.
 
     Raises:
         InputError: nothing there, a shard is missing or truncated, the manifest does not agree with itself, or the
@@ -48,8 +56,13 @@ class SampleCache:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
-        self._manifest, self._base = self._open_base()
+        self.url = path if isinstance(path, str) and is_url(path) else None
+        self._base: Pieces | RemotePieces
+        if self.url is not None:
+            self.path, self._manifest, self._base = open_remote(self.url)
+        else:
+            self.path = Path(path).absolute()
+            self._manifest, self._base = self._open_base()
         self._later: dict[str, tuple[ColumnManifest, Pieces]] = {}
         self._elsewhere: set[str] = set()  # later columns that were found to be the other cache's
         self._of = self._open_other()
@@ -92,7 +105,7 @@ class SampleCache:
         return str(self.path)
 
     def __repr__(self) -> str:
-        return f"SampleCache({str(self.path)!r}): {len(self):,} rows, columns {', '.join(self.columns)}"
+        return f"SampleCache({self.url or str(self.path)!r}): {len(self):,} rows, columns {', '.join(self.columns)}"
 
     @property
     def identity(self) -> str:
@@ -190,7 +203,7 @@ class SampleCache:
         """One batch of the base columns for a data loader."""
         return self.read(indices, tuple(self._manifest.base))
 
-    def _pieces(self, name: str) -> "Pieces":
+    def _pieces(self, name: str) -> "Pieces | RemotePieces":
         return self._base if name in self._manifest.columns else self._open_later(name)[1]
 
     def _open_later(self, name: str) -> "tuple[ColumnManifest, Pieces]":
@@ -253,7 +266,10 @@ class SampleCache:
         Raises:
             InputError: names the first shard whose content is not what was written.
         """
-        check_hashes(self.path, self._manifest.shards)
+        if isinstance(self._base, RemotePieces):
+            self._base.verify()
+        else:
+            check_hashes(self.path, self._manifest.shards)
         for name in self._added():
             folder = self.path / "columns" / name
             manifest, _ = self._read_later(folder, name)
@@ -262,12 +278,12 @@ class SampleCache:
             self._of.verify()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "identity": self.identity}
+        return {"path": self.url or self.path, "identity": self.identity}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["path"])  # type: ignore[misc]
         if self.identity != state["identity"]:
-            raise InputError(f"{self.path}: the cache was overwritten since it was opened: start again")
+            raise InputError(f"{state['path']}: the cache was overwritten since it was opened: start again")
 
 
 class Pieces:

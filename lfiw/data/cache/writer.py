@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -222,19 +222,24 @@ def publish_over(staged: Path, target: Path, manifest: TableManifest) -> None:
     """
     with publishing(target):
         data = target / "data"
-        data.mkdir(exist_ok=True)
-        shift = first_free_sequence(data)
-        shards = []
-        for shard in manifest.shards:
-            rank, sequence = re.findall(r"\d+", shard.file)
-            file = f"data/{rank}-{int(sequence) + shift:05d}.safetensors"
-            os.rename(staged / shard.file, target / file)
-            shards.append(replace(shard, file=file))
-        sync_folder(data)
+        shards = move_shards(staged, data, manifest.shards)
         manifest = replace(manifest, shards=tuple(shards))
         write_json(target / FILE, manifest.as_json())
         remove_others(data, {Path(shard.file).name for shard in shards})
         shutil.rmtree(target / "columns", ignore_errors=True)
+
+
+def move_shards(staged: Path, data: Path, shards: Iterable[Shard]) -> list[Shard]:
+    """Moves shards into the data folder of a cache, under numbers that no shard there has."""
+    data.mkdir(exist_ok=True)
+    shift = first_free_sequence(data)
+    placed = []
+    for shard in shards:
+        rank, sequence = re.findall(r"\d+", shard.file)
+        placed.append(replace(shard, file=f"data/{rank}-{int(sequence) + shift:05d}.safetensors"))
+        os.rename(staged / shard.file, data.parent / placed[-1].file)
+    sync_folder(data)
+    return placed
 
 
 def first_free_sequence(folder: Path) -> int:

@@ -50,16 +50,14 @@ def import_arrays(
     if ignored:
         notes = [*notes, f"ignored: {', '.join(ignored)}"]
 
-    def blocks() -> Iterator[dict[str, Tensor]]:
-        for start in range(0, len(samples), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            block = {column: read(samples[rows])}
-            if labels is not None:
-                block["label"] = torch.from_numpy(arrays[labels][rows].astype(np.int64))
-            yield block
+    def rows(start: int, stop: int) -> dict[str, Tensor]:
+        block = {column: read(samples[start:stop])}
+        if labels is not None:
+            block["label"] = torch.from_numpy(arrays[labels][start:stop].astype(np.int64))
+        return block
 
     source = {"file": path.name, "sha256": hash_file(path), "array": chosen, "notes": notes}
-    return Imported(source, tuple(notes), blocks)
+    return Imported(source, tuple(notes), len(samples), rows)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

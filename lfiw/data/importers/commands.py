@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from lfiw.data.importers.imported import Imported
 
 
+NPZ = "Images or vectors in a .npz or .npy file."
+FOLDER = "Images in a folder; sub-folders are classes."
+ZIP = "Images in a zip archive; its folders are classes."
+
+
 def add_command(commands: Any, name: str, summary: str, importer: Any) -> argparse.ArgumentParser:
     """A sub-command that writes a cache; `importer` maps its arguments to an `Imported`."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
@@ -24,22 +29,35 @@ def add_command(commands: Any, name: str, summary: str, importer: Any) -> argpar
 
 
 def add_file_commands(commands: Any) -> None:
-    """`npz FILE` and `folder DIR`."""
-    npz = add_command(commands, "npz", "Images or vectors in a .npz or .npy file.", import_file)
-    npz.add_argument(
+    """`npz FILE`, `folder DIR` and `zip FILE`."""
+    add_npz_arguments(add_command(commands, "npz", NPZ, import_file))
+    add_folder_arguments(add_command(commands, "folder", FOLDER, import_files), "folder", "DIR")
+    add_folder_arguments(add_command(commands, "zip", ZIP, import_archive), "file", "FILE")
+
+
+def add_npz_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "file", type=Path, metavar="FILE", help="images (N, H, W), (N, C, H, W), (N, H, W, C); vectors (N, D)"
     )
-    npz.add_argument("--key", metavar="NAME", help="which array of the .npz holds the samples")
-    npz.add_argument("--layout", choices=("nchw", "nhwc"), help="order of the axes (default: detected by the shape)")
-    npz.add_argument(
+    parser.add_argument("--key", metavar="NAME", help="which array of the .npz holds the samples")
+    add_pixel_arguments(parser)
+
+
+def add_pixel_arguments(parser: argparse.ArgumentParser) -> None:
+    """How arrays of images are read."""
+    parser.add_argument("--layout", choices=("nchw", "nhwc"), help="order of the axes (default: detected by the shape)")
+    parser.add_argument(
         "--range",
         dest="value_range",
         choices=("unit", "signed", "byte"),
         help="values go from 0 to 1, -1 to 1, 0 to 255 (default: detected by the values)",
     )
-    folder = add_command(commands, "folder", "Images in a folder; sub-folders are classes.", import_files)
-    folder.add_argument("folder", type=Path, metavar="DIR")
-    folder.add_argument("--size", type=int, metavar="N", help="crop to the central square and resize to N × N")
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser, name: str, metavar: str) -> None:
+    parser.add_argument(name, type=Path, metavar=metavar)
+    parser.add_argument("--size", type=int, metavar="N", help="crop to the central square and resize to N × N")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be decoded, and name them")
 
 
 def import_file(options: argparse.Namespace) -> "Imported":
@@ -51,7 +69,13 @@ def import_file(options: argparse.Namespace) -> "Imported":
 def import_files(options: argparse.Namespace) -> "Imported":
     from lfiw.data.importers.folders import import_folder
 
-    return import_folder(options.folder, options.size)
+    return import_folder(options.folder, options.size, options.skip_bad)
+
+
+def import_archive(options: argparse.Namespace) -> "Imported":
+    from lfiw.data.importers.folders import import_zip
+
+    return import_zip(options.file, options.size, options.skip_bad)
 
 
 def write_cache(options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Data sets of torchvision, by name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor
 from torchvision import datasets
 
-from lfiw.data.importers.imported import BLOCK_ROWS, Imported
+from lfiw.data.importers.imported import Imported
 from lfiw.errors import InputError
 
 # name → (root, split, download) → the data set; `split` is train or test
@@ -39,15 +39,14 @@ def import_dataset(name: str, split: str, root: Path) -> Imported:
     """
     samples = open_dataset(name, split, root)
 
-    def blocks() -> Iterator[dict[str, Tensor]]:
-        for start in range(0, len(samples), BLOCK_ROWS):
-            rows = [samples[row] for row in range(start, min(start + BLOCK_ROWS, len(samples)))]
-            images = torch.from_numpy(np.stack([np.asarray(image) for image, _ in rows]))
-            images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-            yield {"image": images, "label": torch.tensor([int(label) for _, label in rows])}
+    def read(start: int, stop: int) -> dict[str, Tensor]:
+        rows = [samples[row] for row in range(start, stop)]
+        images = torch.from_numpy(np.stack([np.asarray(image) for image, _ in rows]))
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        return {"image": images, "label": torch.tensor([int(label) for _, label in rows])}
 
     source = {"dataset": name, "split": split, "torchvision": torchvision.__version__}
-    return Imported(source, (f"{name}, {split} split",), blocks)
+    return Imported(source, (f"{name}, {split} split",), len(samples), read)
 
 
 def open_dataset(name: str, split: str, root: Path) -> Any:

@@ -15,5 +15,8 @@ def import_digits() -> Imported:
     labels = torch.from_numpy(digits.target.astype(np.int64))
     source = {"dataset": "digits", "scikit-learn": sklearn.__version__}
     return Imported(
-        source, ("digits of scikit-learn, 0…16 scaled to 0…255",), lambda: iter([{"image": images, "label": labels}])
+        source,
+        ("digits of scikit-learn, 0…16 scaled to 0…255",),
+        len(images),
+        lambda start, stop: {"image": images[start:stop], "label": labels[start:stop]},
     )

@@ -1,10 +1,13 @@
-"""Folders of image files."""
+"""Folders and zip archives of image files."""
 
 import hashlib
+import io
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -13,11 +16,28 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lfiw.data.importers.imported import Imported
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 GRAY, COLOUR = {"1", "L"}, {"RGB", "RGBA", "P", "LA", "CMYK"}  # Pillow's names for 8 bits a channel
 BLOCK_FILES = 256
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # of Pillow and of archives
+NAMED = 5  # bad files that are told by name
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Files somewhere: `where` is the folder or archive, `names` are paths in it, `content` reads one."""
+
+    where: Path
+    names: Sequence[PurePosixPath]
+    content: Callable[[PurePosixPath], bytes]
+
+    def open(self, name: PurePosixPath) -> Image.Image:
+        return Image.open(io.BytesIO(self.content(name)))
+
+    def error(self, name: PurePosixPath, what: str) -> InputError:
+        return InputError(f"{self.where / name}: {what}: remove it, write it again, or leave it out with --skip-bad")
 
 
 @dataclass(frozen=True)
@@ -29,22 +49,54 @@ class Facts:
     sha256: str  # over names and contents
 
 
-def import_folder(path: Path, size: int | None = None) -> Imported:
+def import_folder(path: Path, size: int | None = None, skip_bad: bool = False) -> Imported:
     """Images in a folder, in the order of their names; sub-folders are classes, numbered in the order of theirs.
 
     Args:
         size: crop each image to its central square and resize it to this side (bicubic, antialiased).
+        skip_bad: leave out files that cannot be decoded, and tell which.
 
     Raises:
         InputError: no image, sizes that differ, a file that is not an image or has more than 8 bits a channel.
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder")
+    names = [PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
+    files = ImageFiles(path, names, lambda name: (path / name).read_bytes())
+    return import_images(files, {"folder": path.resolve().name}, size, skip_bad)
+
+
+def import_zip(path: Path, size: int | None = None, skip_bad: bool = False) -> Imported:
+    """Images in a zip archive, as `import_folder`; nothing is unpacked on the disk.
+
+    Raises:
+        InputError: as `import_folder`, or no such archive.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{path}: not a zip archive ({first_line(error)})") from None
+    names = [PurePosixPath(entry.filename) for entry in archive.infolist() if not entry.is_dir()]
+    files = ImageFiles(path, names, lambda name: archive.read(str(name)))
+    return import_images(files, {"archive": path.name}, size, skip_bad)
+
+
+def import_images(found: ImageFiles, source: dict[str, str], size: int | None, skip_bad: bool) -> Imported:
+    """Image files from anywhere; arguments and errors as `import_folder`."""
     if size is not None and size < 1:
         raise InputError(f"size {size}: expected at least 1")
-    files, classes = find_images(path)
-    facts = survey(path, files, size)
-    notes = [f"{len(files):,} files, {'grey' if facts.mode == 'L' else 'RGB'}"]
+    names, classes = find_images(found)
+    files = ImageFiles(found.where, names, found.content)
+    notes = []
+    if skip_bad:
+        files, bad = without_bad(files)
+        if bad:
+            more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+            notes.append(f"skipped {len(bad)} bad files: {', '.join(map(str, bad[:NAMED]))}{more}")
+    facts = survey(files, size)
+    notes.insert(0, f"{len(files.names):,} files, {'grey' if facts.mode == 'L' else 'RGB'}")
     if facts.alpha:
         notes.append("alpha channels were dropped")
     if classes:
@@ -52,75 +104,98 @@ def import_folder(path: Path, size: int | None = None) -> Imported:
     if size is not None:
         notes.append(f"cropped to the central square and resized to {size} × {size}, bicubic")
 
-    def blocks() -> Iterator[dict[str, Tensor]]:
-        for start in range(0, len(files), BLOCK_FILES):
-            part = files[start : start + BLOCK_FILES]
-            block = {"image": torch.stack([read_image(file, facts.mode, size) for file in part])}
-            if classes:
-                block["label"] = torch.tensor([classes.index(file.relative_to(path).parts[0]) for file in part])
-            yield block
+    def read(start: int, stop: int) -> dict[str, Tensor]:
+        part = files.names[start:stop]
+        block = {"image": torch.stack([read_image(files, name, facts.mode, size) for name in part])}
+        if classes:
+            block["label"] = torch.tensor([classes.index(name.parts[0]) for name in part])
+        return block
 
-    source = {"folder": path.resolve().name, "sha256": facts.sha256, "classes": classes, "notes": notes}
-    return Imported(source, tuple(notes), blocks)
+    described = {**source, "sha256": facts.sha256, "classes": classes, "notes": notes}
+    return Imported(described, tuple(notes), len(files.names), read, BLOCK_FILES)
 
 
-def find_images(path: Path) -> tuple[list[Path], list[str]]:
-    """Image files in order, and the names of the sub-folders that hold them (none where they lie in the folder itself).
+def find_images(found: ImageFiles) -> tuple[list[PurePosixPath], list[str]]:
+    """Image files in order, and the names of the sub-folders that hold them (none where they lie at the top).
 
     Raises:
-        InputError: there are none, or they lie both in the folder and in sub-folders.
+        InputError: there are none, or they lie both at the top and in sub-folders.
     """
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    names = sorted(
+        name
+        for name in found.names
+        if name.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in name.parts)
     )
-    if not files:
-        raise InputError(f"{path}: no image in it, expected files ending in {', '.join(sorted(SUFFIXES))}")
-    depths = Counter(len(file.relative_to(path).parts) > 1 for file in files)
+    if not names:
+        raise InputError(f"{found.where}: no image in it, expected files ending in {', '.join(sorted(SUFFIXES))}")
+    depths = Counter(len(name.parts) > 1 for name in names)
     if len(depths) > 1:
         raise InputError(
-            f"{path}: {depths[False]} images lie in the folder itself and {depths[True]} in sub-folders (classes): "
-            "keep one of both"
+            f"{found.where}: {depths[False]} images lie in the folder itself and {depths[True]} in sub-folders "
+            "(classes): keep one of both"
         )
-    return files, sorted({file.relative_to(path).parts[0] for file in files}) if depths[True] else []
+    return names, sorted({name.parts[0] for name in names}) if depths[True] else []
 
 
-def survey(path: Path, files: list[Path], size: int | None) -> Facts:
+def without_bad(files: ImageFiles) -> tuple[ImageFiles, list[PurePosixPath]]:
+    """The files that can be decoded, and those that cannot.
+
+    Raises:
+        InputError: none can be decoded.
+    """
+    good, bad = [], []
+    for name in files.names:
+        try:
+            with files.open(name) as image:
+                image.load()
+            good.append(name)
+        except UNREADABLE:
+            bad.append(name)
+    if not good:
+        raise InputError(f"{files.where}: none of its {len(bad)} image files can be decoded")
+    return ImageFiles(files.where, good, files.content), bad
+
+
+def survey(files: ImageFiles, size: int | None) -> Facts:
     """Reads every file once, so that a wrong one is found before anything is written."""
     digest = hashlib.sha256()
     modes, sizes = Counter[str](), Counter[tuple[int, int]]()
-    first_of: dict[tuple[int, int], Path] = {}
-    for file in files:
-        digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    first_of: dict[tuple[int, int], PurePosixPath] = {}
+    for name in files.names:
         try:
-            with Image.open(file) as image:
+            content = files.content(name)
+            digest.update(f"{name}\0".encode())
+            digest.update(hashlib.sha256(content).digest())
+            with Image.open(io.BytesIO(content)) as image:
                 modes[image.mode] += 1
                 sizes[image.size] += 1
-                first_of.setdefault(image.size, file)
+                first_of.setdefault(image.size, name)
                 if image.mode not in GRAY | COLOUR:
-                    raise InputError(f"{file}: mode {image.mode}, expected 8 bits a channel: convert it first")
+                    raise InputError(
+                        f"{files.where / name}: mode {image.mode}, expected 8 bits a channel: convert it first"
+                    )
         except UnidentifiedImageError:
-            raise InputError(f"{file}: not an image: remove it or write it again") from None
+            raise files.error(name, "not an image") from None
+        except InputError:
+            raise
+        except UNREADABLE as error:
+            raise files.error(name, f"cannot be read ({first_line(error)})") from None
     if size is None and len(sizes) > 1:
         (usual, count), odd = sizes.most_common()[0], sizes.most_common()[-1][0]
         raise InputError(
-            f"{first_of[odd]}: {odd[0]} × {odd[1]} pixels, {count} others have {usual[0]} × {usual[1]}: give --size N "
-            "to resize all"
+            f"{files.where / first_of[odd]}: {odd[0]} × {odd[1]} pixels, {count} others have {usual[0]} × {usual[1]}: "
+            "give --size N to resize all"
         )
     return Facts("L" if set(modes) <= GRAY else "RGB", bool(modes["RGBA"] + modes["LA"]), digest.hexdigest())
 
 
-def read_image(file: Path, mode: str, size: int | None) -> UInt8[Tensor, "c h w"]:
+def read_image(files: ImageFiles, name: PurePosixPath, mode: str, size: int | None) -> UInt8[Tensor, "c h w"]:
     try:
-        with Image.open(file) as opened:
+        with files.open(name) as opened:
             # A palette with transparency goes by way of RGBA, or Pillow warns.
             image = (opened.convert("RGBA") if "transparency" in opened.info else opened).convert(mode)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be decoded ({error}): remove it or write it again") from None
+    except UNREADABLE as error:
+        raise files.error(name, f"cannot be decoded ({first_line(error)})") from None
     if size is not None:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(image))

@@ -1,0 +1,352 @@
+"""Caches on object storage: any URL that fsspec opens. Whole shards come into a bounded folder here, checked.
+
+What this machine keeps, below the cache folder ($XDG_CACHE_HOME or ~/.cache, then lfiw):
+
+    shards/<sha256>.safetensors      shards of any cache, named by their content; those not used for longest go first
+    remote/<hash>/                   of one table: its manifest, and the columns that were computed here
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+from typing import TypeVar
+
+import torch
+from fsspec.core import url_to_fs
+from torch import Tensor
+
+from lfiw.data.cache.gather import PiecedColumn, Plan
+from lfiw.data.cache.manifest import FILE, TABLE_SHARD, Layout, Shard, TableManifest, read_table_manifest
+from lfiw.data.cache.shards import hash_file, map_shard
+from lfiw.data.cache.writer import ENTRIES
+from lfiw.errors import InputError, first_line
+from lfiw.files import write_atomically, write_errors
+
+T = TypeVar("T")
+
+LIMIT_BYTES = 32 << 30  # of the shards that are kept here
+LIMIT_VARIABLE = "LFIW_SHARD_BYTES"  # another limit
+OPEN_SHARDS = 256  # mapped at a time
+TRIES, FIRST_PAUSE = 5, 0.2  # seconds; doubled each time
+PREFETCHING = 4  # shards that are fetched at once
+
+
+def is_url(path: object) -> bool:
+    return isinstance(path, str) and "://" in path
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lfiw"
+
+
+class Storage:
+    """A folder on object storage.
+
+    Raises:
+        InputError: no such protocol, or its package is missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        try:
+            self.files, self.root = url_to_fs(self.url)
+        except ImportError as error:
+            extra = " (pip install -e '.[s3]')" if self.url.startswith("s3") else ""
+            raise InputError(f"{url}: {first_line(error)}{extra}") from None
+        except ValueError as error:
+            raise InputError(f"{url}: {first_line(error)}") from None
+        if hasattr(self.files, "auto_mkdir"):  # only a file system has folders to make
+            self.files.auto_mkdir = True
+
+    def read(self, name: str) -> bytes:
+        content: bytes = self._retried(name, lambda: self.files.cat_file(f"{self.root}/{name}"))
+        return content
+
+    def get(self, name: str, target: Path) -> None:
+        def fetch() -> None:
+            with self.files.open(f"{self.root}/{name}", "rb", cache_type="none") as source, open(target, "wb") as file:
+                shutil.copyfileobj(source, file, 1 << 22)
+
+        self._retried(name, fetch)
+
+    def put(self, source: Path, name: str) -> None:
+        self._retried(name, lambda: self.files.put_file(str(source), f"{self.root}/{name}"))
+
+    def write(self, name: str, content: bytes) -> None:
+        self._retried(name, lambda: self.files.pipe_file(f"{self.root}/{name}", content))
+
+    def names(self) -> list[str]:
+        """All files of the folder, as paths in it."""
+        self.files.invalidate_cache()
+        found = self._retried("", lambda: self.files.find(self.root))
+        root = self.root.rstrip("/") + "/"
+        return [name[len(root) :] for name in found if name.startswith(root)]
+
+    def remove(self, name: str) -> None:
+        self._retried(name, lambda: self.files.rm_file(f"{self.root}/{name}"))
+
+    def _retried(self, name: str, action: Callable[[], T]) -> T:
+        """The action, again after a pause where the connection was lost.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            InputError: it fails again and again, or is not allowed.
+        """
+        what = f"{self.url}/{name}".rstrip("/")
+        for attempt in range(TRIES):
+            try:
+                return action()
+            except FileNotFoundError:
+                raise
+            except PermissionError as error:
+                raise InputError(f"{what}: not allowed ({first_line(error)}): check the credentials") from None
+            except Exception as error:  # every client has its own exceptions for a lost connection
+                if attempt == TRIES - 1:
+                    raise InputError(f"{what}: failed {TRIES} times ({first_line(error)})") from error
+                time.sleep(FIRST_PAUSE * 2**attempt * (1 + random.random()))
+        raise AssertionError
+
+
+class ShardStore:
+    """The bounded local folder of shards; processes share it.
+
+    Args:
+        limit_bytes: what has not been used for longest is removed above this.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self.folder, self.limit_bytes = folder, limit_bytes
+
+    def path(self, shard: Shard) -> Path:
+        return self.folder / f"{shard.sha256}.safetensors"
+
+    def fetch(self, storage: Storage, shard: Shard) -> Path:
+        """The shard as a local file, whose content is what the manifest says.
+
+        Raises:
+            InputError: the object is missing, truncated or changed, or cannot be fetched or kept.
+        """
+        path = self.path(shard)
+        if path.is_file() and path.stat().st_size == shard.num_bytes:
+            with contextlib.suppress(OSError):
+                os.utime(path)  # used now
+            return path
+        where = f"{storage.url}/{shard.file}"
+        with write_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = self.folder / f".{shard.sha256}~{token_hex(4)}"
+            try:
+                for attempt in range(2):  # a transfer may break off without an error
+                    try:
+                        storage.get(shard.file, temporary)
+                    except FileNotFoundError:
+                        raise InputError(f"{where}: the shard is missing: write this cache again") from None
+                    size = temporary.stat().st_size
+                    if size == shard.num_bytes and hash_file(temporary) == shard.sha256:
+                        break
+                    if attempt:
+                        raise InputError(
+                            f"{where}: the content is not what was written ({size:,} bytes of {shard.num_bytes:,}, "
+                            "SHA-256 differs): write this cache again"
+                        )
+                self._make_room(shard.num_bytes)
+                os.replace(temporary, path)
+            finally:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+        return path
+
+    def _make_room(self, wanted: int) -> None:
+        """Removes the files used least recently; those that are mapped stay readable where they are."""
+        found = []
+        for path in self.folder.glob("*.safetensors"):
+            with contextlib.suppress(OSError):  # another process removed it
+                stat = path.stat()
+                found.append((stat.st_mtime, stat.st_size, path))
+        used = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if used + wanted <= self.limit_bytes:
+                return
+            path.unlink(missing_ok=True)
+            used -= size
+
+
+class RemotePieces:
+    """The shards of columns that are cut alike, fetched when they are asked for: as `sample_cache.Pieces`."""
+
+    def __init__(
+        self, storage: Storage, store: ShardStore, shards: Sequence[Shard], layouts: Mapping[str, Layout]
+    ) -> None:
+        self.storage, self.store, self.shards, self.layouts = storage, store, tuple(shards), dict(layouts)
+        self.columns = {name: RemoteColumn(self, name) for name in layouts}
+        self.bounds = torch.tensor([0, *(shard.num_rows for shard in shards)]).cumsum(0)
+        self._open: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
+        self._here: dict[str, PiecedColumn] = {}
+
+    def here(self, name: str) -> PiecedColumn | None:
+        """The column as that of a local cache, as soon as all shards are mapped: random rows then cost the same."""
+        if not self._here and len(self._open) == len(self.shards):
+            views = [self._open[number] for number in range(len(self.shards))]
+            self._here = {column: PiecedColumn([view[column] for view in views]) for column in self.layouts}
+        return self._here.get(name)
+
+    def views(self, number: int) -> dict[str, Tensor]:
+        """The columns of one shard, mapped."""
+        if number not in self._open:
+            shard = self.shards[number]
+            path = self.store.fetch(self.storage, shard)
+            self._open[number] = map_shard(path, shard.num_bytes, shard.num_rows, self.layouts)
+            if len(self._open) > self._limit():
+                self._open.popitem(last=False)
+        self._open.move_to_end(number)
+        return self._open[number]
+
+    def _limit(self) -> int:
+        """A mapped file that was removed holds its space on the disk: no more are mapped than may lie there."""
+        largest = max(shard.num_bytes for shard in self.shards)
+        return max(1, min(OPEN_SHARDS, self.store.limit_bytes // largest))
+
+    def verify(self) -> None:
+        """Fetches every shard again, and checks it.
+
+        Raises:
+            InputError: names the first whose content is not what was written.
+        """
+        for shard in self.shards:
+            self.store.path(shard).unlink(missing_ok=True)
+            self.store.fetch(self.storage, shard)
+
+    def prefetch(self, numbers: Sequence[int]) -> None:
+        """Fetches the shards that are not here, several at a time, as far as there is room for them."""
+        absent = [n for n in numbers if n not in self._open and not self.store.path(self.shards[n]).is_file()]
+        absent = absent[: self._limit()]
+        if len(absent) > 1:
+            with ThreadPoolExecutor(min(PREFETCHING, len(absent))) as pool:
+                list(pool.map(lambda n: self.store.fetch(self.storage, self.shards[n]), absent))
+
+
+class RemoteColumn:
+    """One column of `RemotePieces`: as `gather.PiecedColumn`."""
+
+    def __init__(self, pieces: RemotePieces, name: str) -> None:
+        self._pieces, self._name = pieces, name
+
+    def _view(self, number: int) -> Tensor:
+        return self._pieces.views(number)[self._name]
+
+    def whole(self) -> Tensor:
+        if (column := self._pieces.here(self._name)) is not None:
+            return column.whole()
+        numbers = range(len(self._pieces.shards))
+        self._pieces.prefetch(numbers)
+        return torch.cat([self._view(number) for number in numbers])
+
+    def take(self, plan: Plan) -> Tensor:
+        if (column := self._pieces.here(self._name)) is not None:
+            return column.take(plan)
+        dtype, shape = self._pieces.layouts[self._name]
+        result = torch.empty((len(plan.rows), *shape), dtype=dtype)
+        self._pieces.prefetch([number for number, _, _ in plan.groups])
+        for number, rows, places in plan.groups:
+            result[torch.from_numpy(places)] = self._view(number)[torch.from_numpy(rows)]
+        return result
+
+    def range(self, start: int, stop: int, bounds: Tensor) -> Tensor:
+        dtype, shape = self._pieces.layouts[self._name]
+        first = int(torch.searchsorted(bounds, start, right=True)) - 1
+        numbers = [n for n in range(first, len(self._pieces.shards)) if int(bounds[n]) < stop]
+        self._pieces.prefetch(numbers)
+        parts = [self._view(n)[max(start - int(bounds[n]), 0) : stop - int(bounds[n])] for n in numbers]
+        return torch.cat(parts) if parts else torch.empty((0, *shape), dtype=dtype)
+
+
+def open_remote(url: str, limit_bytes: int | None = None) -> tuple[Path, TableManifest, RemotePieces]:
+    """The local folder of a remote table, its manifest and its shards.
+
+    Args:
+        limit_bytes: of the shards that are kept here; none: $LFIW_SHARD_BYTES, or 32 GiB.
+
+    Raises:
+        InputError: no cache there, or it cannot be read.
+    """
+    storage = Storage(url)
+    try:
+        content = storage.read(FILE)
+    except FileNotFoundError:
+        raise InputError(f"{url}: no cache there (no {FILE}): check the URL, or write it first") from None
+    key = hashlib.sha256(storage.url.encode() + b"\0" + content).hexdigest()[:32]
+    folder = cache_folder() / "remote" / key
+    if not (folder / FILE).is_file():
+        write_atomically(folder / FILE, content)
+    manifest = read_table_manifest(folder)
+    store = ShardStore(cache_folder() / "shards", limit_of(limit_bytes))
+    return folder, manifest, RemotePieces(storage, store, manifest.shards, manifest.columns)
+
+
+def limit_of(limit_bytes: int | None) -> int:
+    """Raises InputError for a limit in the environment that is no number."""
+    if limit_bytes is not None:
+        return limit_bytes
+    given = os.environ.get(LIMIT_VARIABLE, str(LIMIT_BYTES))
+    if not given.isdigit():
+        raise InputError(f"{LIMIT_VARIABLE}={given}: expected a number of bytes")
+    return int(given)
+
+
+def check_remote_target(url: str, overwrite: bool) -> None:
+    """A cache may be written there.
+
+    Raises:
+        InputError: something is there that may not be replaced.
+    """
+    found = {name.split("/")[0] for name in Storage(url).names()}
+    if found and not overwrite:
+        raise InputError(f"{url}: exists already: overwrite it (--overwrite) or choose another URL")
+    if not found <= ENTRIES:
+        raise InputError(
+            f"{url}: holds {min(found - ENTRIES)}, so it is no cache and is not overwritten: choose another URL"
+        )
+
+
+def outgoing_folder(url: str, asked: object) -> Path:
+    """Where a cache is written before it is uploaded: the same for the same samples and URL, so that it is found again.
+
+    Args:
+        asked: what the samples are a function of, as JSON has it.
+    """
+    key = hashlib.sha256(json.dumps([url, asked], sort_keys=True).encode()).hexdigest()[:32]
+    return cache_folder() / "outgoing" / key
+
+
+def upload(folder: Path, url: str) -> None:
+    """Moves a cache to a URL: its base columns shard by shard under names that are free, the manifest last.
+
+    At every moment the manifest there names shards that are there. Those of an older manifest, and the folder here, are
+    removed at the end.
+
+    Raises:
+        InputError: the storage refuses, or fails again and again.
+    """
+    storage, manifest = Storage(url), read_table_manifest(folder)
+    found = storage.names()
+    numbers = [int(name.split("-")[1].split(".")[0]) for name in found if TABLE_SHARD.fullmatch(name)]
+    placed = []
+    for sequence, shard in enumerate(manifest.shards, start=max(numbers, default=-1) + 1):
+        placed.append(replace(shard, file=f"data/00000-{sequence:05d}.safetensors"))
+        storage.put(folder / shard.file, placed[-1].file)
+    text = json.dumps(replace(manifest, shards=tuple(placed)).as_json(), indent=1)
+    storage.write(FILE, f"{text}\n".encode())
+    for name in found:
+        if name != FILE:
+            storage.remove(name)
+    shutil.rmtree(folder)

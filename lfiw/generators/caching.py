@@ -1,0 +1,149 @@
+"""Any generator → a cache, by any number of processes."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+from torch import Tensor, distributed
+
+from lfiw.data.cache.blocks import SHARD_BYTES, layouts_of
+from lfiw.data.cache.dtypes import dtype_name
+from lfiw.data.cache.planned_writer import PlannedWriter, unfinished
+from lfiw.data.cache.sample_cache import SampleCache
+from lfiw.errors import InputError
+from lfiw.generators.generator import Generator, sample_rows
+
+BATCH_ROWS = 100
+
+
+def cache_samples(
+    generator: Generator,
+    path: Path,
+    *,
+    num: int | None = None,
+    seed: int = 0,
+    batch_size: int = BATCH_ROWS,
+    classes: int = 0,
+    shard_bytes: int = SHARD_BYTES,
+    overwrite: bool = False,
+    append: bool = False,
+    restart: bool = False,
+    progress: bool = True,
+) -> float:
+    """Writes the samples number 0, 1, … of a seed, each process of the group its own shards → samples a second.
+
+    What is written depends on generator, num, seed and classes alone. A run that was killed goes on after its last
+    whole shards.
+
+    Args:
+        num: samples; none: all, of a file of samples.
+        batch_size: samples a call, for those that can be drawn one by one.
+        classes: above 0, sample i is of class i mod classes.
+        append: `num` more, behind those that are there.
+
+    Raises:
+        InputError: as `PlannedWriter`, or num, seed, classes or batch_size do not go with the generator.
+    """
+    num = check_numbers(generator, num, seed, batch_size, classes, append)
+    rank, world_size = processes()
+    barrier = distributed.barrier if world_size > 1 else None
+    is_drawn = generator.num_rows is None
+    source = {**generator.source, **({"seed": seed, "classes": classes} if is_drawn else {})}
+    layouts = layouts_of(sample_rows(generator, 0, 1, seed=seed, classes=classes))
+    size = batch_size if is_drawn else max(batch_size, 4096)
+    started, written = time.perf_counter(), 0
+    with PlannedWriter(
+        path,
+        num,
+        layouts,
+        source=source,
+        shard_bytes=shard_bytes,
+        rank=rank,
+        world_size=world_size,
+        barrier=barrier,
+        overwrite=overwrite,
+        append=append,
+        restart=restart,
+    ) as writer:
+        pieces = writer.missing()
+        total = sum(piece.stop - piece.start for piece in pieces)
+
+        def blocks(start: int, stop: int) -> Iterator[dict[str, Tensor]]:
+            first = start
+            while first < stop:
+                last = min(first - first % size + size, stop)  # the same batches whatever the shards
+                yield sample_rows(generator, first, last, seed=seed, classes=classes)
+                bar.advance(task, last - first)
+                first = last
+
+        with progress_bar(progress and rank == 0) as bar:
+            share = "" if world_size == 1 else f", process 1 of {world_size}"
+            task = bar.add_task(f"samples{share}", total=total)
+            for piece in pieces:
+                writer.write(piece, blocks(piece.start, piece.stop))
+                written += piece.stop - piece.start
+    return written * world_size / (time.perf_counter() - started)
+
+
+def check_numbers(generator: Generator, num: int | None, seed: int, batch_size: int, classes: int, append: bool) -> int:
+    """The number of samples to write.
+
+    Raises:
+        InputError: a number is missing or impossible.
+    """
+    if batch_size < 1 or classes < 0 or not 0 <= seed < 2**62:
+        raise InputError(f"batch size {batch_size} must be at least 1, classes {classes} and seed {seed} not negative")
+    there = generator.num_rows
+    if there is None:
+        if num is None or num < 1:
+            raise InputError(f"how many samples? Give --num-samples N, at least 1 (it is {num})")
+        return num
+    if append:
+        raise InputError("--append goes with generators that draw samples; these are there already, in a fixed number")
+    if num is not None and not 1 <= num <= there:
+        raise InputError(f"--num-samples {num}: there are {there:,} samples: give 1 to {there}")
+    return num or there
+
+
+def processes() -> tuple[int, int]:
+    """Rank and number of this group's processes."""
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
+def progress_bar(shown: bool) -> Progress:
+    """On stderr, if somebody is looking."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        SpeedColumn(""),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not shown or not console.is_terminal,
+    )
+
+
+class SpeedColumn(TextColumn):
+    """Samples a second so far."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f} a second")
+
+
+def describe(cache: SampleCache, name: str) -> list[str]:
+    """What a cache holds, in lines."""
+    columns = [cache.column(column) for column in cache.columns]
+    shapes = ", ".join(f"{column.name} {dtype_name(column.dtype)} {list(column.shape)}" for column in columns)
+    lines = [f"{name}: {len(cache):,} rows, {shapes}"]
+    lines += [f"  {key}: {value}" for key, value in cache.source.items() if key != "notes"]
+    return [*lines, f"  identity {cache.identity[:12]}"]
+
+
+def tell_unfinished(path: Path) -> str | None:
+    """A line about the work that a stopped run left beside a path."""
+    found = unfinished(path)
+    return f"{path}: unfinished, {found[0]:,} of {found[1]:,} rows: run the same command again" if found else None

@@ -1,0 +1,124 @@
+"""A Python function as a generator."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from lfiw.errors import InputError, first_line
+from lfiw.generators.pixels import DetectedPixels, as_array, check_rows
+
+
+class CalledGenerator:
+    """`function(num, generator, labels=None)` → images, or a dict with `image` and other columns.
+
+    The function is called for `rows_per_seed` samples at a time, always with a fresh `torch.Generator`, so that what it
+    returns depends on the seed alone.
+
+    Args:
+        function: draws samples from the generator that it is given, and from nothing else.
+        name: for messages and provenance.
+    """
+
+    num_rows = None
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        *,
+        source: Mapping[str, Any] | None = None,
+        rows_per_seed: int = 100,
+        layout: str | None = None,
+        value_range: str | None = None,
+    ) -> None:
+        if rows_per_seed < 1:
+            raise InputError(f"rows_per_seed={rows_per_seed}: expected at least 1")
+        self.function, self.name, self.rows_per_seed = function, name, rows_per_seed
+        self.takes_labels = "labels" in inspect.signature(function).parameters
+        self.layout, self.value_range = layout, value_range
+        self._pixels: DetectedPixels | None = None
+        self.source: dict[str, Any] = {"callable": name, **(source or {}), "rows_per_seed": rows_per_seed}
+        self.notes: tuple[str, ...] = ()
+        first = self._call(rows_per_seed, torch.Generator().manual_seed(0), torch.zeros(rows_per_seed).long())
+        self._pixels = DetectedPixels(name, first["image"], layout, value_range)
+        self.notes = (*self._pixels.notes, f"called for {rows_per_seed} samples a seed")
+        self.source["notes"] = list(self.notes)
+
+    def sample(
+        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
+    ) -> dict[str, Tensor]:
+        if labels is not None and not self.takes_labels:
+            raise InputError(f"{self.name} takes no labels: leave out --classes")
+        samples = self._call(num, generator, labels)
+        assert self._pixels is not None
+        images = self._pixels.read(samples.pop("image"))
+        others = {column: torch.from_numpy(as_array(self.name, values)) for column, values in samples.items()}
+        result = {"image": images, **others}
+        check_rows(self.name, result, num)
+        return result
+
+    def _call(self, num: int, generator: torch.Generator, labels: Tensor | None) -> dict[str, Any]:
+        options = {"labels": labels} if self.takes_labels and labels is not None else {}
+        returned = self.function(num, generator, **options)
+        samples = dict(returned) if isinstance(returned, Mapping) else {"image": returned}
+        if "image" not in samples:
+            raise InputError(f"{self.name}: returned columns {', '.join(samples)}, expected one called image")
+        return samples
+
+
+def find_function(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function `module:function` or `file.py:function`, and what it comes from. This runs the module's code.
+
+    Raises:
+        InputError: no such module, file or function.
+    """
+    where, colon, attribute = name.rpartition(":")
+    if not colon or not where or not attribute:
+        raise InputError(f"{name!r}: expected module:function, or file.py:function")
+    source: dict[str, Any] = {}
+    if where.endswith(".py"):
+        file = Path(where)
+        if not file.is_file():
+            raise InputError(f"{where}: no such file")
+        source["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        look_in(file.resolve().parent)
+        module = run_file(file)
+    else:
+        look_in(Path.cwd())
+        try:
+            module = import_module(where)
+        except ModuleNotFoundError as error:
+            raise InputError(f"{where}: no such module ({first_line(error)}): a file is FILE.py:function") from None
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise InputError(f"{where} has no function {attribute!r}")
+    return function, source
+
+
+def look_in(folder: Path) -> None:
+    """Modules that lie there can be imported, as if Python had been started on one of them."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def run_file(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{file}: cannot be run ({type(error).__name__}: {first_line(error)})") from error
+    return module

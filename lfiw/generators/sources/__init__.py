@@ -1,0 +1,1 @@
+"""One file a source: its command-line arguments, and the generator that they name."""
