@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,6 +123,61 @@ def toy_probabilities(
         axes.set_title(f"{case}, n = {n}, {len(seeds)} seeds", fontsize=10)
     figure.supxlabel("Bayes-optimal probability of real", fontsize=10)
     figure.supylabel("learned probability of real", fontsize=10)
+    return save(figure, file)
+
+
+def estimates_by_horizon(record: Mapping[str, Any], file: Path) -> Path:
+    """A run of off-policy evaluation: the estimate against the number H of ratios in its weights, and what they leave.
+
+    Args:
+        record: content of ope.json.
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    horizons = np.arange(len(record["by_horizon"]))
+    left.plot(horizons, record["by_horizon"], color=WEIGHTED_COLOUR, label="weighted by the first H ratios")
+    left.axhline(record["by_horizon"][0], color=UNIFORM_COLOUR, label="uncorrected")
+    left.axhline(record["estimates"]["auto"]["value"], color=EXTRA_COLOUR, linestyle="--", label="auto")
+    if record["truth"]:
+        left.axhline(record["truth"]["value"], color=REAL_COLOUR, linewidth=2, label="real")
+    left.set(xlabel="H", ylabel="return")
+    left.legend(frameon=False, fontsize=8)
+    right.plot(horizons, record["ess_by_horizon"], color=WEIGHTED_COLOUR)
+    right.set(xlabel="H", ylabel="effective sample size", yscale="log", ylim=(0.9, None))
+    figure.suptitle(
+        f"{record['environment']}, {record['num_episodes']:,} episodes of the behaviour policy", fontsize=10
+    )
+    return save(figure, file)
+
+
+def errors_by_horizon(
+    groups: Mapping[str, Mapping[str, Float[np.ndarray, "seeds _"]]],
+    baselines: Mapping[str, Mapping[str, float]],
+    file: Path,
+) -> Path:
+    """|error| of the first-H estimate against H: median and quartiles over seeds, a panel a problem; ESS below it.
+
+    Args:
+        groups: problem → {"error", "ess"}, (seeds, H).
+        baselines: problem → name → mean |error|, drawn as lines across.
+    """
+    figure = Figure(figsize=(4.2 * len(groups), 5.2), layout="constrained")
+    panels = np.array(figure.subplots(2, len(groups), sharex=True, squeeze=False, height_ratios=(2, 1)))
+    colours = (UNIFORM_COLOUR, EXTRA_COLOUR, EXACT_COLOUR)
+    for (problem, curves), (top, bottom) in zip(groups.items(), panels.T, strict=True):
+        for axes, name in ((top, "error"), (bottom, "ess")):
+            low, middle, high = np.percentile(curves[name], [25, 50, 75], axis=0)
+            horizons = np.arange(len(middle))
+            axes.fill_between(horizons, low, high, color=WEIGHTED_COLOUR, alpha=0.25, linewidth=0)
+            axes.plot(horizons, middle, color=WEIGHTED_COLOUR, label="first H ratios, median and quartiles")
+        for (name, error), colour in zip(baselines[problem].items(), colours, strict=False):
+            top.axhline(error, color=colour, linestyle="--", label=f"{name}, mean")
+        top.set(title=problem, ylim=(0, None))
+        top.title.set_fontsize(10)
+        bottom.set(xlabel="H", yscale="log", ylim=(0.9, None))
+    panels[0, 0].set_ylabel("|error| of the return")
+    panels[1, 0].set_ylabel("effective sample size")
+    panels[0, 0].legend(frameon=False, fontsize=8)
     return save(figure, file)
 
 

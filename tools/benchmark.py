@@ -29,6 +29,7 @@ NAMES = (
     "inception",
     "reweight_10k",
     "ratio_epoch",
+    "simulated_steps",
 )
 
 
@@ -37,6 +38,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     # imported by name: a benchmark needs its own peers only
     from benchmarks import (
         cache_random_batches,
+        dynamics,
         frechet,
         inception,
         loader_crop_flip_normalise,
@@ -54,6 +56,7 @@ def measure(name: str, rounds: int) -> list[Any]:
         "inception": inception.run,
         "reweight_10k": reweighting.run_weighting,
         "ratio_epoch": reweighting.run_epoch,
+        "simulated_steps": dynamics.run,
     }
     return runs[name](rounds)
 
