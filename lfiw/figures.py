@@ -141,7 +141,7 @@ def estimates_by_horizon(record: Mapping[str, Any], file: Path) -> Path:
     if record["truth"]:
         left.axhline(record["truth"]["value"], color=REAL_COLOUR, linewidth=2, label="real")
     left.set(xlabel="H", ylabel="return")
-    left.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     right.plot(horizons, record["ess_by_horizon"], color=WEIGHTED_COLOUR)
     right.set(xlabel="H", ylabel="effective sample size", yscale="log", ylim=(0.9, None))
     figure.suptitle(
@@ -177,7 +177,8 @@ def errors_by_horizon(
         bottom.set(xlabel="H", yscale="log", ylim=(0.9, None))
     panels[0, 0].set_ylabel("|error| of the return")
     panels[1, 0].set_ylabel("effective sample size")
-    panels[0, 0].legend(frameon=False, fontsize=8)
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return save(figure, file)
 
 
