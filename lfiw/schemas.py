@@ -112,6 +112,31 @@ class ToyData(MixedData):
 
 
 @dataclass
+class PoliciesData:
+    """Episodes of a behaviour policy in one of MuJoCo's environments, and a policy to evaluate."""
+
+    name: str = key("policies", "kind of data")
+    env: str = key("Swimmer-v5", "environment of gymnasium (pip install -e '.[ope]')")
+    horizon: int = key(100, "steps an episode")
+    noise: float = key(
+        0.0, "σ of Gaussian noise on velocities and reward (σ·dt on positions) after each step; 0: deterministic"
+    )
+    behaviour: str | None = key(None, "policy that made the data, .safetensors or SAC .zip; null: policies/")
+    evaluation: str | None = key(None, "policy to evaluate; null: policies/")
+    behaviour_noise: float = key(1.0, "factor of the behaviour policy's standard deviation")
+    evaluation_noise: float = key(1.0, "factor of the evaluation policy's; 0: its mean action")
+    rollouts: str | None = key(
+        None, "cache folder of behaviour episodes (tools/cache_rollouts.py); null: rolled out, and kept in data.folder"
+    )
+    episodes: int = key(300, "episodes of the behaviour policy to roll out")
+    train: float = key(0.5, "share of the episodes that train the dynamics model; the others train the ratio")
+    truth_episodes: int = key(1000, "real episodes of the evaluation policy that the estimates are judged by; 0: none")
+    folder: str = key("cache/ope", "where rollouts are kept")
+    workers: int = key(1, "processes that roll out")
+    batch_size: int = key(256, "rows a training step of the ratio")
+
+
+@dataclass
 class MLP:
     """Fully connected network on the flattened sample."""
 
@@ -359,6 +384,38 @@ class GeneratorTask:
 
 
 @dataclass
+class Dynamics:
+    """Ensemble of networks that predict Gaussians."""
+
+    members: int = key(5, "networks")
+    width: int = key(128, "units a layer")
+    depth: int = key(2, "hidden layers")
+    lr: float = key(0.003, "learning rate; it falls to zero along a cosine")
+    weight_decay: float = key(1e-4, "decoupled weight decay")
+    batch_size: int = key(256, "transitions a step, for each member")
+    max_epochs: int = key(50, "most epochs to train")
+    patience: int = key(10, "stop after so many epochs without a higher held-out log-likelihood; 0: never")
+
+
+@dataclass
+class OpeTask:
+    """Off-policy evaluation: a dynamics model, its transition ratio, and every estimate of a policy's return."""
+
+    name: str = key("ope", "what to do")
+    dynamics: Dynamics = key(Dynamics, "the model of the environment")
+    num_trajectories: int = key(500, "simulated trajectories of each policy")
+    candidates: int = key(16, "outcomes that each simulated step chooses from by the ratio, for `resampled`")
+    min_ess: float = key(0.1, "effective sample size, as a share of the trajectories, that weights must keep")
+    evaluation_states: bool = key(
+        False, "also give the ratio simulated transitions at the evaluation policy's simulated states"
+    )
+    baselines: list[str] = key(
+        ["importance_sampling", "doubly_robust", "fitted_q"], "estimates from real episodes to compare with"
+    )
+    bootstraps: int = key(100, "repetitions for the intervals, over trajectories and ensemble members")
+
+
+@dataclass
 class Run:
     """Keys that belong to no group."""
 
@@ -380,8 +437,15 @@ class Run:
 
 # group → its one schema, or name → schema for the groups whose files choose among several
 SCHEMAS: dict[str, type | dict[str, type]] = {
-    "task": {"ratio": RatioTask, "toy": ToyTask, "generator": GeneratorTask},
-    "data": {"cached": CachedData, "digits": DigitsData, "skewed": SkewedData, "toy": ToyData, "real": RealData},
+    "task": {"ratio": RatioTask, "toy": ToyTask, "generator": GeneratorTask, "ope": OpeTask},
+    "data": {
+        "cached": CachedData,
+        "digits": DigitsData,
+        "skewed": SkewedData,
+        "toy": ToyData,
+        "real": RealData,
+        "policies": PoliciesData,
+    },
     "model": {"mlp": MLP, "conv4": Conv4, "resnet": ResNet, "sngan": SNGAN, "pixelcnn": PixelCNN, "vae": VAE},
     "loss": {"logistic": LogisticLoss, "squared": SquaredLoss, "kliep": KliepLoss, "relative": RelativeLoss},
     "optimizer": Optimizer,

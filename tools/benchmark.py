@@ -33,6 +33,7 @@ NAMES = (
     "ratio_epoch",
     "pixelcnn_sampling",
     "generator_step",
+    "simulated_steps",
 )
 
 
@@ -41,6 +42,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     # imported by name: a benchmark needs its own peers only
     from benchmarks import (
         cache_random_batches,
+        dynamics,
         frechet,
         generators,
         inception,
@@ -65,6 +67,7 @@ def measure(name: str, rounds: int) -> list[Any]:
         "ratio_epoch": reweighting.run_epoch,
         "pixelcnn_sampling": generators.run_pixelcnn,
         "generator_step": generators.run_steps,
+        "simulated_steps": dynamics.run,
     }
     return runs[name](rounds)
 

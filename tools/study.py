@@ -9,6 +9,8 @@ python tools/study.py cifar10_networks --seeds 3 features.resnet56_weights=FILE
 python tools/study.py cifar10_skewed --seeds 3 features.resnet56_weights=FILE
 python tools/study.py estimators --seeds 10 logger=none
 python tools/study.py resampling --seeds 3 logger=none                         CIFAR-10 by the latest run of cifar10_gan
+python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for one environment
+python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
@@ -31,6 +33,8 @@ STUDIES = (
     "cifar10_networks",
     "cifar10_skewed",
     "estimators",
+    "ope",
+    "ope_curve",
     "precision",
     "resampling",
 )
@@ -48,7 +52,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds}: at least 1")
     # the scripts stand beside the package, not in it
     sys.path.insert(0, str(ROOT))
-    from studies import cifar10, digits, estimators, precision, resampling, toy
+    from studies import cifar10, digits, estimators, ope, precision, resampling, toy
     from studies.kept import Kept
 
     from lfiw.results import write_study
@@ -60,6 +64,8 @@ def main(arguments: list[str]) -> None:
         "cifar10_networks": cifar10.networks,
         "cifar10_skewed": cifar10.skewed,
         "estimators": estimators.run,
+        "ope": ope.run,
+        "ope_curve": ope.curve,
         "precision": precision.run,
         "resampling": resampling.run,
     }

@@ -15,7 +15,7 @@ from lfiw.data.skewed import SkewedDataModule
 from lfiw.errors import InputError
 from lfiw.modules.ratio import RatioEnsemble
 from lfiw.processes import by_first_process
-from lfiw.schemas import CachedData, Config, DigitsData, RealData, SkewedData, ToyData
+from lfiw.schemas import CachedData, Config, DigitsData, PoliciesData, RealData, SkewedData, ToyData
 from lfiw.stages import timed
 from lfiw.tasks.columns import prepare_input
 from lfiw.tasks.log_ratios import write_log_ratios
@@ -74,14 +74,14 @@ def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDat
 
 
 def build_datamodule(
-    data: CachedData | DigitsData | SkewedData | ToyData | RealData, seed: int, folds: int = 1
+    data: CachedData | DigitsData | SkewedData | ToyData | RealData | PoliciesData, seed: int, folds: int = 1
 ) -> MixedDataModule:
     """The data module that a configuration names.
 
     Raises:
         InputError: data of another task, a cache that cannot be read, or no row is left to score.
     """
-    if isinstance(data, ToyData):
+    if isinstance(data, ToyData | PoliciesData):
         raise InputError(f"data.name={data.name} does not go with task=ratio; use digits, cached or skewed")
     if isinstance(data, RealData):
         raise InputError(f"data.name={data.name} has no generated side: it goes with task=generator")

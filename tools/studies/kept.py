@@ -28,14 +28,16 @@ class Kept:
         self.settings = [__version__, settings]
         self.seconds = 0.0
 
-    def get(self, part: str, make: Callable[[], Any]) -> Any:
+    def get(self, part: str, make: Callable[[], Any], *, settings: object = None) -> Any:
         """The part's value, from disk if an earlier call got that far, else made and kept.
 
         Args:
             part: its name, such as "seed 3".
             make: returns what JSON can hold.
+            settings: what this part depends on, where that is less than what all do; none: those.
         """
-        identity = {"settings": self.settings, "part": part}
+        own = self.settings if settings is None else [__version__, settings]
+        identity = {"settings": own, "part": part}
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         file = self.folder / f"{name}.json"
         if file.exists():

@@ -1,0 +1,200 @@
+"""A learned model of an environment: an ensemble of networks that predict Gaussians."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from lfiw.checkpoints import read_checkpoint
+from lfiw.errors import InputError, first_line
+from lfiw.nets.ensemble import EnsembleMLP
+
+if TYPE_CHECKING:
+    from lfiw.data.transitions import Transitions, TransitionsDataModule
+
+KIND = "lfiw.DynamicsModel"
+MARGIN = 0.5  # of the training outcomes' range, by which simulated ones may leave it on each side
+PRIOR_ROWS = 1.0  # of independent errors
+LOG_STD = (-7.0, 1.0)  # bounds of the predicted log standard deviation, in those of the targets
+
+
+class DynamicsModel(LightningModule):
+    """P̂(r, s′ | s, a): each member predicts mean and standard deviation of (s′ − s, r) (Chua et al., NeurIPS 2018).
+
+    Inputs and targets are standardised by the training rows. Coordinates that do not change in them are predicted not
+    to change, without noise. Trained by the log-likelihood of independent Gaussians; the best epoch is the one with the
+    highest on held-out rows (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of
+    positions and velocities go together, however: `fit_noise` then gives each member's noise the covariance that its
+    standardised errors have on held-out rows.
+
+    Simulated outcomes are cut to the range of the training rows, widened on each side by half of it: a network knows
+    nothing beyond, and one state far out would take a whole simulation with it.
+
+    Args:
+        options: members, width, depth, lr, weight_decay.
+        seed: of the initial weights.
+        sizes: (observation, action), from a checkpoint; none: taken from the data module.
+    """
+
+    input_mean: Tensor
+    input_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+    changes: Tensor
+    factor: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, options: Mapping[str, Any], seed: int = 0, sizes: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.options, self.seed = dict(options), seed
+        self.sizes = sizes
+        if sizes is not None:
+            self._build(sizes)
+
+    @property
+    def members(self) -> int:
+        return int(self.options["members"])
+
+    def setup(self, stage: str | None = None) -> None:
+        """Build for the data module's transitions, unless that has been done."""
+        if self.sizes is None:
+            datamodule: TransitionsDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+            train = datamodule.train
+            self._build((train.observation.shape[1], train.action.shape[1]))
+            self._standardise(train.inputs(), train.targets())
+            self._set_range(torch.cat([train.next_observation, train.reward[:, None]], dim=1))
+
+    def _build(self, sizes: tuple[int, int]) -> None:
+        self.sizes = sizes
+        inputs, outputs = sum(sizes), sizes[0] + 1
+        for name, size in (("input", inputs), ("target", outputs)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_std", torch.ones(size))
+        self.register_buffer("changes", torch.ones(outputs, dtype=torch.bool))
+        for name in ("low", "high"):  # of s′ and r
+            self.register_buffer(name, torch.zeros(outputs))
+        # of the noise's covariance, lower triangular
+        self.register_buffer("factor", torch.eye(outputs).repeat(self.members, 1, 1))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.net = EnsembleMLP(
+                self.members, inputs, 2 * outputs, width=self.options["width"], depth=self.options["depth"]
+            )
+
+    def _standardise(self, inputs: Tensor, targets: Tensor) -> None:
+        for name, values in (("input", inputs), ("target", targets)):
+            std, mean = torch.std_mean(values, 0)
+            constant = std <= 1e-6 * values.abs().amax(0).clamp(min=1e-6)
+            getattr(self, f"{name}_mean").copy_(mean)
+            getattr(self, f"{name}_std").copy_(std.masked_fill(constant, 1.0))
+        self.changes.copy_(~constant)
+
+    def _set_range(self, outcomes: Float[Tensor, "n o"]) -> None:
+        low, high = outcomes.amin(0), outcomes.amax(0)
+        self.low.copy_(low - MARGIN * (high - low))
+        self.high.copy_(high + MARGIN * (high - low))
+
+    def _standardised(self, inputs: Float[Tensor, "m n i"]) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
+        """Mean and log standard deviation in standardised units."""
+        mean, raw = self.net((inputs - self.input_mean) / self.input_std).chunk(2, dim=-1)
+        low, high = LOG_STD
+        return mean, low + (high - low) * torch.sigmoid(raw)
+
+    def forward(
+        self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"]
+    ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
+        """Mean and standard deviation of (s′ − s, r), each member for its own rows; 0 where nothing changes."""
+        mean, log_std = self._standardised(torch.cat([observation, action], dim=-1))
+        mean = (self.target_mean + self.target_std * mean) * self.changes
+        return mean, self.target_std * log_std.exp() * self.changes
+
+    def step(
+        self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"], noise: Float[Tensor, "*k m n o"]
+    ) -> tuple[Float[Tensor, "*k m n d"], Float[Tensor, "*k m n"]]:
+        """Next observations and rewards that standard normal noise makes: one or several of each row."""
+        mean, std = self(observation, action)
+        outcome = mean + std * (noise @ self.factor.mT)
+        following = (observation + outcome[..., :-1]).clamp(self.low[:-1], self.high[:-1])
+        return following, outcome[..., -1].clamp(self.low[-1], self.high[-1])
+
+    def residual(
+        self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"], outcome: Float[Tensor, "m n o"]
+    ) -> Float[Tensor, "m n c"]:
+        """The noise that would have made (s′ − s, r), where it changes: standard normal if the model were right."""
+        return torch.linalg.solve_triangular(
+            self.factor, self._errors(observation, action, outcome).mT, upper=False
+        ).mT[..., self.changes]
+
+    def _errors(self, observation: Tensor, action: Tensor, outcome: Tensor) -> Float[Tensor, "m n o"]:
+        """In predicted standard deviations; 0 where nothing changes."""
+        mean, std = self(observation, action)
+        return torch.where(self.changes, (outcome - mean) / std, 0.0)
+
+    @torch.inference_mode()
+    def fit_noise(self, held_out: "Transitions") -> None:
+        """Give each member's noise the second moments of its errors on rows that it did not train on."""
+        rows = (v.expand(self.members, *v.shape) for v in (held_out.observation, held_out.action, held_out.targets()))
+        errors = self._errors(*rows).double()
+        moments = errors.mT @ errors / len(held_out)
+        # as if some rows had independent errors: fewer rows than coordinates leave the moments singular
+        shrunk = (len(held_out) * moments + PRIOR_ROWS * torch.eye(moments.shape[-1])) / (len(held_out) + PRIOR_ROWS)
+        shrunk = torch.where(self.changes[:, None] & self.changes, shrunk, torch.eye(moments.shape[-1]).double())
+        self.factor.copy_(torch.linalg.cholesky(shrunk))
+
+    def on_train_epoch_start(self) -> None:
+        self.train_loss, self.train_steps = torch.zeros((), device=self.device), 0
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss = self._log_loss(*batch).mean(1).sum()  # members do not share anything: the sum trains each on its own
+        self.train_loss += loss.detach() / self.members
+        self.train_steps += 1
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        if self.train_steps:
+            self.log("train/log_loss", self.train_loss / self.train_steps)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        inputs, targets = (values.expand(self.members, *values.shape) for values in batch)
+        self.log("val/log_loss", self._log_loss(inputs, targets).mean(), batch_size=len(batch[0]))
+
+    def _log_loss(self, inputs: Float[Tensor, "m n i"], targets: Float[Tensor, "m n o"]) -> Float[Tensor, "m n"]:
+        mean, log_std = self._standardised(inputs)
+        z = ((targets - self.target_mean) / self.target_std - mean) * (-log_std).exp()
+        loss = 0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)
+        return (loss * self.changes).sum(-1) / self.changes.sum()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.options["lr"], weight_decay=self.options["weight_decay"], foreach=True
+        )
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["dynamics"] = {"kind": KIND, "options": self.options, "sizes": self.sizes}
+
+    @classmethod
+    def load(cls, file: Path) -> "DynamicsModel":
+        """A trained model from a checkpoint.
+
+        Raises:
+            InputError: the file does not exist or is not one.
+        """
+        checkpoint = read_checkpoint(file, "cpu")
+        kept = checkpoint.get("dynamics") if isinstance(checkpoint, dict) else None
+        if not isinstance(kept, dict) or kept.get("kind") != KIND:
+            raise InputError(f"{file} is not a checkpoint of a dynamics model")
+        try:
+            model = cls(kept["options"], sizes=kept["sizes"])
+            model.load_state_dict(checkpoint["state_dict"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{file} does not hold a whole dynamics model: {first_line(error)}") from None
+        return model.requires_grad_(False).eval()

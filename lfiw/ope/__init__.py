@@ -1,0 +1,1 @@
+"""Off-policy evaluation: policies, environments, rollouts, simulation with a learned model, and estimators."""

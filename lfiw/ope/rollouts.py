@@ -1,0 +1,183 @@
+"""Episodes of a policy in an environment, as arrays (episodes × steps) and as the rows of a table."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lfiw.data.batches import mix_seeds
+from lfiw.data.table import Table
+from lfiw.errors import InputError
+from lfiw.ope.environments import Environment
+from lfiw.ope.policy import Policy
+
+if TYPE_CHECKING:
+    from gymnasium.vector import SyncVectorEnv
+
+BLOCK = 50  # episodes that step together, from one seed: what comes out does not depend on the number of workers
+COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "step", "episode")
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Episodes side by side; after the end of one its reward is 0 and its other values mean nothing.
+
+    Args:
+        observation, next_observation: float32; the next one is that before any reset.
+        action: as the policy drew it, float32; the environment clips it to its bounds.
+        terminated: the step reached a terminal state.
+        valid: the step took place.
+        log_prob: of the action under the policy that drew it, float64; none: not known.
+    """
+
+    observation: Float[Tensor, "n t d"]
+    action: Float[Tensor, "n t a"]
+    reward: Float[Tensor, "n t"]
+    next_observation: Float[Tensor, "n t d"]
+    terminated: Bool[Tensor, "n t"]
+    valid: Bool[Tensor, "n t"]
+    log_prob: Float[Tensor, "n t"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    def returns(self) -> Float[Tensor, " n"]:
+        """Undiscounted sums of rewards, float64."""
+        return self.reward.double().sum(1)
+
+    def episodes(self, rows: Tensor | slice) -> "Rollouts":
+        """Some of the episodes."""
+        columns = {name: values[rows] for name, values in vars(self).items() if values is not None}
+        return Rollouts(**columns)
+
+    def columns(self) -> dict[str, Tensor]:
+        """The steps that took place as rows of a table, episode after episode."""
+        episode, step = self.valid.nonzero(as_tuple=True)
+        names = ("observation", "action", "reward", "next_observation", "terminated")
+        found = {name: getattr(self, name)[episode, step] for name in names}
+        found |= {"step": step, "episode": episode}
+        return found if self.log_prob is None else {**found, "log_prob": self.log_prob[episode, step]}
+
+
+def concatenated(parts: Sequence[Rollouts]) -> Rollouts:
+    """Episodes of several rollouts of one horizon, one after another."""
+    names = [name for name, values in vars(parts[0]).items() if values is not None]
+    return Rollouts(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def roll_out(
+    environment: Environment, policy: Policy, num_episodes: int, seed: int, *, workers: int = 1
+) -> Iterator[Rollouts]:
+    """Episodes of the policy, a block at a time.
+
+    Each block has a seed of its own, made from `seed` and its number, for its first states, actions and noise.
+
+    Args:
+        workers: processes that share the blocks.
+
+    Raises:
+        InputError: the environment is not installed, or the policy does not fit it.
+    """
+    if num_episodes < 1 or workers < 1:
+        raise InputError(f"rollouts: {num_episodes} episodes and {workers} workers: at least 1 each")
+    sizes = [min(BLOCK, num_episodes - start) for start in range(0, num_episodes, BLOCK)]
+    seeds = [mix_seeds(seed, block) for block in range(len(sizes))]
+    one = partial(roll_out_block, environment, policy)
+    if workers == 1:
+        yield from map(one, sizes, seeds)
+        return
+    with ProcessPoolExecutor(min(workers, len(sizes)), get_context("spawn")) as pool:
+        yield from pool.map(one, sizes, seeds)
+
+
+def roll_out_block(environment: Environment, policy: Policy, num_episodes: int, seed: int) -> Rollouts:
+    """`num_episodes` episodes in step: one pass of the policy for all of them."""
+    from gymnasium.vector import SyncVectorEnv
+
+    instances = SyncVectorEnv([environment.make] * num_episodes)
+    try:
+        return _roll_out(instances, environment.horizon, policy, seed)
+    finally:
+        instances.close()
+
+
+def _roll_out(instances: "SyncVectorEnv", horizon: int, policy: Policy, seed: int) -> Rollouts:
+    generator = torch.Generator().manual_seed(seed)
+    n = instances.num_envs
+    bounds: Any = instances.single_action_space
+    low, high = bounds.low, bounds.high
+    first, _ = instances.reset(seed=[mix_seeds(seed, i) % 2**32 for i in range(n)])
+    observation = torch.from_numpy(first.astype(np.float32))
+    valid = torch.ones(n, dtype=torch.bool)
+    steps: list[dict[str, Tensor]] = []
+    for _ in range(horizon):
+        action = policy.sample(observation, generator)
+        following, reward, terminated, _, _ = instances.step(action.numpy().clip(low, high))
+        ended = torch.from_numpy(terminated) & valid
+        step = {"observation": observation, "action": action, "terminated": ended, "valid": valid}
+        step["next_observation"] = observation = torch.from_numpy(following.astype(np.float32))
+        step["reward"] = torch.from_numpy(reward).float() * valid
+        if policy.noise:
+            step["log_prob"] = policy.log_prob(step["observation"], action)
+        steps.append(step)
+        valid = valid & ~ended
+    return Rollouts(**{name: torch.stack([step[name] for step in steps], dim=1) for name in steps[0]})
+
+
+def from_table(table: Table, horizon: int) -> Rollouts:
+    """The episodes that a table of steps holds.
+
+    Raises:
+        InputError: a column is missing, steps of an episode are missing or in another order, or an episode is neither
+            `horizon` steps long nor ended in a terminal state.
+    """
+    if absent := [name for name in COLUMNS if name not in table.columns]:
+        raise InputError(f"{table} is not a table of rollouts: it has no column {', '.join(absent)}")
+    names = [*COLUMNS, *(["log_prob"] if "log_prob" in table.columns else [])]
+    columns = table.read(slice(0, len(table)), names)
+    episodes, index = columns["episode"].unique_consecutive(return_inverse=True)
+    if len(episodes) != len(columns["episode"].unique()):
+        raise InputError(f"{table}: the steps of an episode do not stand together")
+    step, lengths = columns["step"], torch.bincount(index)
+    starts = lengths.cumsum(0) - lengths
+    if not torch.equal(step, torch.arange(len(step)) - starts[index]):
+        raise InputError(f"{table}: the steps of an episode are not 0, 1, 2, …")
+    terminated = columns["terminated"]
+    last = starts + lengths - 1
+    wrong = (lengths > horizon) | ((lengths < horizon) & ~terminated[last])
+    if wrong.any():
+        which = int(wrong.nonzero()[0])
+        raise InputError(
+            f"{table}: episodes of unequal length: episode {int(episodes[which])} has {int(lengths[which])} steps, "
+            f"expected {horizon}, or fewer if it ends in a terminal state; roll out again with this horizon"
+        )
+    valid = torch.arange(horizon) < lengths[:, None]
+
+    def spread(values: Tensor) -> Tensor:
+        wide = values.new_zeros(len(episodes), horizon, *values.shape[1:])
+        wide[index, step] = values
+        return wide
+
+    kept = [name for name in names if name not in ("step", "episode")]
+    return Rollouts(**{name: spread(columns[name]) for name in kept}, valid=valid)
+
+
+def behaviour_log_prob(rollouts: Rollouts) -> Float[Tensor, "n t"]:
+    """Log-densities of the actions under the policy that drew them.
+
+    Raises:
+        InputError: they were not recorded.
+    """
+    if rollouts.log_prob is None:
+        raise InputError(
+            "the rollouts have no column log_prob: importance sampling of policies needs the log-density of each "
+            "action under the behaviour policy; roll out again, or use an estimator with a model"
+        )
+    return rollouts.log_prob

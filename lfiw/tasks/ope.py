@@ -1,0 +1,287 @@
+"""Off-policy evaluation: the return of a policy that was not run, from episodes of another one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+
+from lfiw import tracking
+from lfiw.config import CONF
+from lfiw.data import SampleCache
+from lfiw.data.batches import mix_seeds
+from lfiw.diagnosis import diagnose
+from lfiw.diagnostics import balanced_accuracy, kl_gain
+from lfiw.errors import InputError
+from lfiw.files import write_json
+from lfiw.modules.dynamics import DynamicsModel
+from lfiw.ope.baselines import (
+    DOUBLY_ROBUST,
+    FITTED_Q,
+    IMPORTANCE_SAMPLING,
+    check_baselines,
+    doubly_robust_by_model,
+    fitted_q,
+    importance_sampling,
+)
+from lfiw.ope.cached import kept_rollouts
+from lfiw.ope.candidates import AUTO, Estimate, choose, model_estimates
+from lfiw.ope.environments import Environment, check_policy
+from lfiw.ope.estimators import ess_by_horizon, flatten_by_ess, horizon_by_ess, trajectory_weighted
+from lfiw.ope.policy import Policy, load_policy
+from lfiw.ope.rollouts import Rollouts, from_table
+from lfiw.ope.simulation import Simulated, simulate
+from lfiw.ope.termination import Terminal, terminal_states
+from lfiw.plots.horizons import estimates_by_horizon
+from lfiw.plots.style import save
+from lfiw.schemas import Config, PoliciesData, Run
+from lfiw.tables import number, print_table
+from lfiw.tasks.ope_training import measure_shift, train_dynamics, train_ratio, transitions_of
+
+POLICIES = CONF.parent / "policies"
+RECORD = "ope.json"
+TRUTH_SEED = 2**31  # of the real episodes that judge: no run's own
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Who made the data, and who is evaluated, where."""
+
+    environment: Environment
+    behaviour: Policy
+    evaluation: Policy
+    terminal: Terminal
+
+
+def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Train on episodes of the behaviour policy, estimate, choose; the truth is read last.
+
+    Returns:
+        Metrics by name, and `record`: the content of ope.json in the run folder.
+
+    Raises:
+        InputError: an environment that is not installed, a policy that does not fit it, or episodes that do not do.
+    """
+    problem = build_problem(config)
+    data = behaviour_episodes(config, problem)
+    check_baselines(config.task.baselines, data, problem.evaluation)
+    record = estimate(config, run_dir, loggers, problem, data)
+    options = config.data
+    if options.truth_episodes:
+        real = kept_rollouts(
+            Path(options.folder),
+            problem.environment,
+            problem.evaluation,
+            options.truth_episodes,
+            TRUTH_SEED,
+            options.workers,
+        )
+        returns = from_table(real, options.horizon).returns()
+        record["truth"] = {"value": returns.mean().item(), "se": (returns.std() / len(returns) ** 0.5).item()}
+    write_json(run_dir / RECORD, record)
+    picture = save(estimates_by_horizon(record), run_dir / "horizon.png")
+    print_record(record)
+    metrics = as_metrics(record)
+    for logger in loggers:
+        logger.log_metrics(metrics, step=0)
+    tracking.log_pictures(loggers, {"ope/horizon": picture})
+    return metrics, {"record": record, "picture": picture}
+
+
+def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Show what the run found; nothing is left to compute. Returns as `run`.
+
+    Raises:
+        InputError: the run did not finish.
+    """
+    file = run_dir / RECORD
+    if not file.is_file():
+        raise InputError(f"{run_dir} has no {RECORD}: the run did not finish; run train.py experiment=ope again")
+    record = json.loads(file.read_text())
+    print_record(record)
+    return as_metrics(record), {"record": record}
+
+
+def build_problem(config: Config) -> Problem:
+    """The environment and the two policies; everything that can be wrong is found before anything is computed."""
+    data = config.data
+    if not isinstance(data, PoliciesData):
+        raise InputError(f"task=ope needs data=policies, not {data.name}")
+    if config.ensemble > 1 or config.weighting != Run().weighting:
+        raise InputError("task=ope has its own choice among corrections: it takes ensemble=1 and no weighting=")
+    task = config.task
+    if not 0 < data.train < 1 or not 0 < task.min_ess <= 1 or task.candidates < 1 or data.truth_episodes < 0:
+        raise InputError(
+            f"data.train={data.train} must lie in (0, 1), task.min_ess={task.min_ess} in (0, 1], "
+            f"task.candidates={task.candidates} be at least 1, data.truth_episodes={data.truth_episodes} at least 0"
+        )
+    environment = Environment(data.env, data.horizon, data.noise)
+    environment.make().close()
+    terminal = terminal_states(data.env)
+    policies: list[Policy] = []
+    for role in ("behaviour", "evaluation"):
+        path = Path(getattr(data, role) or POLICIES / f"{data.env}-{role}.safetensors")
+        policy = load_policy(path, getattr(data, f"{role}_noise"))
+        check_policy(policy, environment)
+        policies.append(policy)
+    behaviour, evaluation = policies
+    return Problem(environment, behaviour, evaluation, terminal)
+
+
+def behaviour_episodes(config: Config, problem: Problem) -> Rollouts:
+    """The data: from the cache that is named, or rolled out."""
+    data = config.data
+    if data.rollouts:
+        table = SampleCache(data.rollouts)
+    else:
+        if data.episodes < 4:
+            raise InputError(f"data.episodes={data.episodes}: at least 4, to train and to hold out")
+        seed = mix_seeds(config.seed, 7)
+        table = kept_rollouts(
+            Path(data.folder), problem.environment, problem.behaviour, data.episodes, seed, data.workers
+        )
+    episodes = from_table(table, data.horizon)
+    shapes = (episodes.observation.shape[2], episodes.action.shape[2])
+    if shapes != (problem.behaviour.sizes[0], problem.behaviour.sizes[-1]):
+        raise InputError(
+            f"{table}: its episodes have {shapes[0]} observations and {shapes[1]} actions a step, "
+            f"{data.env} has {problem.behaviour.sizes[0]} and {problem.behaviour.sizes[-1]}"
+        )
+    return episodes
+
+
+def estimate(
+    config: Config, run_dir: Path, loggers: Sequence[Logger], problem: Problem, data: Rollouts
+) -> dict[str, Any]:
+    """All estimates and the choice among them, from the behaviour policy's episodes alone."""
+    task = config.task
+    generator = torch.Generator().manual_seed(mix_seeds(config.seed, 2))
+    order = torch.randperm(len(data), generator=generator)
+    num_train = max(1, min(len(data) - 1, round(config.data.train * len(data))))
+    train, held_out = data.episodes(order[:num_train]), data.episodes(order[num_train:])
+    rows, held_out_rows = (transitions_of(part, problem.behaviour) for part in (train, held_out))
+    model = train_dynamics(config, run_dir, loggers, rows, held_out_rows)
+
+    def simulation(policy: Policy, ratio: Any = None, candidates: int = 1) -> Simulated:
+        start = torch.randint(len(data), (task.num_trajectories,), generator=generator)
+        return simulate(
+            model,
+            policy,
+            data.observation[start, 0],
+            config.data.horizon,
+            problem.terminal,
+            generator,
+            log_ratio=ratio,
+            candidates=candidates,
+        )
+
+    states = simulation(problem.evaluation)
+    ratio = train_ratio(config, run_dir, loggers, model, held_out_rows, states if task.evaluation_states else None)
+    num_simulated, num_diverged = task.num_trajectories, states.num_diverged
+    estimates: dict[str, dict[str, Estimate]] = {}
+    plain: dict[str, Simulated] = {}
+    for role in ("behaviour", "evaluation"):
+        policy = getattr(problem, role)
+        plain[role] = simulation(policy, ratio.classifier.log_ratio)
+        resampled = simulation(policy, ratio.classifier.log_ratio, task.candidates)
+        min_ess = task.min_ess * len(plain[role].reward)
+        estimates[role] = model_estimates(plain[role], resampled, min_ess, task.bootstraps, generator)
+        num_simulated += 2 * task.num_trajectories
+        num_diverged += plain[role].num_diverged + resampled.num_diverged
+    found = estimates["evaluation"]
+    gain, gain_error = (value.item() for value in kl_gain(*ratio.calibrated))
+    chosen, reason = choose(estimates["behaviour"], data.returns(), (gain, gain_error))
+    found[AUTO] = found[chosen]
+    found.update(baselines(config, problem, model, data, held_out, generator))
+
+    log_ratio, rewards = plain["evaluation"].log_ratio, plain["evaluation"].reward
+    min_ess = task.min_ess * len(rewards)
+    horizons = range(config.data.horizon + 1)
+    shift = measure_shift(config, run_dir, held_out_rows.inputs(), states_and_actions(states, len(held_out_rows)))
+    return {
+        "environment": config.data.env,
+        "horizon": config.data.horizon,
+        "noise": config.data.noise,
+        "num_episodes": len(data),
+        "behaviour_return": data.returns().mean().item(),
+        "estimates": {name: asdict(e) for name, e in found.items()},
+        "behaviour_estimates": {name: asdict(e) for name, e in estimates["behaviour"].items()},
+        "auto": {"estimator": chosen, "reason": reason},
+        "truth": None,
+        "by_horizon": [trajectory_weighted(log_ratio, rewards, h).item() for h in horizons],
+        "ess_by_horizon": ess_by_horizon(log_ratio).tolist(),
+        "settings": {"H": horizon_by_ess(log_ratio, min_ess), "flatten": flatten_by_ess(log_ratio, min_ess)},
+        "num_simulated": num_simulated,
+        "num_diverged": num_diverged,
+        "classifier": {
+            **diagnose(ratio.raw, ratio.calibrated),
+            "kl_gain": gain,
+            "kl_gain_se": gain_error,
+        },
+        "shift": {"accuracy": balanced_accuracy(*shift), "kl": shift[0].mean().item()},
+    }
+
+
+def baselines(
+    config: Config,
+    problem: Problem,
+    model: DynamicsModel,
+    data: Rollouts,
+    held_out: Rollouts,
+    generator: torch.Generator,
+) -> dict[str, Estimate]:
+    """Estimates from real episodes, those that are asked for."""
+    names, repetitions = config.task.baselines, config.task.bootstraps
+    behaviour, evaluation = problem.behaviour, problem.evaluation
+    found: dict[str, Estimate] = {}
+    if IMPORTANCE_SAMPLING in names:
+        found |= importance_sampling(data, evaluation, repetitions, generator)
+    if DOUBLY_ROBUST in names:
+        found |= doubly_robust_by_model(
+            held_out, model, behaviour, evaluation, problem.terminal, repetitions, generator
+        )
+    if FITTED_Q in names:
+        found |= fitted_q(data, behaviour, evaluation, config.data.horizon, generator)
+    return found
+
+
+def states_and_actions(simulated: Simulated, most: int) -> Tensor:
+    """(s, a) of the first simulated steps in random order of trajectories, no more than `most`."""
+    rows = torch.cat([simulated.observation, simulated.action], dim=2).flatten(0, 1)
+    step = max(1, len(rows) // most)
+    return rows[::step][:most].clone()
+
+
+def as_metrics(record: dict[str, Any]) -> dict[str, float]:
+    """The estimates, their absolute errors where the truth is known, and the counts."""
+    metrics = {f"ope/{name}": found["value"] for name, found in record["estimates"].items()}
+    if record["truth"]:
+        truth = record["truth"]["value"]
+        metrics |= {f"ope/abs_error/{n}": abs(e["value"] - truth) for n, e in record["estimates"].items()}
+    return {**metrics, "ope/num_diverged": float(record["num_diverged"])}
+
+
+def print_record(record: dict[str, Any]) -> None:
+    """The table in the terminal."""
+    truth = record["truth"]
+    rows = []
+    for name, found in record["estimates"].items():
+        interval = found["interval"]
+        ends = f"{number(interval['low'], 4)} … {number(interval['high'], 4)}" if interval else "–"
+        error = number(abs(found["value"] - truth["value"]), 3) if truth else "–"
+        rows.append([name, number(found["value"], 4), ends, error])
+    title = f"{record['environment']}: return over {record['horizon']} steps"
+    if truth:
+        title += f", really {number(truth['value'], 4)} ± {number(truth['se'], 2)}"
+    print_table(title, ["estimate", "return", "95 % interval", "|error|"], rows)
+    print(f"auto: {record['auto']['estimator']}; {record['auto']['reason']}")
+    print(f"diverged: {record['num_diverged']:,} of {record['num_simulated']:,} simulated trajectories, dropped")
+    shift = record["shift"]
+    print(
+        f"a classifier tells {shift['accuracy']:.0%} of the simulated evaluation policy's (s, a) from the data's; "
+        f"{record['classifier']['accuracy']:.0%} of real from simulated outcomes at the data's (s, a)"
+    )

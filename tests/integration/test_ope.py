@@ -1,0 +1,106 @@
+"""Off-policy evaluation as a user runs it, in a real environment, small."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from integration.launch import launch, refused
+
+from lfiw.data import CacheWriter, SampleCache
+from lfiw.ope.policy import Policy
+
+FAST = ["experiment=ope_fast", "logger=none"]
+POLICIES = Path(__file__).parents[2] / "policies"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, str], Any]]:
+    cwd = tmp_path_factory.mktemp("study")
+    arguments = ["ope", "env=Swimmer-v5", "experiment=ope_fast", "--seeds", "2", "--out", cwd / "ope.json"]
+    code, out, err = launch("tools/study.py", *arguments, cwd=cwd)
+    assert code == 0, out + err
+    rows = json.loads((cwd / "ope.json").read_text())["rows"]
+    return cwd, {(r["name"], r["metric"]): r for r in rows}
+
+
+def test_the_study_has_a_row_for_every_estimate(study: tuple[Path, dict[tuple[str, str], Any]]) -> None:
+    cwd, rows = study
+    for problem in ("Swimmer-v5", "Swimmer-v5, noise 0.1"):
+        for name in ("auto", "uncorrected", "trajectory", "per-decision", "resampled", "doubly robust", "fitted Q"):
+            error = rows[f"{problem}/{name}", "abs_error"]
+            ratio = rows[f"{problem}/{name}", "abs_error_ratio"]
+            plain = rows[f"{problem}/uncorrected", "abs_error"]
+            assert error["n"] == ratio["n"] == 2
+            assert ratio["mean"] == pytest.approx(error["mean"] / plain["mean"])
+            assert ratio["low"] <= ratio["mean"] <= ratio["high"]
+        assert rows[f"{problem}/H=10", "ess"]["mean"] >= 1
+    assert (cwd / "ope-errors_by_horizon.png").exists()
+    assert not (cwd / "runs/studies/ope").exists()
+    assert not (cwd / "MUJOCO_LOG.TXT").exists()
+
+
+def test_a_policy_is_evaluated_on_a_users_own_episodes(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    policy = POLICIES / "Swimmer-v5-behaviour.safetensors"
+    arguments = ["Swimmer-v5", policy, "--episodes", "20", "--horizon", "10", "--out", "mine"]
+    code, out, err = launch("tools/cache_rollouts.py", *arguments, cwd=here)
+    assert code == 0, err
+    assert "200 steps of 20 episodes" in out
+    cache = SampleCache("mine")
+    assert set(cache.columns) >= {"observation", "action", "reward", "next_observation", "terminated", "log_prob"}
+
+    code, out, err = launch("train.py", *FAST, "data.rollouts=mine", "run_dir=run", cwd=here)
+    assert code == 0, err
+    record = json.loads((here / "run/ope.json").read_text())
+    assert record["num_episodes"] == 20
+    assert record["behaviour_return"] == pytest.approx(cache["reward"].double().sum().item() / 20)
+    assert "diverged: 0 of 250" in out
+    code, again, err = launch("evaluate.py", "run=run", cwd=here)
+    assert code == 0, err
+    assert "auto: " in again
+
+    # the same without the densities of the actions
+    kept = {name: cache[name] for name in cache.columns if name != "log_prob"}
+    with CacheWriter("bare") as writer:
+        writer.write(kept)
+    told = refused(capfd, "train.py", *FAST, "data.rollouts=bare")
+    assert "no column log_prob" in told
+    assert "task.baselines=[fitted_q]" in told
+    told = refused(capfd, "train.py", *FAST, "data.rollouts=mine", "data.horizon=5")
+    assert "unequal length" in told
+    assert not list(here.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["data.env=Swimer-v5"], "env=Swimer-v5"),
+        (["data.env=HalfCheetah-v5", f"data.behaviour={POLICIES}/Swimmer-v5-behaviour.safetensors"], "has 17 and 6"),
+        (["data.evaluation=nothing.safetensors"], "nothing.safetensors does not exist"),
+        (["data.episodes=2"], "data.episodes=2"),
+        (["data.train=1"], "data.train=1"),
+        (["task.baselines=[is]"], "'is' is not one of"),
+        (["data.noise=-1"], "noise=-1"),
+        (["ensemble=2"], "takes ensemble=1"),
+        (["experiment=toy", "task=ope"], "needs data=policies"),
+        (["data.env=Ant-v5"], "its terminal states are not known"),
+    ],
+)
+def test_mistakes(here: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], named: str) -> None:
+    assert named in refused(capfd, "train.py", *FAST, *arguments)
+    assert not list(here.glob("runs/*/*"))
+
+
+def test_a_policy_of_other_shapes(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with torch.random.fork_rng():
+        Policy((3, 4, 2)).save(here / "other.safetensors")
+    told = refused(capfd, "tools/cache_rollouts.py", "Swimmer-v5", "other.safetensors", "--out", "mine")
+    assert "takes 3 observations and gives 2 actions, Swimmer-v5 has 8 and 2" in told
+    assert not (here / "mine").exists()

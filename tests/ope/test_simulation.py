@@ -1,0 +1,141 @@
+"""Simulation in a model that is a random walk: everything expected is a closed form or a naive loop."""
+
+import math
+
+import pytest
+import torch
+from ope.random_walk import DRIFT, REWARD, SHIFT, SIGMA, STEPS, exact_log_ratio, policy, random_walk
+
+from lfiw.errors import InputError
+from lfiw.ope.estimators import model_based, per_decision
+from lfiw.ope.simulation import model_values, ratio_inputs, simulate
+from lfiw.ope.termination import never
+
+START = torch.zeros(4000, 1)
+REAL_RETURN = STEPS * (REWARD + SIGMA * SHIFT[1].item())
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_models_own_return() -> None:
+    simulated = simulate(random_walk(), policy(), START, STEPS, never, generator())
+    error = SIGMA * math.sqrt(STEPS / 4000)
+    assert model_based(simulated.reward).item() == pytest.approx(STEPS * REWARD, abs=4 * error)
+    last = simulated.observation[:, -1, 0].double()
+    assert last.mean().item() == pytest.approx((STEPS - 1) * DRIFT, abs=4 * SIGMA * math.sqrt(7 / 4000))
+    assert last.std().item() == pytest.approx(SIGMA * math.sqrt(7), rel=0.05)
+    assert simulated.num_diverged == 0
+    assert torch.bincount(simulated.member).tolist() == [2000, 2000]
+
+
+def test_weights_by_the_exact_ratio_give_the_real_return() -> None:
+    simulated = simulate(random_walk(), policy(), START, STEPS, never, generator(), log_ratio=exact_log_ratio)
+    uncorrected = abs(model_based(simulated.reward).item() - REAL_RETURN)
+    corrected = abs(per_decision(simulated.log_ratio, simulated.reward).item() - REAL_RETURN)
+    assert uncorrected > 0.5
+    assert corrected < 0.15
+
+
+def test_choosing_each_step_by_the_exact_ratio_gives_the_real_process() -> None:
+    simulated = simulate(
+        random_walk(), policy(), START, STEPS, never, generator(), log_ratio=exact_log_ratio, candidates=64
+    )
+    assert model_based(simulated.reward).item() == pytest.approx(REAL_RETURN, abs=0.06)  # bias of order 1/64 a step
+    last = simulated.observation[:, -1, 0].double()
+    assert last.mean().item() == pytest.approx((STEPS - 1) * (DRIFT + SIGMA * SHIFT[0].item()), abs=0.06)
+    assert last.std().item() == pytest.approx(SIGMA * math.sqrt(7), rel=0.06)
+    # what is left of the ratio, the mean over the candidates, is near 1
+    assert simulated.log_ratio.abs().mean().item() < 0.1
+
+
+def test_episodes_end_in_terminal_states() -> None:
+    def terminal(observation: torch.Tensor) -> torch.Tensor:
+        return observation[:, 0] > 2.0
+
+    simulated = simulate(random_walk(), policy(), START, STEPS, terminal, generator(), log_ratio=exact_log_ratio)
+    for states, rewards, ratios in zip(
+        simulated.observation[:50, :, 0], simulated.reward[:50], simulated.log_ratio[:50], strict=True
+    ):
+        beyond = (states > 2.0).nonzero()
+        end = int(beyond[0]) if len(beyond) else STEPS
+        # the state that ends it is the one after its last step; nothing is seen of it but the rewards that stop
+        count = int((rewards != 0).sum())
+        assert count <= end
+        assert not rewards[count:].any()
+        assert not ratios[count:].any()
+    lengths = (simulated.reward != 0).sum(1).double()
+    # a naive simulation of the first passage
+    state, alive, total = torch.zeros(100_000), torch.ones(100_000, dtype=torch.bool), 0.0
+    for _ in range(STEPS):
+        total += alive.double().mean().item()
+        state = state + DRIFT + SIGMA * torch.randn(100_000, generator=generator(int(total * 1e6)))
+        alive &= state <= 2.0
+    assert lengths.mean().item() == pytest.approx(total, abs=0.06)
+
+
+def test_diverged_trajectories_are_dropped_and_counted() -> None:
+    model = random_walk(members=4)
+    model.net.biases[-1][1] = math.nan
+    simulated = simulate(
+        model, policy(), START[:40], STEPS, never, generator(), log_ratio=lambda x: torch.zeros(len(x)).double()
+    )
+    assert simulated.num_diverged == 10
+    assert len(simulated.reward) == 30
+    assert torch.isfinite(simulated.reward).all()
+    assert set(simulated.member.tolist()) == {0, 2, 3}
+    model.net.biases[-1].fill_(math.nan)
+    with pytest.raises(InputError, match="all 40 simulated trajectories diverged"):
+        simulate(model, policy(), START[:40], STEPS, never, generator())
+
+
+def test_a_diverged_member_leaves_the_choice_among_candidates_alone() -> None:
+    model = random_walk()
+    model.net.biases[-1][0] = math.nan
+    simulated = simulate(
+        model, policy(), START[:40], STEPS, never, generator(), log_ratio=lambda x: x.double().sum(1), candidates=4
+    )
+    assert simulated.num_diverged == 20
+
+
+def test_what_the_classifier_sees() -> None:
+    observation, action = torch.arange(6.0).view(2, 3, 1), torch.arange(6.0).view(2, 3, 1) + 10
+    residual = torch.arange(24.0).view(2, 2, 3, 2)
+    inputs = ratio_inputs(observation, action, residual)
+    assert inputs.shape == (2, 2, 3, 6)
+    assert inputs[1, 0, 2].tolist() == [2, 12, 1, 0, 16, 17]
+    assert inputs[0, 1, 0].tolist() == [3, 13, 0, 1, 6, 7]
+
+
+def test_values_of_the_rest_of_an_episode() -> None:
+    observation, action = torch.zeros(300, STEPS, 1), torch.zeros(300, STEPS, 1)
+    q, v = model_values(random_walk(), policy(), observation, action, never, generator())
+    left = STEPS - torch.arange(STEPS)
+    for values in (q, v):
+        error = SIGMA * (left / 300).sqrt()
+        assert ((values.mean(0) - left * REWARD).abs() < 4 * error).all()
+        torch.testing.assert_close(values.std(0), SIGMA * left.sqrt(), rtol=0.2, atol=0)
+
+
+def test_values_start_with_the_action_that_was_taken() -> None:
+    model = random_walk()
+    # the reward grows with the action: one unit passes it on, linear where silu(x) − silu(−x) = x
+    model.net.weights[0][:, 1, 0], model.net.weights[0][:, 1, 1] = 1.0, -1.0
+    model.net.weights[1][:, 0, 1], model.net.weights[1][:, 1, 1] = 1.0, -1.0
+    observation = torch.zeros(500, 3, 1)
+    taken = torch.full((500, 3, 1), 0.7)
+    q, v = model_values(model, policy(), observation, taken, never, generator())
+    gain = model.target_std[1].item()
+    draws = policy().sample(torch.zeros(20_000, 1), generator()).clamp(-1, 1).mean().item()
+    assert (q[:, -1].mean() - v[:, -1].mean()).item() == pytest.approx(gain * (0.7 - draws), abs=0.4 * gain)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"candidates": 4}, "need a ratio"), ({"candidates": 0}, "0 candidates")]
+)
+def test_options_that_do_not_do(options: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        simulate(random_walk(), policy(), START, STEPS, never, generator(), **options)
+    with pytest.raises(InputError, match="1 first states for 2 members"):
+        simulate(random_walk(), policy(), START[:1], STEPS, never, generator())

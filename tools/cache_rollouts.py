@@ -1,0 +1,38 @@
+"""Put episodes of a policy into a cache, a row a step, for off-policy evaluation.
+
+python tools/cache_rollouts.py Swimmer-v5 policies/Swimmer-v5-behaviour.safetensors --episodes 200 --out cache/swimmer
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lfiw.cli import run_script
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("environment", help="of gymnasium, as Swimmer-v5")
+    parser.add_argument("policy", type=Path, help="of tools/train_policy.py (.safetensors), or a SAC .zip")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the cache to make")
+    parser.add_argument("--episodes", type=int, default=200, metavar="N", help="default: 200")
+    parser.add_argument("--horizon", type=int, default=100, metavar="T", help="steps an episode (default: 100)")
+    parser.add_argument("--noise", type=float, default=0.0, metavar="σ", help="of the transition (default: 0)")
+    parser.add_argument("--policy-noise", type=float, default=1.0, metavar="F", help="factor of its standard deviation")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(arguments)
+    from lfiw.ope.cached import write_rollouts
+    from lfiw.ope.environments import Environment, check_policy
+    from lfiw.ope.policy import load_policy
+
+    environment = Environment(options.environment, options.horizon, options.noise)
+    policy = load_policy(options.policy, options.policy_noise)
+    check_policy(policy, environment)
+    cache = write_rollouts(options.out, environment, policy, options.episodes, options.seed, options.workers)
+    print(f"{options.out}: {len(cache):,} steps of {options.episodes:,} episodes")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
