@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from lfiw.calibration import Reliability
+from lfiw.data.table import Table
 from lfiw.files import replacing
 
 REAL_COLOUR, UNIFORM_COLOUR, WEIGHTED_COLOUR, EXTRA_COLOUR = "#444444", "#c44e52", "#4c72b0", "#55a868"
@@ -60,6 +61,55 @@ def contact_sheet(groups: Sequence[tuple[str, Shaped[Tensor, "_ c h w"]]], file:
         axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
         axes.set_title(title, fontsize=10)
         axes.set_axis_off()
+    return save(figure, file)
+
+
+def ranked_drawings(
+    real: Table, generated: Table, log_ratio: Float[Tensor, " n"], file: Path, classes: int = 12, ranks: int = 10
+) -> Path:
+    """A row a class: real drawings, then the generated ones from the highest weight to the lowest, evenly spaced.
+
+    Args:
+        real, generated: with `image` (n, 1, h, w), uint8, 255 = ink, and `label`.
+        log_ratio: of the generated rows.
+    """
+    found = real["label"].unique()
+    shown = found[torch.linspace(0, len(found) - 1, min(classes, len(found))).long()]
+    columns = min(5, int((real["label"] == shown[0]).sum()))
+    left, right = [], []
+    for label in shown:
+        left.append(real["image"][real["label"] == label][:columns])
+        rows = (generated["label"] == label).nonzero().squeeze(1)
+        order = rows[log_ratio[rows].argsort(descending=True)]
+        right.append(generated["image"][order[torch.linspace(0, len(order) - 1, ranks).long()]])
+    figure = Figure(figsize=(0.5 * (columns + ranks) + 0.6, 0.5 * len(shown) + 0.5), layout="constrained")
+    titles = ("real", "generated, heaviest weight → lightest")
+    for axes, images, title in zip(
+        figure.subplots(1, 2, width_ratios=[columns, ranks]), (left, right), titles, strict=True
+    ):
+        drawn = torch.cat(images).float() / 255
+        grid = make_grid(1 - drawn, nrow=len(images[0]), padding=1, pad_value=0.6)
+        axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        axes.set_axis_off()
+    return save(figure, file)
+
+
+def regime_accuracies(accuracies: Mapping[str, Sequence[float]], file: Path) -> Path:
+    """Test accuracy by regime: a grey line a seed, means with standard errors on top."""
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    values = 100 * np.array(list(accuracies.values()))
+    places = np.arange(len(values))
+    axes.plot(places, values, color="#bbbbbb", linewidth=0.8)
+    means = values.mean(1)
+    errors = values.std(1, ddof=1) / np.sqrt(values.shape[1]) if values.shape[1] > 1 else np.zeros(len(values))
+    axes.errorbar(places, means, yerr=errors, fmt="o", color=WEIGHTED_COLOUR, capsize=3, zorder=3)
+    for place, mean in zip(places, means, strict=True):
+        axes.annotate(f"{mean:.1f}", (place, mean), xytext=(7, 4), textcoords="offset points", fontsize=9)
+    axes.set_xticks(places, [name.replace("_", "\n") for name in accuracies])
+    axes.set(ylabel="test accuracy, %", xlim=(-0.4, len(values) - 0.4))
+    axes.set_title(f"mean ± standard error over {values.shape[1]} seeds; grey: a line a seed", fontsize=10)
     return save(figure, file)
 
 

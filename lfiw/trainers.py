@@ -58,14 +58,17 @@ def build_trainer(
     checkpoints: Path | None = None,
     ema_decay: float = 0.0,
     callbacks: Sequence[Callback] = (),
+    monitor: str | None = MONITOR,
+    mode: str = "min",
 ) -> Trainer:
-    """A trainer that keeps the epoch with the lowest validation log-loss (best.ckpt) and the last one (last.ckpt).
+    """A trainer that keeps the best epoch (best.ckpt) and the last one (last.ckpt).
 
     Args:
         options: as in the configuration.
         run_dir: of the run.
         checkpoints: folder of the two checkpoints; none: the run's.
         ema_decay: of the moving average of the weights, 0 for none.
+        monitor, mode: the best epoch has the lowest (min) or highest (max) value of this; none: only the last is kept.
 
     Raises:
         InputError: Lightning does not take an option's value, or the machine has no such device.
@@ -77,12 +80,15 @@ def build_trainer(
             f"trainer.gradient_clip={options.gradient_clip} at least 0"
         )
     folder = checkpoints or run_dir / CHECKPOINTS
-    best = ModelCheckpoint(folder, filename="best", monitor=MONITOR, mode="min", enable_version_counter=False)
     # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
     last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    kept: list[Callback] = [best, last, *callbacks]
-    if options.patience:
-        kept.append(EarlyStopping(MONITOR, mode="min", patience=options.patience, check_finite=True))
+    kept: list[Callback] = [last, *callbacks]
+    if monitor is not None:
+        kept.insert(
+            0, ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+        )
+    if monitor is not None and options.patience:
+        kept.append(EarlyStopping(monitor, mode=mode, patience=options.patience, check_finite=True))
     if not 0 <= ema_decay < 1:
         raise InputError(f"optimizer.ema_decay={ema_decay} must lie in [0, 1)")
     if ema_decay:

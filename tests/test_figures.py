@@ -11,6 +11,7 @@ import torch
 
 from lfiw import figures
 from lfiw.calibration import reliability
+from lfiw.data import TensorTable
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(500, dtype=torch.float64, generator=GENERATOR)
@@ -30,6 +31,7 @@ def toy(file: Path) -> Path:
 
 
 CURVES = {name: reliability(P.logit() / t, IS_REAL) for name, t in (("as trained", 1), ("beta", 2))}
+DRAWINGS = TensorTable({"image": images(60), "label": torch.arange(60) % 5})
 PICTURES: dict[str, Callable[[Path], Path]] = {
     "weights": lambda file: figures.weight_histogram(X, 400.0, 0.3, file),
     "uniform weights": lambda file: figures.weight_histogram(X * 0, 500.0, float("nan"), file),
@@ -41,6 +43,9 @@ PICTURES: dict[str, Callable[[Path], Path]] = {
     "classes": lambda file: figures.class_proportions([("a", [0.2, 0.8]), ("b", [0.4, 0.6])], [0.5, 0.5], file),
     "reliability": lambda file: figures.reliability(CURVES, file),
     "certain": lambda file: figures.reliability({"as trained": reliability(X.sign() * 40.0, IS_REAL)}, file),
+    "ranked": lambda file: figures.ranked_drawings(DRAWINGS, DRAWINGS, X[:60], file, classes=4),
+    "regimes": lambda file: figures.regime_accuracies({"real": [0.5, 0.6], "both": [0.7, 0.6]}, file),
+    "one seed": lambda file: figures.regime_accuracies({"real": [0.5], "both": [0.7]}, file),
     "toy": toy,
 }  # fmt: skip
 

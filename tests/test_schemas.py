@@ -8,7 +8,7 @@ import pytest
 from lfiw import schemas
 from lfiw.data.batches import MIXINGS
 from lfiw.data.transforms import AUGMENTATIONS
-from lfiw.modules.ratio import SCHEDULES
+from lfiw.modules.optimizers import SCHEDULES
 from lfiw.nets import NETS
 from lfiw.nets.mlp import ACTIVATIONS
 

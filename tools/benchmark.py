@@ -29,6 +29,7 @@ NAMES = (
     "inception",
     "reweight_10k",
     "ratio_epoch",
+    "augmentation_step",
 )
 
 
@@ -36,6 +37,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     """The rows of one benchmark."""
     # imported by name: a benchmark needs its own peers only
     from benchmarks import (
+        augmentation_step,
         cache_random_batches,
         frechet,
         inception,
@@ -54,6 +56,7 @@ def measure(name: str, rounds: int) -> list[Any]:
         "inception": inception.run,
         "reweight_10k": reweighting.run_weighting,
         "ratio_epoch": reweighting.run_epoch,
+        "augmentation_step": augmentation_step.run,
     }
     return runs[name](rounds)
 

@@ -9,6 +9,8 @@ python tools/study.py cifar10_networks --seeds 3 features.resnet56_weights=FILE
 python tools/study.py cifar10_skewed --seeds 3 features.resnet56_weights=FILE
 python tools/study.py estimators --seeds 10 logger=none
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
+python tools/study.py omniglot --seeds 10 logger=none                          after the caches that the README makes
+python tools/study.py omniglot_choice --seeds 3 logger=none                    what chose its λ, α and β
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
@@ -23,7 +25,17 @@ from lfiw.cli import run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
-STUDIES = ("digits", "toy", "cifar10_gan", "cifar10_networks", "cifar10_skewed", "estimators", "precision")
+STUDIES = (
+    "digits",
+    "toy",
+    "cifar10_gan",
+    "cifar10_networks",
+    "cifar10_skewed",
+    "estimators",
+    "precision",
+    "omniglot",
+    "omniglot_choice",
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -38,7 +50,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds}: at least 1")
     # the scripts stand beside the package, not in it
     sys.path.insert(0, str(ROOT))
-    from studies import cifar10, digits, estimators, precision, toy
+    from studies import cifar10, digits, estimators, omniglot, precision, toy
     from studies.kept import Kept
 
     from lfiw.results import write_study
@@ -51,6 +63,8 @@ def main(arguments: list[str]) -> None:
         "cifar10_skewed": cifar10.skewed,
         "estimators": estimators.run,
         "precision": precision.run,
+        "omniglot": omniglot.run,
+        "omniglot_choice": omniglot.choose,
     }
     started = time.perf_counter()
     kept = Kept(Path("runs") / "studies" / options.study, options.overrides)

@@ -1,7 +1,7 @@
 """The classifier whose odds are the density ratio."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,13 @@ from lfiw.data.transforms import standardise
 from lfiw.errors import InputError, first_line
 from lfiw.losses import build_loss
 from lfiw.metrics.classifier import RatioScores
+from lfiw.modules.optimizers import configure
 from lfiw.nets import build_net
 from lfiw.weights import log_ratio_from_logits
 
 if TYPE_CHECKING:
     from lfiw.data.mixed import Batch, InputSpec
 
-SCHEDULES = ("constant", "cosine")
 KIND = "lfiw.RatioClassifier"  # written into checkpoints, so that another module's is told apart
 SCORING_BATCH = 1000
 
@@ -163,26 +163,7 @@ class RatioClassifier(LightningModule):
         return log_ratio if self.calibrator is None else self.calibrator(log_ratio)
 
     def configure_optimizers(self) -> Any:
-        options = self.optimizer_options
-        if options["schedule"] not in SCHEDULES:
-            raise InputError(f"optimizer.schedule={options['schedule']}: expected one of {', '.join(SCHEDULES)}")
-        try:
-            optimizer = torch.optim.AdamW(
-                self._parameter_groups(), lr=options["lr"], weight_decay=options["weight_decay"]
-            )
-        except ValueError as error:
-            raise InputError(f"optimizer: {first_line(error)}") from None
-        if options["schedule"] == "constant":
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _parameter_groups(self) -> Iterator[dict[str, Any]]:
-        """Weight decay for matrices and kernels only: it has no reason to pull biases and norms to zero."""
-        parameters = list(self.net.parameters())
-        yield {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.optimizer_options["weight_decay"]}
-        yield {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+        return configure(self, self.net, self.optimizer_options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["classifier"] = {
