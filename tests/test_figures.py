@@ -43,7 +43,7 @@ PICTURES: dict[str, Callable[[Path], Path]] = {
     "classes": lambda file: figures.class_proportions([("a", [0.2, 0.8]), ("b", [0.4, 0.6])], [0.5, 0.5], file),
     "reliability": lambda file: figures.reliability(CURVES, file),
     "certain": lambda file: figures.reliability({"as trained": reliability(X.sign() * 40.0, IS_REAL)}, file),
-    "ranked": lambda file: figures.ranked_drawings(DRAWINGS, DRAWINGS, X[:60], file, classes=4),
+    "ranked": lambda file: figures.ranked_drawings(DRAWINGS, DRAWINGS, X[:60], file, classes=5),
     "regimes": lambda file: figures.regime_accuracies({"real": [0.5, 0.6], "both": [0.7, 0.6]}, file),
     "one seed": lambda file: figures.regime_accuracies({"real": [0.5], "both": [0.7]}, file),
     "toy": toy,

@@ -19,9 +19,19 @@ if TYPE_CHECKING:
 
 
 def dagan(options: argparse.Namespace) -> "Imported":
+    from lfiw.data import SampleCache
+    from lfiw.data.omniglot import training_drawings
     from lfiw.generators.dagan import import_generated
 
-    return import_generated(options.checkpoint, options.drawings, options.num_per_image, options.seed)
+    rows = None
+    if options.shots is not None:
+        rows = training_drawings(
+            SampleCache(options.drawings)["label"],
+            num_classes=options.num_classes,
+            shots=options.shots,
+            split_seed=options.split_seed,
+        )
+    return import_generated(options.checkpoint, options.drawings, options.num_per_image, options.seed, rows)
 
 
 def main(arguments: list[str]) -> None:
@@ -35,6 +45,11 @@ def main(arguments: list[str]) -> None:
     command.add_argument("--drawings", type=Path, required=True, metavar="DIR", help="cache of the given drawings")
     command.add_argument("--num-per-image", type=int, default=10, metavar="M", help="of each (default: 10)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    command.add_argument(
+        "--shots", type=int, metavar="N", help="only for the drawings that train with data.shots=N (default: for all)"
+    )
+    command.add_argument("--num-classes", type=int, default=0, metavar="N", help="with --shots: data.num_classes=N")
+    command.add_argument("--split-seed", type=int, default=0, metavar="N", help="with --shots: data.split_seed=N")
     write_cache(parser.parse_args(arguments))
 
 

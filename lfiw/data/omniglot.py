@@ -213,6 +213,13 @@ def choose_drawings(
     return chosen, {name: torch.cat(part) for name, part in parts.items()}
 
 
+def training_drawings(
+    labels: Int64[Tensor, " n"], *, num_classes: int, shots: int, split_seed: int
+) -> Int64[Tensor, " rows"]:
+    """The rows that train an `OmniglotDataModule` of these options: all that a generator has to be asked for."""
+    return choose_drawings(labels, num_classes, {"train": shots}, split_seed)[1]["train"]
+
+
 def children_of(
     parents: Int64[Tensor, " m"], rows: Int64[Tensor, " n"]
 ) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " k"]]:

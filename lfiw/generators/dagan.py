@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -70,8 +70,13 @@ def generate(
     return (255 * made).round().to(torch.uint8)
 
 
-def import_generated(checkpoint: Path, drawings: Path, num_per_image: int, seed: int) -> Imported:
-    """Drawings of a generator for every drawing of a cache: `image`, `label` as given, and `parent`, the row given.
+def import_generated(
+    checkpoint: Path, drawings: Path, num_per_image: int, seed: int, rows: Int64[Tensor, " n"] | None = None
+) -> Imported:
+    """Drawings of a generator for drawings of a cache: `image`, `label` as given, and `parent`, the row given.
+
+    Args:
+        rows: of the given drawings; none: all.
 
     Raises:
         InputError: the cache or the checkpoint cannot be read, or the drawings are not of the generator's size.
@@ -87,6 +92,7 @@ def import_generated(checkpoint: Path, drawings: Path, num_per_image: int, seed:
     expected = (1, generator.side, generator.side)
     if table.column("image").shape != expected:
         raise InputError(f"{drawings}: images are {table.column('image').shape}, {checkpoint} takes {expected}")
+    parents = torch.arange(len(table)) if rows is None else rows
     source = {
         "generator": "dagan",
         "sha256": state_sha256(generator.state_dict()),
@@ -96,13 +102,12 @@ def import_generated(checkpoint: Path, drawings: Path, num_per_image: int, seed:
     }
 
     def blocks() -> Iterator[dict[str, Tensor]]:
-        for start in range(0, len(table), BLOCK_DRAWINGS):
-            rows = torch.arange(start, min(start + BLOCK_DRAWINGS, len(table)))
-            given = table.read(rows, ["image", "label"])
+        for number, block in enumerate(parents.split(BLOCK_DRAWINGS)):
+            given = table.read(block, ["image", "label"])
             yield {
-                "image": generate(generator, given["image"], num_per_image, mix_seeds(seed, start)),
+                "image": generate(generator, given["image"], num_per_image, mix_seeds(seed, number)),
                 "label": given["label"].repeat_interleave(num_per_image),
-                PARENT: rows.repeat_interleave(num_per_image),
+                PARENT: block.repeat_interleave(num_per_image),
             }
 
-    return Imported(source, (f"{num_per_image} drawings for each of {len(table):,} by {checkpoint.name}",), blocks)
+    return Imported(source, (f"{num_per_image} drawings for each of {len(parents):,} by {checkpoint.name}",), blocks)

@@ -53,8 +53,7 @@ class AugmentationClassifier(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= coefficient < float("inf"):
-            raise InputError(f"task.coefficient={coefficient} must be finite and at least 0")
+        check_coefficient(coefficient)
         self.optimizer_options, self.coefficient = dict(optimizer), coefficient
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
@@ -131,3 +130,9 @@ def weighted_cross_entropy(
     losses = F.cross_entropy(logits, labels, reduction="none")
     counts = torch.where(is_real, 1.0, coefficient if is_real.any() else 1.0)
     return (counts * weights * losses).sum() / counts.sum()
+
+
+def check_coefficient(coefficient: float) -> None:
+    """Raises InputError unless λ is finite and not negative."""
+    if not 0 <= coefficient < float("inf"):
+        raise InputError(f"task.coefficient={coefficient} must be finite and at least 0")

@@ -10,6 +10,7 @@ STRETCH = (
 )
 LARGEST_SHIFT = 0.5  # of a pixel, in units of half the image's side
 GROUPS = 8
+SMALL = 0.02  # standard deviation of the initial weights that bend
 
 
 class ModulatedBlock(nn.Module):
@@ -55,11 +56,11 @@ class DrawingGenerator(nn.Module):
         self.affine = nn.Linear(w3, 6)
         self.redraw = nn.Conv2d(w1 + 1, 1, 3, padding=1)
         self.contrast = nn.Parameter(torch.tensor([8.0, -4.0]))
-        nn.init.zeros_(self.redraw.weight)
-        nn.init.zeros_(self.redraw.bias)
+        for parameter in self.redraw.parameters():
+            nn.init.zeros_(parameter)
         for layer in (self.bend, self.affine):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.normal_(parameter, std=SMALL if parameter.ndim > 1 else 0.0)
 
     def forward(self, images: Float[Tensor, "n 1 h w"], noise: Float[Tensor, "n z"]) -> Float[Tensor, "n 1 h w"]:
         """Images in [0, 1], 1 = ink."""

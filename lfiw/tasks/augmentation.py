@@ -24,7 +24,7 @@ from lfiw.diagnostics import effective_sample_size, kl_gain
 from lfiw.errors import InputError
 from lfiw.files import replacing, write_json
 from lfiw.metrics.classifier import RatioScores
-from lfiw.modules.augmentation import AugmentationClassifier
+from lfiw.modules.augmentation import AugmentationClassifier, check_coefficient
 from lfiw.pareto import pareto_k
 from lfiw.regimes import REGIMES, needs_log_ratio, training_rows
 from lfiw.schemas import Config, OmniglotData
@@ -120,7 +120,8 @@ def check_task(config: Config) -> Weighting:
     """The weighting of the task; what does not go together is told before hours of training.
 
     Raises:
-        InputError: an unknown regime, none, one named twice; or folds that the drawings do not fill.
+        InputError: an unknown regime, none, one named twice; folds that the drawings do not fill; λ, α or β out of
+            range.
     """
     regimes = config.task.regimes
     unknown = [regime for regime in regimes if regime not in REGIMES]
@@ -131,6 +132,7 @@ def check_task(config: Config) -> Weighting:
         raise InputError(
             f"folds={config.folds}: cross-fitting the ratio of drawings needs 3 … data.shots={config.data.shots} folds"
         )
+    check_coefficient(config.task.coefficient)
     return Weighting(config.task.flatten, config.task.clip, config.task.smooth)
 
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from lfiw.config import compose
+from lfiw.data import CacheWriter, SampleCache
+from lfiw.data.omniglot import training_drawings
 from lfiw.figures import regime_accuracies
+from lfiw.generators.dagan import import_generated
 from lfiw.regimes import REGIMES
 from lfiw.results import row
 from lfiw.statistics import paired_interval
@@ -21,6 +25,8 @@ PAIRS = (
     *((name, "both") for name in REGIMES if name.startswith("both_")),
     ("generated_weighted", "generated"),
 )
+GENERATOR = Path(__file__).parents[2] / "weights" / "omniglot-dagan.safetensors"
+NUM_PER_IMAGE = 10
 CHOOSING = 1000  # split seeds from here on choose; those below report
 COEFFICIENTS = (0.5, 1.0, 2.0)
 FLATTENS = (0.25, 0.5, 1.0)
@@ -60,12 +66,30 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 def outcome(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
     """One run: its record, its folder, how long it took."""
     started = time.perf_counter()
-    objects = one_run(["experiment=omniglot", f"seed={seed}", f"data.split_seed={seed}", *overrides])
+    options = ["experiment=omniglot", f"seed={seed}", f"data.split_seed={seed}", *overrides]
+    objects = one_run([*options, f"data.generated={generated_drawings(options)}"])
     return {
         "record": objects["record"],
         "folder": str(objects["run_dir"]),
         "seconds": time.perf_counter() - started,
     }
+
+
+def generated_drawings(options: Sequence[str]) -> Path:
+    """The cache that the configuration names, if it is there; else one for this split's training drawings alone."""
+    data = compose(options).config.data
+    everything = Path(data.generated)
+    own = everything.with_name(f"{everything.name}-{data.num_classes}x{data.shots}-s{data.split_seed}")
+    if everything.exists() or own.exists():
+        return everything if everything.exists() else own
+    rows = training_drawings(
+        SampleCache(data.real)["label"], num_classes=data.num_classes, shots=data.shots, split_seed=data.split_seed
+    )
+    imported = import_generated(GENERATOR, Path(data.real), NUM_PER_IMAGE, data.split_seed, rows)
+    with CacheWriter(own, source=imported.source) as writer:
+        for block in imported.blocks():
+            writer.write(block)
+    return own
 
 
 def choose(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
