@@ -242,10 +242,10 @@ def train_regime(
     fit(trainer, module, datamodule, last if config.resume and last.exists() else None)
     steps = trainer.global_step
     module.load_state_dict(read_checkpoint(best_checkpoint(folder), "cpu")["state_dict"])
-    found = {}
-    for part, loader in (("validation", datamodule.val_dataloader()), ("test", datamodule.test_dataloader())):
-        (scores,) = trainer.test(module, loader, verbose=False)
-        found |= {f"{part}_{name.removeprefix('test/')}": value for name, value in scores.items()}
+    (validation,) = trainer.validate(module, datamodule.val_dataloader(), verbose=False)
+    (test,) = trainer.test(module, datamodule.test_dataloader(), verbose=False)
+    found = {f"validation_{name.removeprefix('val/')}": value for name, value in validation.items()}
+    found |= {f"test_{name.removeprefix('test/')}": value for name, value in test.items()}
     return {**found, "steps": steps, "seconds": time.perf_counter() - started}
 
 

@@ -9,7 +9,7 @@ from drawings import write_generated, write_real
 
 from lfiw import InputError
 from lfiw.data import SampleCache, TensorTable
-from lfiw.data.omniglot import EqualParts, OmniglotDataModule
+from lfiw.data.omniglot import EqualParts, OmniglotDataModule, training_drawings
 from lfiw.regimes import TrainingRows, training_rows
 from lfiw.weights import Weighting
 
@@ -49,6 +49,11 @@ def test_generated_rows_are_children_of_drawings_that_train(caches: Caches) -> N
     assert data.generated_rows.tolist() == expected
     assert torch.equal(data.train_rows[data.parents], generated["parent"][data.generated_rows])
     assert torch.equal(data.drawings["train"]["label"][data.parents], data.generated["label"])
+
+
+def test_the_drawings_to_generate_from_are_those_that_train(caches: Caches) -> None:
+    rows = training_drawings(caches[0]["label"], num_classes=4, shots=3, split_seed=7)
+    assert torch.equal(rows, build(caches, split_seed=7).train_rows)
 
 
 def test_splits_depend_on_the_seed_alone(caches: Caches) -> None:
