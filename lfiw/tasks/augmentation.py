@@ -281,14 +281,14 @@ def as_metrics(record: dict[str, Any]) -> dict[str, float]:
 
 def print_record(record: dict[str, Any]) -> None:
     """The tables in the terminal."""
-    if record["ratio"] is not None:
-        names = ("log_loss", "accuracy", "calibration_error", "mean_weight_generated", "kl_gain")
-        print_table(
-            "ratio classifier on validation drawings", list(names), [[number(record["ratio"][n]) for n in names]]
-        )
-    if "weights" in record:
-        names = ("num", "ess", "pareto_k", "max_weight")
-        print_table("weights of the generated drawings", list(names), [[number(record["weights"][n]) for n in names]])
+    ratio = ("log_loss", "accuracy", "calibration_error", "mean_weight_generated", "kl_gain")
+    weights = ("num", "ess", "pareto_k", "max_weight")
+    for part, title, names in (
+        ("ratio", "ratio classifier on validation drawings", ratio),
+        ("weights", "weights of the generated drawings", weights),
+    ):
+        if record.get(part) is not None:
+            print_table(title, names, [[number(record[part][name]) for name in names]])
     rows = [
         [r["name"], f"{r['test_accuracy']:.2%}", f"{r['validation_accuracy']:.2%}", number(r["steps"])]
         for r in record["regimes"]

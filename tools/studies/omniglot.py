@@ -36,9 +36,9 @@ CLIPS = (0.1, 1.0)
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Accuracy on test drawings of each regime, and paired differences with 95 % intervals."""
     runs = [kept.get(f"seed {seed}", partial(outcome, seed, overrides)) for seed in range(seeds)]
-    accuracies = {r["name"]: [] for r in runs[0]["record"]["regimes"]}
+    accuracies: dict[str, list[float]] = {}
     rows: list[Row] = []
-    for name in accuracies:
+    for name in [r["name"] for r in runs[0]["record"]["regimes"]]:
         of_regime = [next(r for r in one["record"]["regimes"] if r["name"] == name) for one in runs]
         accuracies[name] = [r["test_accuracy"] for r in of_regime]
         rows += [
