@@ -114,7 +114,7 @@ def test_order_on_the_command_line_of_groups_and_values_is_irrelevant() -> None:
         ("lr=1", "did you mean optimizer.lr?"),
         ("sed=1", r"^sed: no such key, did you mean seed\?"),
         ("data.fractions.trian=1", "did you mean data.fractions.train?"),
-        ("data=digit", r"^data=digit: no such choice, did you mean digits\?; choices: cached, digits, omniglot, sets, skewed, toy"),
+        ("data=digit", r"^data=digit: no such choice, did you mean digits\?; choices: cached, digits, omniglot, sets"),
         ("experiment=digit", r"^experiment=digit: no such choice, did you mean digits\?; choices:"),
         ("model.name=resent", r"^model\.name=resent: no such name, did you mean resnet\?; names: mlp, conv4, resnet"),
         ("model.name=[1]", r"^model\.name=\[1\]: no such name"),
