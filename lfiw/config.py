@@ -19,7 +19,15 @@ from lfiw.errors import InputError, first_line
 from lfiw.schemas import SCHEMAS, Config, Run
 
 CONF = Path(__file__).parent.parent / "conf"
-SPLIT_KEYS = ("fractions", "split_seed", "keep", "bandwidth", "num_generated")  # of data: which rows are held out
+SPLIT_KEYS = (
+    "fractions",
+    "split_seed",
+    "keep",
+    "bandwidth",
+    "num_generated",
+    "num_classes",
+    "shots",
+)  # of data: which rows are held out
 TRAININGS = ("folds", "ensemble")  # how many classifiers a run has
 
 

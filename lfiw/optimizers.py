@@ -1,10 +1,12 @@
 """AdamW and its schedules, by the options of `lfiw.schemas.Optimizer`."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from pytorch_lightning import LightningModule
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lfiw.errors import InputError, first_line
@@ -15,6 +17,33 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
     "linear": lambda done: 1 - done,
 }
+
+
+def configure(module: LightningModule, net: nn.Module, options: Mapping[str, Any]) -> Any:
+    """What `configure_optimizers` returns: AdamW for the network, and its schedule over the run.
+
+    Args:
+        options: lr, betas, weight_decay and schedule, as in `lfiw.schemas.Optimizer`.
+
+    Raises:
+        InputError: no such schedule, or a value that AdamW does not take.
+    """
+    if options["schedule"] not in SCHEDULES:  # before anything is built
+        raise unknown_schedule(options["schedule"])
+    groups = parameter_groups(net, options["weight_decay"])
+    # Lightning clips no fused optimizer under fp16
+    optimizer = build_optimizer(groups, options, fused=not module.trainer.gradient_clip_val)
+    if options["schedule"] == "constant":
+        return optimizer
+    schedule = build_schedule(optimizer, options["schedule"], int(module.trainer.estimated_stepping_batches))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> Iterator[dict[str, Any]]:
+    """Weight decay for matrices and kernels only: it has no reason to pull biases and norms to zero."""
+    parameters = list(net.parameters())
+    yield {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay}
+    yield {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
 
 
 def build_optimizer(
@@ -52,6 +81,10 @@ def build_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int) -> L
         InputError: no such schedule.
     """
     if name not in SCHEDULES:
-        raise InputError(f"optimizer.schedule={name}: expected one of {', '.join(SCHEDULES)}")
+        raise unknown_schedule(name)
     factor = SCHEDULES[name]
     return LambdaLR(optimizer, lambda step: factor(min(step / max(1, steps), 1.0)))
+
+
+def unknown_schedule(name: str) -> InputError:
+    return InputError(f"optimizer.schedule={name}: expected one of {', '.join(SCHEDULES)}")

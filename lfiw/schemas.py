@@ -38,7 +38,7 @@ class MixedData:
     )
     batch_size: int = key(256, "rows a training step, over all processes together")
     evaluation_batch_size: int = key(1000, "rows a step of validation, prediction and scoring, a process")
-    augment: str = key("none", "training augmentation of both sides", ("none", "crop_flip", "flip"))
+    augment: str = key("none", "training augmentation of both sides", ("none", "crop_flip", "flip", "affine"))
     num_workers: int = key(0, "loader processes; 0 is fastest for small memory-mapped samples")
 
 
@@ -86,7 +86,7 @@ class RealData:
     split_seed: int = key(0, "seed of the split")
     batch_size: int = key(64, "rows a training step, over all processes together")
     evaluation_batch_size: int = key(500, "rows a step of validation, a process")
-    augment: str = key("none", "training augmentation", ("none", "crop_flip", "flip"))
+    augment: str = key("none", "training augmentation", ("none", "crop_flip", "flip", "affine"))
     num_workers: int = key(0, "loader processes; 0 is fastest for small memory-mapped samples")
 
 
@@ -137,6 +137,43 @@ class PoliciesData:
 
 
 @dataclass
+class DrawingSetsData:
+    """Sets of drawings of one character, for a data augmentation GAN."""
+
+    name: str = key("sets", "kind of data")
+    cache: str = key(
+        MISSING, "cache folder of the source drawings (tools/cache_dataset.py omniglot --split background)"
+    )
+    validation_classes: int = key(64, "the last so many classes do not train and are shown in sample grids")
+    batch_size: int = key(32, "sets a critic step")
+    steps_per_epoch: int = key(500, "critic steps after which a checkpoint and a sample grid are written")
+
+
+@dataclass
+class OmniglotData:
+    """Few drawings of many characters, and generated ones of the same characters."""
+
+    name: str = key("omniglot", "kind of data")
+    real: str = key(MISSING, "cache folder of the target drawings (tools/cache_dataset.py omniglot --split evaluation)")
+    generated: str = key(MISSING, "cache folder of what the generator made of them (tools/cache_samples.py dagan)")
+    log_ratio: str | None = key(
+        None,
+        "log-ratios of the generated rows: a column of data.generated, or an .npz file with log_ratio or weights; "
+        "null: a cross-fitted classifier is trained for them",
+    )
+    num_classes: int = key(100, "characters to tell apart, drawn by split_seed; 0: all")
+    shots: int = key(5, "drawings of each that train")
+    validation_shots: int = key(5, "drawings of each that stop the training early")
+    test_shots: int = key(10, "drawings of each that the accuracy is reported on")
+    split_seed: int = key(0, "of the choice of characters and drawings")
+    batch_size: int = key(64, "rows a training step, over all processes together; half of them generated under both…")
+    evaluation_batch_size: int = key(1000, "rows a step of validation and test, a process")
+    steps_per_epoch: int = key(50, "training steps between two validations, the same for every regime")
+    augment: str = key("none", "training augmentation of both sides", ("none", "crop_flip", "flip", "affine"))
+    num_workers: int = key(0, "loader processes; 0 is fastest for small samples in memory")
+
+
+@dataclass
 class MLP:
     """Fully connected network on the flattened sample."""
 
@@ -150,11 +187,12 @@ class MLP:
 
 @dataclass
 class Conv4:
-    """Four 3×3 convolutions with ReLU, batch norm and pooling."""
+    """Four 3×3 convolutions with ReLU, norm and pooling."""
 
     name: str = key("conv4", "network")
     width: int = key(64, "channels")
     dropout: float = key(0.0, "share of channels dropped after each block")
+    norm: str = key("batch", "normalisation; group does not depend on the batch", ("batch", "group"))
     spectral_norm: bool = key(False, "bound each layer's Lipschitz constant by 1")
 
 
@@ -416,6 +454,51 @@ class OpeTask:
 
 
 @dataclass
+class DaganTask:
+    """Train a data augmentation GAN: from one drawing to others of its class."""
+
+    name: str = key("dagan", "what to do")
+    width: int = key(16, "channels of the generator's finest level, a multiple of 8; doubled at each coarser one")
+    noise: int = key(32, "length of the noise vector")
+    critic_width: int = key(32, "channels of the critic's first layer; doubled twice")
+    set_size: int = key(3, "drawings that the critic sees at once: the given one and others of its class")
+    critic_lr: float = key(4e-4, "learning rate of the critic; the generator's is optimizer.lr")
+    critic_steps: int = key(2, "steps of the critic for one of the generator")
+    penalty: float = key(10.0, "weight of the gradient penalty")
+
+
+@dataclass
+class DrawingRatio:
+    """The ratio classifier of drawings: four convolutions, trained across `folds`."""
+
+    width: int = key(64, "channels")
+    dropout: float = key(0.0, "share of channels dropped after each block")
+    norm: str = key("batch", "normalisation", ("batch", "group"))
+    class_conditional: bool = key(True, "it also sees the mean of the character's drawings in the other folds")
+    lr: float = key(1e-3, "learning rate")
+    weight_decay: float = key(0.01, "decoupled weight decay")
+    batch_size: int = key(256, "rows a step, half of them generated")
+    max_epochs: int = key(20, "most epochs")
+    patience: int = key(4, "stop after so many validations without a lower log-loss")
+
+
+@dataclass
+class AugmentationTask:
+    """Train a classifier of few examples on real and weighted generated images."""
+
+    name: str = key("augmentation", "what to do")
+    regimes: list[str] = key(
+        ["real", "generated", "generated_weighted", "both", "both_weighted", "both_resampled", "both_filtered"],
+        "what to train on, a classifier each",
+    )
+    coefficient: float = key(1.0, "λ: a generated row counts λ times its weight, a real one 1")
+    flatten: float = key(1.0, "α in ŵ^α")
+    clip: float = key(0.0, "β in max(ŵ^α, β)")
+    smooth: bool = key(False, "Pareto-smooth the upper tail")
+    ratio: DrawingRatio = key(DrawingRatio, "of the ratio classifier; unused with data.log_ratio")
+
+
+@dataclass
 class Run:
     """Keys that belong to no group."""
 
@@ -437,7 +520,14 @@ class Run:
 
 # group → its one schema, or name → schema for the groups whose files choose among several
 SCHEMAS: dict[str, type | dict[str, type]] = {
-    "task": {"ratio": RatioTask, "toy": ToyTask, "generator": GeneratorTask, "ope": OpeTask},
+    "task": {
+        "ratio": RatioTask,
+        "toy": ToyTask,
+        "generator": GeneratorTask,
+        "dagan": DaganTask,
+        "augmentation": AugmentationTask,
+        "ope": OpeTask,
+    },
     "data": {
         "cached": CachedData,
         "digits": DigitsData,
@@ -445,6 +535,8 @@ SCHEMAS: dict[str, type | dict[str, type]] = {
         "toy": ToyData,
         "real": RealData,
         "policies": PoliciesData,
+        "sets": DrawingSetsData,
+        "omniglot": OmniglotData,
     },
     "model": {"mlp": MLP, "conv4": Conv4, "resnet": ResNet, "sngan": SNGAN, "pixelcnn": PixelCNN, "vae": VAE},
     "loss": {"logistic": LogisticLoss, "squared": SquaredLoss, "kliep": KliepLoss, "relative": RelativeLoss},

@@ -59,8 +59,9 @@ def build_trainer(
     ema_decay: float = 0.0,
     callbacks: Sequence[Callback] = (),
     monitor: str | None = MONITOR,
+    mode: str = "min",
 ) -> Trainer:
-    """A trainer that keeps the epoch with the lowest validation log-loss (best.ckpt) and the last one (last.ckpt).
+    """A trainer that keeps the best epoch (best.ckpt) and the last one (last.ckpt).
 
     Args:
         monitor: another quantity that is to be low; none: the last epoch is kept, and nothing stops early.
@@ -68,6 +69,7 @@ def build_trainer(
         run_dir: of the run.
         checkpoints: folder of the two checkpoints; none: the run's.
         ema_decay: of the moving average of the weights, 0 for none.
+        monitor, mode: the best epoch has the lowest (min) or highest (max) value of this; none: only the last is kept.
 
     Raises:
         InputError: Lightning does not take an option's value, or the machine has no such device.
@@ -84,10 +86,10 @@ def build_trainer(
     kept: list[Callback] = [last, *callbacks]
     if monitor:
         kept.insert(
-            0, ModelCheckpoint(folder, filename="best", monitor=monitor, mode="min", enable_version_counter=False)
+            0, ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
         )
         if options.patience:
-            kept.append(EarlyStopping(monitor, mode="min", patience=options.patience, check_finite=True))
+            kept.append(EarlyStopping(monitor, mode=mode, patience=options.patience, check_finite=True))
     if not 0 <= ema_decay < 1:
         raise InputError(f"optimizer.ema_decay={ema_decay} must lie in [0, 1)")
     if ema_decay:

@@ -16,6 +16,7 @@ from lfiw.data.transforms import crop, flip
 from lfiw.metrics import frechet_distance, frechet_distance_from_features, weighted_moments
 from lfiw.schemas import MLP, ResNet
 from tools.benchmarks import (
+    augmentation_step,
     cache_random_batches,
     frechet,
     inception,
@@ -161,3 +162,14 @@ def test_reweighting_benchmarks_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reweighting, "SAMPLE", 2)
     check(reweighting.run_weighting(1, n=300)[0], "reweight_10k")
     check(reweighting.run_epoch(2, n=600)[0], "ratio_epoch")
+
+
+def test_both_augmentation_loops_end_with_the_same_weights(tmp_path: Path) -> None:
+    alternation, module = augmentation_step.train(3, 1, side=8, width=8, classes=4, folder=tmp_path)
+    assert len(alternation.ours) == len(alternation.theirs) == 2
+    for ours, theirs in zip(module.net.parameters(), alternation.bare.net.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_augmentation_benchmark_runs() -> None:
+    check(augmentation_step.run(1, steps=2, side=8, width=8, classes=4)[0], "augmentation_step")

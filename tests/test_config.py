@@ -121,7 +121,7 @@ def test_order_on_the_command_line_of_groups_and_values_is_irrelevant() -> None:
         ("data.fractions.trian=1", "did you mean data.fractions.train?"),
         (
             "data=digit",
-            r"^data=digit: no such choice, did you mean digits\?; choices: cached, digits, policies, real, skewed, toy",
+            r"^data=digit: no such choice, did you mean digits\?; choices: cached, digits, omniglot, policies, real",
         ),
         ("experiment=digit", r"^experiment=digit: no such choice, did you mean digits\?; choices:"),
         ("model.name=resent", r"^model\.name=resent: no such name, did you mean resnet\?; names: mlp, conv4, resnet"),

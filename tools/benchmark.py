@@ -34,6 +34,7 @@ NAMES = (
     "pixelcnn_sampling",
     "generator_step",
     "simulated_steps",
+    "augmentation_step",
 )
 
 
@@ -41,6 +42,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     """The rows of one benchmark."""
     # imported by name: a benchmark needs its own peers only
     from benchmarks import (
+        augmentation_step,
         cache_random_batches,
         dynamics,
         frechet,
@@ -68,6 +70,7 @@ def measure(name: str, rounds: int) -> list[Any]:
         "pixelcnn_sampling": generators.run_pixelcnn,
         "generator_step": generators.run_steps,
         "simulated_steps": dynamics.run,
+        "augmentation_step": augmentation_step.run,
     }
     return runs[name](rounds)
 

@@ -2,6 +2,7 @@
 
 python tools/cache_dataset.py digits --out cache/digits
 python tools/cache_dataset.py cifar10 --split train --out cache/cifar10-train
+python tools/cache_dataset.py omniglot --split background --out cache/omniglot-background
 python tools/cache_dataset.py npz images.npz --out cache/mine
 python tools/cache_dataset.py folder images/ --out cache/mine
 """
@@ -18,7 +19,7 @@ from lfiw.data.importers.commands import add_command, add_file_commands, write_c
 if TYPE_CHECKING:
     from lfiw.data.importers.imported import Imported
 
-NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "omniglot", "svhn", "stl10")
+NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl10")
 
 
 def named(options: argparse.Namespace, name: str) -> "Imported":
@@ -33,6 +34,12 @@ def digits(options: argparse.Namespace) -> "Imported":
     return import_digits()
 
 
+def omniglot(options: argparse.Namespace) -> "Imported":
+    from lfiw.data.importers.omniglot import import_omniglot
+
+    return import_omniglot(options.split, options.root, options.npz, options.size)
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="SOURCE")
@@ -41,6 +48,11 @@ def main(arguments: list[str]) -> None:
         command = add_command(commands, name, f"{name} of torchvision.", partial(named, name=name))
         command.add_argument("--split", choices=("train", "test"), required=True)
         command.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="downloads (default: data)")
+    command = add_command(commands, "omniglot", "Omniglot of torchvision, or of an .npz file.", omniglot)
+    command.add_argument("--split", choices=("background", "evaluation"), required=True)
+    command.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="downloads (default: data)")
+    command.add_argument("--npz", type=Path, metavar="FILE", help="images, character, alphabet, drawer; no download")
+    command.add_argument("--size", type=int, default=28, metavar="N", help="side of the images (default: 28; to 105)")
     add_file_commands(commands)
     write_cache(parser.parse_args(arguments))
 

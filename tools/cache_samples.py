@@ -8,6 +8,8 @@ python tools/cache_samples.py exported generator.pt2 --num-samples 50000 --out c
 torchrun --nproc-per-node 4 tools/cache_samples.py trained RUN --num-samples 1000000 --out cache/mine
 python tools/cache_samples.py trained RUN --num-samples 10000 --out cache/mine --append      10,000 more
 python tools/cache_samples.py trained RUN --num-samples 50000 --out s3://bucket/mine         (extra: s3)
+python tools/cache_samples.py dagan --checkpoint FILE --drawings cache/omniglot-evaluation --num-per-image 10 \\
+    --out cache/omniglot-dagan
 python tools/cache_samples.py info cache/mine                                        or: verify cache/mine
 
 A run that was stopped goes on when the same command is given again.

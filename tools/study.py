@@ -12,6 +12,8 @@ python tools/study.py resampling --seeds 3 logger=none                         C
 python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for one environment
 python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
+python tools/study.py omniglot --seeds 10 logger=none                          after the caches that the README makes
+python tools/study.py omniglot_choice --seeds 3 logger=none                    what chose its λ, α and β
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
@@ -33,6 +35,8 @@ STUDIES = (
     "cifar10_networks",
     "cifar10_skewed",
     "estimators",
+    "omniglot",
+    "omniglot_choice",
     "ope",
     "ope_curve",
     "precision",
@@ -52,7 +56,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds}: at least 1")
     # the scripts stand beside the package, not in it
     sys.path.insert(0, str(ROOT))
-    from studies import cifar10, digits, estimators, ope, precision, resampling, toy
+    from studies import cifar10, digits, estimators, omniglot, ope, precision, resampling, toy
     from studies.kept import Kept
 
     from lfiw.results import write_study
@@ -68,6 +72,8 @@ def main(arguments: list[str]) -> None:
         "ope_curve": ope.curve,
         "precision": precision.run,
         "resampling": resampling.run,
+        "omniglot": omniglot.run,
+        "omniglot_choice": omniglot.choose,
     }
     started = time.perf_counter()
     kept = Kept(Path("runs") / "studies" / options.study, options.overrides)

@@ -27,6 +27,7 @@ SOURCES = {
     "exported": "exported",
     "pipeline": "pipeline",
     "kde": "kernel_density",
+    "dagan": "drawings",
 }
 
 

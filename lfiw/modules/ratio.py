@@ -1,7 +1,7 @@
 """The classifier whose odds are the density ratio."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from lfiw.errors import InputError, first_line
 from lfiw.losses import build_loss
 from lfiw.metrics.classifier import RatioScores
 from lfiw.nets import build_net
-from lfiw.optimizers import build_optimizer, build_schedule
+from lfiw.optimizers import configure
 from lfiw.weights import log_ratio_from_logits
 
 if TYPE_CHECKING:
@@ -165,22 +165,7 @@ class RatioClassifier(LightningModule):
         return log_ratio if self.calibrator is None else self.calibrator(log_ratio)
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(
-            self._parameter_groups(),
-            self.optimizer_options,
-            fused=not self.trainer.gradient_clip_val,  # Lightning clips no fused optimizer under fp16
-        )
-        if self.optimizer_options["schedule"] == "constant":
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = build_schedule(optimizer, self.optimizer_options["schedule"], steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _parameter_groups(self) -> Iterator[dict[str, Any]]:
-        """Weight decay for matrices and kernels only: it has no reason to pull biases and norms to zero."""
-        parameters = list(self.net.parameters())
-        yield {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.optimizer_options["weight_decay"]}
-        yield {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+        return configure(self, self.net, self.optimizer_options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["classifier"] = {

@@ -96,9 +96,7 @@ def write_log_ratios(
 
 def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrator | None], Validation]:
     """A calibrator a fold, and the log-ratios of the validation rows that are left to judge by."""
-    calibrators: list[Calibrator | None] = []
-    raw: list[Sides] = []
-    calibrated: list[Sides] = []
+    found: list[Sides] = []
     members = members_of(config)
     for fold in range(config.folds):
         datamodule.use_fold(fold)
@@ -106,14 +104,30 @@ def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tup
         real, generated = (
             torch.stack([subset.column(name) for name in columns]).mean(0) for subset in datamodule.splits["validation"]
         )
-        calibrator = None
-        if config.calibration != "none":
-            calibrator = fit_calibrator(config.calibration, real[0::2], generated[0::2])
-            real, generated = real[1::2], generated[1::2]
-        calibrators.append(calibrator)
-        raw.append((real, generated))
-        calibrated.append((calibrator(real), calibrator(generated)) if calibrator else (real, generated))
+        found.append((real, generated))
     datamodule.use_fold(0)
+    return fit_calibrators(config.calibration, found)
+
+
+def fit_calibrators(method: str, folds: Sequence[Sides]) -> tuple[list[Calibrator | None], Validation]:
+    """From each fold's validation log-ratios: every other one fits its calibrator, the rest is left to judge by.
+
+    Args:
+        method: none, or a name in `lfiw.calibration`.
+    """
+    calibrators: list[Calibrator | None] = []
+    raw: list[Sides] = []
+    calibrated: list[Sides] = []
+    for real, generated in folds:
+        if method == "none":
+            calibrators.append(None)
+            raw.append((real, generated))
+            calibrated.append((real, generated))
+            continue
+        calibrator = fit_calibrator(method, real[0::2], generated[0::2])
+        calibrators.append(calibrator)
+        raw.append((real[1::2], generated[1::2]))
+        calibrated.append((calibrator(real[1::2]), calibrator(generated[1::2])))
     return calibrators, Validation(pooled(raw), pooled(calibrated))
 
 

@@ -5,13 +5,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
 from lfiw.data.transforms import (
     AUGMENTATIONS,
+    affine,
     crop,
     crop_and_flip,
+    draw_affine,
     draw_flips,
     draw_offsets,
     flip,
@@ -118,4 +121,28 @@ def test_standardise(values: Tensor, dtype: torch.dtype) -> None:
 
 
 def test_names() -> None:
-    assert {"none": None, "crop_flip": crop_and_flip, "flip": flip_only} == AUGMENTATIONS
+    assert {"none": None, "crop_flip": crop_and_flip, "flip": flip_only, "affine": affine} == AUGMENTATIONS
+
+
+def test_affine_is_scipys_map_of_the_drawn_parameters() -> None:
+    """Bilinear values at the mapped places, by scipy, in pixels: (v + 1)·side/2 − ½."""
+    side, seed = 12, 3
+    data = torch.rand(4, 1, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = affine(data.float(), seed)
+    maps = draw_affine(4, torch.Generator().manual_seed(seed)).double().numpy()
+    centres = (np.arange(side) + 0.5) * 2 / side - 1
+    y, x = np.meshgrid(centres, centres, indexing="ij")
+    for image, matrix, moved in zip(data[:, 0].numpy(), maps, found[:, 0], strict=True):
+        places = [(row[0] * x + row[1] * y + row[2] + 1) * side / 2 - 0.5 for row in (matrix[1], matrix[0])]
+        padded = np.pad(image, 3)  # zeros outside, also between the last pixel and the edge
+        expected = map_coordinates(padded, [place + 3 for place in places], order=1, cval=0.0)
+        np.testing.assert_allclose(moved.numpy(), expected, atol=1e-5)
+
+
+def test_affine_parameters_are_those_of_the_whole_batch() -> None:
+    data = torch.randint(256, (6, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole = affine(data, 5)
+    assert whole.dtype == torch.uint8
+    for rank in range(2):
+        assert torch.equal(affine(data[rank::2], 5, share=(rank, 2), size=6), whole[rank::2])
+    assert torch.equal(affine(data[:0], 5), data[:0])

@@ -21,7 +21,8 @@ OPEN: dict[str, Callable[[str, str, bool], Any]] = {
     "mnist": lambda root, split, download: datasets.MNIST(root, split == "train", download=download),
     "fashion_mnist": lambda root, split, download: datasets.FashionMNIST(root, split == "train", download=download),
     "kmnist": lambda root, split, download: datasets.KMNIST(root, split == "train", download=download),
-    "omniglot": lambda root, split, download: datasets.Omniglot(root, split == "train", download=download),
+    "omniglot_background": lambda root, split, download: datasets.Omniglot(root, True, download=download),
+    "omniglot_evaluation": lambda root, split, download: datasets.Omniglot(root, False, download=download),
     "svhn": lambda root, split, download: datasets.SVHN(root, split, download=download),
     "stl10": lambda root, split, download: datasets.STL10(root, split, download=download),
 }
@@ -32,7 +33,7 @@ def import_dataset(name: str, split: str, root: Path) -> Imported:
 
     Args:
         name: one of `OPEN`.
-        split: "train" or "test"; of Omniglot, the background alphabets or those for evaluation.
+        split: "train" or "test".
 
     Raises:
         InputError: the data set can be neither found nor downloaded.
