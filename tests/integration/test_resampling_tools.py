@@ -19,14 +19,16 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def generated(digits):
-    (path,) = (digits.cwd / "cache").glob("digits-generated-*")
-    return path
+def column(digits):
+    return f"log_ratio/{digits.folder.name}"
 
 
 @pytest.fixture
-def column(digits):
-    return f"log_ratio/{digits.folder.name}"
+def generated(digits, column):
+    """The samples of that run; other tests leave those of other generators beside them."""
+    found = (digits.cwd / "cache").glob("digits-generated-*")
+    (path,) = (path for path in found if column in SampleCache(path).columns)
+    return path
 
 
 def ended_well(capfd, script, *arguments) -> str:
