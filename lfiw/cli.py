@@ -30,10 +30,20 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
         if DEBUG in arguments:
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        leave_processes()
         return 2
     except KeyboardInterrupt:
         if DEBUG in arguments:
             traceback.print_exc()
         print("interrupted", file=sys.stderr)
         return 130
+    leave_processes()
     return 0
+
+
+def leave_processes() -> None:
+    """Ends the group of processes, if this script has joined one; torch is not imported for it."""
+    if "torch.distributed" in sys.modules:
+        from lfiw.processes import leave_processes
+
+        leave_processes()

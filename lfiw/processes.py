@@ -3,6 +3,7 @@
 Those that Lightning starts by itself come later, from a first process that has prepared everything.
 """
 
+import gc
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -46,3 +47,14 @@ def by_first_process(work: Callable[[], T]) -> T:
         raise InputError(outcome[1])
     result: T = outcome[0]
     return result
+
+
+def leave_processes() -> None:
+    """Ends the group, if there is one, while the interpreter still runs.
+
+    One of gloo's threads may hold the last reference to a tensor that Python knows; dropping it after the interpreter
+    has been finalised aborts the process ("terminate called without an active exception").
+    """
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+        gc.collect()  # what Lightning leaves in cycles keeps the group, and its threads, alive

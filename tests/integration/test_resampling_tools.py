@@ -68,23 +68,23 @@ def test_a_set_that_everything_downstream_reads(here, digits, generated, column,
     features = [name for name in source.columns if name.startswith(("features/", "logits/"))]
     arguments = ["experiment=images", f"data.real={digits.cwd / 'cache' / 'digits-real'}", "data.generated=set"]
     arguments += ["trainer.max_epochs=1", "trainer.accelerator=cpu", "evaluation.extractors=[pixels]", *QUICK]
-    arguments += ["metrics.inception_score.classifier=null", "run_dir=runs/again"]
+    arguments += ["metrics.inception_score.classifier=null", "run_dir=runs/resampled"]
     code, out, err = launch("train.py", *arguments, cwd=here)
     assert code == 0, out + err
     chosen = SampleCache("set")
     assert {name for name in chosen.columns if name not in source.columns} == {
         "row",
-        "log_ratio/again",
-        "uncalibrated/again",
+        "log_ratio/resampled",
+        "uncalibrated/resampled",
     }
     own = {
         str(path.relative_to(here / "set" / "columns").parent) for path in (here / "set").rglob("columns/*/*/*.json")
     }
-    assert own == {"log_ratio/again", "uncalibrated/again"}
+    assert own == {"log_ratio/resampled", "uncalibrated/resampled"}
     assert set(features) <= set(chosen.columns)
-    code, out, err = launch("evaluate.py", "run=runs/again", cwd=here)
+    code, out, err = launch("evaluate.py", "run=runs/resampled", cwd=here)
     assert code == 0, out + err
-    assert json.loads((here / "runs/again/evaluation.json").read_text())["weightings"][0]["name"] == "uniform"
+    assert json.loads((here / "runs/resampled/evaluation.json").read_text())["weightings"][0]["name"] == "uniform"
 
 
 @pytest.mark.parametrize("method", ["systematic", "residual", "without-replacement", "rejection", "mh"])
