@@ -373,6 +373,7 @@ class Features:
     )
     precision: str = key("fp32", "of `inception`; bf16 is faster where the hardware has it", ("fp32", "bf16"))
     resnet56_weights: str | None = key(None, "file of `resnet56`: a state dict of pytorch_resnet_cifar10")
+    dinov2_weights: str | None = key(None, "file of `dinov2`: dinov2_vit…14_pretrain.pth of facebookresearch/dinov2")
     classifier_weights: str | None = key(
         None, "safetensors file for `classifier`; null: the one that the data set makes"
     )

@@ -8,6 +8,7 @@ python tools/study.py cifar10_gan --seeds 3 features.resnet56_weights=FILE      
 python tools/study.py cifar10_networks --seeds 3 features.resnet56_weights=FILE
 python tools/study.py cifar10_skewed --seeds 3 features.resnet56_weights=FILE
 python tools/study.py estimators --seeds 10 logger=none
+python tools/study.py generators --seeds 3 features.resnet56_weights=FILE      those of weights/; sngan.model.width=… to train
 python tools/study.py resampling --seeds 3 logger=none                         CIFAR-10 by the latest run of cifar10_gan
 python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for one environment
 python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
@@ -35,6 +36,7 @@ STUDIES = (
     "cifar10_networks",
     "cifar10_skewed",
     "estimators",
+    "generators",
     "omniglot",
     "omniglot_choice",
     "ope",
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds}: at least 1")
     # the scripts stand beside the package, not in it
     sys.path.insert(0, str(ROOT))
-    from studies import cifar10, digits, estimators, omniglot, ope, precision, resampling, toy
+    from studies import cifar10, digits, estimators, generators, omniglot, ope, precision, resampling, toy
     from studies.kept import Kept
 
     from lfiw.results import write_study
@@ -68,6 +70,7 @@ def main(arguments: list[str]) -> None:
         "cifar10_networks": cifar10.networks,
         "cifar10_skewed": cifar10.skewed,
         "estimators": estimators.run,
+        "generators": generators.run,
         "ope": ope.run,
         "ope_curve": ope.curve,
         "precision": precision.run,
@@ -91,7 +94,7 @@ def main(arguments: list[str]) -> None:
 def without_folder(argument: str) -> str:
     """A file of weights stands anywhere on a machine: its name is enough for a reader."""
     key, equals, value = argument.partition("=")
-    return f"{key}={Path(value).name}" if equals and key.endswith("weights") else argument
+    return f"{key}={Path(value).name}" if equals and key.endswith(("weights", "model.features")) else argument
 
 
 if __name__ == "__main__":

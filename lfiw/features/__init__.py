@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lfiw.errors import InputError
 from lfiw.features.classifier import Classifier
+from lfiw.features.dinov2 import DINOv2
 from lfiw.features.extractor import Extractor
 from lfiw.features.inception import InceptionFeatures
 from lfiw.features.pixels import Pixels
@@ -14,6 +15,7 @@ from lfiw.features.resnet56 import ResNet56
 __all__ = [
     "EXTRACTORS",
     "Classifier",
+    "DINOv2",
     "Extractor",
     "FeatureOptions",
     "InceptionFeatures",
@@ -33,6 +35,7 @@ class FeatureOptions:
     precision: str = "fp32"
     classifier_weights: Path | None = None
     resnet56_weights: Path | None = None
+    dinov2_weights: Path | None = None
 
 
 def _classifier(shape: Sequence[int], options: FeatureOptions) -> Extractor:
@@ -46,6 +49,7 @@ EXTRACTORS: dict[str, Callable[[Sequence[int], FeatureOptions], Extractor]] = {
     "classifier": _classifier,
     "inception": lambda shape, options: InceptionFeatures(shape, options.weights, options.precision),
     "resnet56": lambda shape, options: ResNet56(shape, options.resnet56_weights),
+    "dinov2": lambda shape, options: DINOv2(shape, options.dinov2_weights),
 }
 
 

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from lfiw.errors import InputError
 from lfiw.modules.dynamics import DynamicsModel
 from lfiw.ope.policy import Policy
 from lfiw.ope.termination import Terminal
+from lfiw.threads import in_threads
 
+BLOCK_ROWS = 1000  # trajectories of a block: their activations stay in a core's cache
 LogRatio = Callable[[Tensor], Tensor]  # (n, features) of `ratio_inputs` → (n,)
 
 
@@ -61,7 +63,7 @@ def simulate(
     log_ratio: LogRatio | None = None,
     candidates: int = 1,
 ) -> Simulated:
-    """One trajectory from each first state, each by one member of the ensemble.
+    """One trajectory from each first state, each by one member of the ensemble; blocks of them in threads.
 
     With several candidates, each step draws that many outcomes and keeps one of them by its ratio: sampling-importance-
     resampling of P̂·ŵ a step, so that the correction is in the trajectories and no weights are multiplied.
@@ -80,8 +82,40 @@ def simulate(
             f"simulation: {candidates} candidates (several need a ratio), horizon {horizon}, {len(start)} first states "
             f"for {members} members: expected at least 1 of each"
         )
+    blocks = start[: members * size].view(members, size, -1).split(max(1, BLOCK_ROWS // members), dim=1)
+    seeds = torch.randint(2**62, (len(blocks),), generator=generator).tolist()
+
+    def of_block(block: tuple[Tensor, int]) -> dict[str, Tensor]:
+        own = torch.Generator().manual_seed(block[1])
+        return simulate_block(model, policy, block[0], horizon, terminal, own, log_ratio, candidates)
+
+    parts = in_threads(of_block, list(zip(blocks, seeds, strict=True)))
+    found = {name: torch.cat([part[name] for part in parts], dim=1).flatten(0, 1) for name in parts[0]}
+    diverged = found.pop("diverged")
+    if diverged.all():
+        raise InputError(
+            f"all {len(diverged)} simulated trajectories diverged: train the dynamics model longer or on more data"
+        )
+    return Simulated(
+        **{name: values[~diverged] for name, values in found.items()},
+        member=torch.arange(members).repeat_interleave(size)[~diverged],
+        num_diverged=int(diverged.sum()),
+    )
+
+
+def simulate_block(
+    model: DynamicsModel,
+    policy: Policy,
+    state: Float[Tensor, "m n d"],
+    horizon: int,
+    terminal: Terminal,
+    generator: torch.Generator,
+    log_ratio: LogRatio | None,
+    candidates: int,
+) -> dict[str, Shaped[Tensor, "m n ..."]]:
+    """As `simulate`: reward, log_ratio, observation, action (m, n, horizon, …), and which trajectories diverged."""
+    members, size, _ = state.shape
     n = members * size
-    state = start[:n].view(members, size, -1)
     low, high = policy.low, policy.high
     running, diverged = torch.ones(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
     steps = []
@@ -98,7 +132,8 @@ def simulate(
                 noise = noise.flatten(1, 2)[chosen, torch.arange(n)].view(1, members, size, -1)
         following, reward = (values[0] for values in model.step(state, action, noise))
         flat = following.flatten(0, 1)
-        diverged = diverged | (running & ~(torch.isfinite(flat).all(1) & torch.isfinite(reward.flatten())))
+        # outcomes are cut to finite bounds: a sum is finite where every number is
+        diverged = diverged | (running & ~torch.isfinite(flat.sum(1) + reward.flatten()))
         running = running & ~diverged
         steps.append(
             {
@@ -111,14 +146,8 @@ def simulate(
         running = running & ~terminal(flat)
         # trajectories that have ended stand still, so that nothing of theirs overflows
         state = torch.where(running[:, None], flat, state.flatten(0, 1)).view(members, size, -1)
-    if diverged.all():
-        raise InputError(f"all {n} simulated trajectories diverged: train the dynamics model longer or on more data")
-    kept = {name: torch.stack([step[name] for step in steps], dim=1)[~diverged] for name in steps[0]}
-    return Simulated(
-        **kept,
-        member=torch.arange(members).repeat_interleave(size)[~diverged],
-        num_diverged=int(diverged.sum()),
-    )
+    found = {name: torch.stack([step[name] for step in steps], dim=1) for name in steps[0]} | {"diverged": diverged}
+    return {name: values.unflatten(0, (members, size)) for name, values in found.items()}
 
 
 @torch.inference_mode()

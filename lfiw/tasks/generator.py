@@ -1,11 +1,13 @@
 """Trains a generator on real images; `tools/cache_samples.py trained RUN` then puts its samples into a cache."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import Logger
 
 from lfiw.checkpoints import read_checkpoint
@@ -13,12 +15,16 @@ from lfiw.data import SampleCache
 from lfiw.data.real import RealDataModule
 from lfiw.errors import InputError, first_line
 from lfiw.features import FeatureOptions
+from lfiw.files import write_json
 from lfiw.modules.generative import HOMES, WEIGHTS, GenerativeModule, build_generative, checkpoint_of
 from lfiw.modules.previews import FidOfSamples, SampleGrid
+from lfiw.results import hardware
 from lfiw.schemas import Config, RealData, Run
 from lfiw.tables import number
 from lfiw.trainers import build_trainer, fit
+from lfiw.version import __version__
 
+RECORD = "training.json"  # in the run folder: what the training came to, and what it took
 Outcome = tuple[dict[str, float], dict[str, Any]]
 
 
@@ -32,12 +38,13 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
         InputError: the options do not go together, or training diverged.
     """
     datamodule, module = prepare(config)
+    timer = Timer()  # its count is in the checkpoints: a resumed run's is that of all its parts
     trainer = build_trainer(
         config.trainer,
         run_dir,
         loggers,
         ema_decay=config.optimizer.ema_decay,
-        callbacks=previews(config, run_dir, loggers),
+        callbacks=[*previews(config, run_dir, loggers), timer],
         monitor=module.monitor,
     )
     last = run_dir / "checkpoints" / "last.ckpt"
@@ -46,6 +53,10 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     generator = GenerativeModule.load(run_dir)
     if trainer.is_global_zero:
         generator.save(run_dir / WEIGHTS)
+        record = {"version": __version__, "hardware": hardware(), "processes": trainer.world_size}
+        record |= {"epochs": trainer.current_epoch, "seconds": timer.time_elapsed("train")}
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        write_json(run_dir / RECORD, {**record, "metrics": finite})
         print(f"python tools/cache_samples.py trained {run_dir} --num-samples 10000 --out cache/{config.model.name}")
     return metrics, {"trainer": trainer, "generator": generator, "datamodule": datamodule}
 

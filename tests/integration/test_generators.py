@@ -1,5 +1,6 @@
 """Training a generator and filling caches, by the scripts as a user runs them."""
 
+import json
 import os
 
 import fsspec
@@ -44,6 +45,11 @@ def test_trained_and_cached(here, name, capsys):
     metrics, _ = run([*options, *SMALL[name], *OFFLINE])
     expected = "val/critic_gap" if name == "sngan" else "val/bits_per_dim"
     assert np.isfinite(metrics[expected])
+    record = json.loads((here / name / "training.json").read_text())
+    assert record["metrics"][expected] == metrics[expected]
+    assert (record["epochs"], record["processes"]) == (1, 1)
+    first = record["seconds"]
+    assert first > 0
     with Image.open(here / name / "samples/epoch-0000.png") as picture:
         assert picture.size == (2 * (2 * 9 + 1), 2 * (2 * 9 + 1))
     cache("trained", name, "--num", 30, "--out", "made", "--batch-size", 7)
@@ -56,6 +62,9 @@ def test_trained_and_cached(here, name, capsys):
     assert again[expected] == pytest.approx(metrics[expected], rel=1e-4)
     run([f"resume={name}", "trainer.max_epochs=2"])
     assert (here / name / "samples/epoch-0001.png").is_file()
+    record = json.loads((here / name / "training.json").read_text())
+    assert record["epochs"] == 2
+    assert record["seconds"] > first  # the first epoch's are counted too
 
 
 def test_two_processes_of_torchrun_write_the_same(here):

@@ -1,0 +1,60 @@
+"""The generators that train here, on CIFAR-10: what they came to, and their samples' scores with and without weights.
+
+What stands on disk is used as it is: weights/NAME, which come with the project, or runs/generators/NAME, and the samples in
+cache/generators-NAME. What does not is trained and drawn, which takes hours on a CPU.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lfiw.data import SampleCache
+from lfiw.generators import open_generator
+from lfiw.generators.caching import cache_samples
+from lfiw.modules.generative import WEIGHTS
+from lfiw.results import row
+from lfiw.tasks.generator import RECORD
+from train import train
+
+from .kept import Kept
+from .repeated import Row, repeat
+
+EXPERIMENTS = {"sngan": "sngan_compact", "pixelcnn": "pixelcnn_compact", "vae": "vae"}
+NUM = 20_000  # samples of each
+PUBLISHED = Path(__file__).parents[2] / "weights"
+
+
+def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """Rows named `NAME` for the training, and `NAME: weighting` for the scores."""
+    rows: list[Row] = []
+    for name, experiment in EXPERIMENTS.items():
+        own = [o.removeprefix(f"{name}.") for o in overrides if o.startswith(f"{name}.")]
+        shared = [o for o in overrides if o.partition(".")[0] not in EXPERIMENTS]
+        folder = trained(name, [f"experiment={experiment}", *own])
+        record = json.loads((folder / RECORD).read_text())
+        for metric, value in {**record["metrics"], "seconds": record["seconds"], "epochs": record["epochs"]}.items():
+            if value is not None:
+                rows.append(row(name, metric, [value], hardware=record["hardware"]))
+        cache = drawn(name, folder)
+        found, _ = repeat("cifar10_gan", seeds, [f"data.generated={cache}", *shared], kept, part=name)
+        rows += [row(f"{name}: {weighting}", metric, values) for (weighting, metric), values in found.items()]
+    return rows, []
+
+
+def trained(name: str, overrides: Sequence[str]) -> Path:
+    """The folder of its weights and its record; a training that was stopped goes on."""
+    if (PUBLISHED / name / RECORD).exists():
+        return PUBLISHED / name
+    folder = Path("runs") / "generators" / name
+    if not (folder / RECORD).exists():
+        train([f"resume={folder}"] if (folder / "checkpoints").exists() else [*overrides, f"run_dir={folder}"])
+    return folder
+
+
+def drawn(name: str, folder: Path) -> Path:
+    """Its samples; a cache that was not finished goes on."""
+    cache = Path("cache") / f"generators-{name}"
+    if not (cache / "manifest.json").exists():
+        rate = cache_samples(open_generator("trained", str(folder / WEIGHTS)), cache, num=NUM)
+        print(f"{cache}: {len(SampleCache(cache)):,} samples, {rate:.0f} a second")
+    return cache
