@@ -19,6 +19,8 @@ from lfiw.weights import Weighting
 
 UNIFORM, AUTO = "uniform", "auto"
 MIN_ESS, MIN_ESS_SHARE = 100.0, 0.01
+# the scored rows are more than the validation rows, and of a heavy tail more rows leave a smaller share effective
+ESS_MARGIN = 1.5
 MOST_ESS_SHARE = 0.5  # that a score may ask for, however few its samples are
 CONFIDENCE = 1.96  # standard errors: 95 % two-sided
 SIGNIFICANCE = 0.05  # of the two-sample test
@@ -82,9 +84,10 @@ def judge(
 
 
 def min_ess_share(num_features: int, num_samples: int) -> float:
-    """Share of the samples that weights must leave effective for a FID of so many features: 2 D of them, where there is
-    an interval for it, at least 1 % and at most half."""
-    return max(MIN_ESS_SHARE, min(MOST_ESS_SHARE, MIN_ESS_PER_DIMENSION * num_features / num_samples))
+    """Share of the samples that weights must leave effective for a FID of so many features: 3 D of them, half again as
+    many as its interval needs, at least 1 % and at most half."""
+    wanted = ESS_MARGIN * MIN_ESS_PER_DIMENSION * num_features
+    return max(MIN_ESS_SHARE, min(MOST_ESS_SHARE, wanted / num_samples))
 
 
 def judge_all(

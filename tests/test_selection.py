@@ -183,7 +183,7 @@ def test_a_score_of_many_features_asks_for_many_effective_samples() -> None:
 
 @pytest.mark.parametrize(
     ("features", "samples", "share"),
-    [(2048, 30_000, 4096 / 30_000), (2048, 10_000, 4096 / 10_000), (2048, 5000, 0.5), (64, 50_000, 0.01)],
+    [(2048, 30_000, 6144 / 30_000), (2048, 20_000, 6144 / 20_000), (2048, 5000, 0.5), (64, 50_000, 0.01)],
 )
 def test_min_ess_share(features: int, samples: int, share: float) -> None:
     assert min_ess_share(features, samples) == pytest.approx(share)

@@ -9,7 +9,9 @@ from lfiw.threads import in_threads
 
 
 def over_blocks(work: Callable[[Tensor], Tensor], batch: Tensor, size: int) -> Tensor:
-    """`work` of the batch, put together from blocks of `size` rows where it lies on a CPU: small ones stay in its caches.
+    """`work` of the batch, put together from blocks of `size` rows where it lies on a CPU.
+
+    Small blocks stay in its caches.
 
     Args:
         work: rows → rows, each by itself; no gradients are kept.

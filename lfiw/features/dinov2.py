@@ -47,7 +47,7 @@ class DINOv2(Extractor):
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise InputError(f"extractor dinov2 takes images (1 or 3, h, w), got samples of shape {tuple(shape)}")
         if weights is None:
-            raise InputError("extractor dinov2: set features.dinov2_weights to its weights, as dinov2_vitl14_pretrain.pth")
+            raise InputError("extractor dinov2: set features.dinov2_weights, as dinov2_vitl14_pretrain.pth")
         state = read_checkpoint(weights, "cpu")
         try:
             self.net = build(state)
@@ -90,10 +90,12 @@ def build(state: Mapping[str, Any]) -> nn.Module:
         from timm.models.vision_transformer import checkpoint_filter_fn
     except ImportError:
         raise InputError("extractor dinov2 needs timm: pip install 'lfiw[dinov2]'") from None
-    net: nn.Module = create_model(f"vit_{MODELS[width]}_patch14_dinov2", pretrained=False, num_classes=0, img_size=SIZE)
+    name = f"vit_{MODELS[width]}_patch14_dinov2"
+    net: Any = create_model(name, pretrained=False, num_classes=0, img_size=SIZE)
     own = {**state, "pos_embed": interpolated(state["pos_embed"], SIZE // PATCH)}
     net.load_state_dict(checkpoint_filter_fn(own, net))
-    return net
+    built: nn.Module = net
+    return built
 
 
 def interpolated(positions: Tensor, size: int) -> Tensor:

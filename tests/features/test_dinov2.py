@@ -109,7 +109,7 @@ def test_positions_for_another_grid() -> None:
     assert found.shape == (1, 257, 2)
     assert found[0, 0].tolist() == [7, 7]
     centres = (torch.arange(16.0) + 0.5) * 37 / 16.1 - 0.5
-    # a bicubic kernel of a = −0.75 does not keep a plane exactly; without the tenth of a patch the last would be 0.2 off
+    # a bicubic kernel of a = −0.75 bends a plane a little; without the tenth of a patch the last would be 0.2 off
     torch.testing.assert_close(found[0, 1:].reshape(16, 16, 2)[1:-1, 5, 0], centres[1:-1], rtol=0, atol=0.06)
     same = torch.randn(1, 257, 2)
     assert interpolated(same, 16) is same

@@ -1,17 +1,19 @@
 """The generators that train here, on CIFAR-10: what they came to, and their samples' scores with and without weights.
 
-What stands on disk is used as it is: weights/NAME, which come with the project, or runs/generators/NAME, and the samples in
-cache/generators-NAME. What does not is trained and drawn, which takes hours on a CPU.
+What stands on disk is used as it is: weights/NAME, which come with the project, or runs/generators/NAME, and the
+samples in cache/generators-NAME. What does not is trained and drawn, which takes hours on a CPU.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import mkdtemp
 
 from lfiw.data import SampleCache
 from lfiw.generators import open_generator
 from lfiw.generators.caching import cache_samples
 from lfiw.modules.generative import WEIGHTS
+from lfiw.plots.pixels import sample_grid
 from lfiw.results import row
 from lfiw.tasks.generator import RECORD
 from train import train
@@ -20,13 +22,15 @@ from .kept import Kept
 from .repeated import Row, repeat
 
 EXPERIMENTS = {"sngan": "sngan_compact", "pixelcnn": "pixelcnn_compact", "vae": "vae"}
-NUM = 20_000  # samples of each
+NUM = 10_000  # samples of each
+SHOWN = 64  # in a picture
 PUBLISHED = Path(__file__).parents[2] / "weights"
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Rows named `NAME` for the training, and `NAME: weighting` for the scores."""
     rows: list[Row] = []
+    pictures = []
     for name, experiment in EXPERIMENTS.items():
         own = [o.removeprefix(f"{name}.") for o in overrides if o.startswith(f"{name}.")]
         shared = [o for o in overrides if o.partition(".")[0] not in EXPERIMENTS]
@@ -36,9 +40,10 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
             if value is not None:
                 rows.append(row(name, metric, [value], hardware=record["hardware"]))
         cache = drawn(name, folder)
+        pictures.append(sample_grid(SampleCache(cache)["image"][:SHOWN], Path(mkdtemp()) / f"{name}.png"))
         found, _ = repeat("cifar10_gan", seeds, [f"data.generated={cache}", *shared], kept, part=name)
         rows += [row(f"{name}: {weighting}", metric, values) for (weighting, metric), values in found.items()]
-    return rows, []
+    return rows, pictures
 
 
 def trained(name: str, overrides: Sequence[str]) -> Path:
