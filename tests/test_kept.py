@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.studies import kept
 from tools.studies.kept import Kept
 
 
@@ -17,9 +18,9 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.Cap
         return [value]
 
     def study() -> list[list[int]]:
-        kept = Kept(tmp_path / "study", ["a=1"])
-        found = [kept.get(f"seed {i}", lambda i=i: make(i)) for i in range(4)]
-        kept.discard()
+        parts = Kept(tmp_path / "study", ["a=1"])
+        found = [parts.get(f"seed {i}", lambda i=i: make(i)) for i in range(4)]
+        parts.discard()
         return found
 
     with pytest.raises(KeyboardInterrupt):
@@ -43,3 +44,19 @@ def test_the_seconds_of_kept_parts_are_known(tmp_path: Path) -> None:
     second = Kept(tmp_path, [])
     second.get("seed 0", lambda: 1)
     assert second.seconds > 0
+
+
+def test_parts_that_other_code_made_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Kept(tmp_path, []).get("seed 0", lambda: 1) == 1
+    monkeypatch.setattr(kept, "version", lambda: "another")
+    assert Kept(tmp_path, []).get("seed 0", lambda: 2) == 2
+
+
+def test_the_version_is_that_of_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lfiw").mkdir()
+    monkeypatch.setattr(kept, "ROOT", tmp_path)
+    found = []
+    for text in ("a = 1", "a = 2", "a = 1"):
+        (tmp_path / "lfiw" / "module.py").write_text(text)
+        found.append(kept.version.__wrapped__())
+    assert found[0] == found[2] != found[1]

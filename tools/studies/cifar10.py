@@ -37,7 +37,7 @@ NETWORKS = {
     "MLP 2 × 2048, dropout, weight decay": ["model.width=2048"],
     "MLP 2 × 512, dropout, weight decay, spectral norm": ["model.spectral_norm=true"],
     "MLP 2 × 128 on ResNet-56's features": ["data.input=features/resnet56", "model.width=128"],
-    "ResNet on pixels, crop and flip, 5 epochs": [
+    "ResNet on pixels, crop and flip, 3 epochs": [
         "data.input=image",
         "data.augment=crop_flip",
         "model=resnet",
@@ -45,7 +45,7 @@ NETWORKS = {
         "model.dropout=0",
         "optimizer.lr=1e-3",
         "optimizer.weight_decay=0.01",
-        "trainer.max_epochs=5",
+        "trainer.max_epochs=3",
     ],
 }
 

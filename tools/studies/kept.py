@@ -5,11 +5,25 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lfiw.files import write_json
 from lfiw.version import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def version() -> str:
+    """Of the code: parts that other code made are not used."""
+    digest = hashlib.sha256(__version__.encode())
+    for folder in ("lfiw", "conf", "tools/studies"):
+        for file in sorted((ROOT / folder).rglob("*")):
+            if file.suffix in (".py", ".yaml"):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 class Kept:
@@ -25,7 +39,7 @@ class Kept:
 
     def __init__(self, folder: Path, settings: object) -> None:
         self.folder = folder
-        self.settings = [__version__, settings]
+        self.settings = [version(), settings]
         self.seconds = 0.0
 
     def get(self, part: str, make: Callable[[], Any], *, settings: object = None) -> Any:
@@ -36,7 +50,7 @@ class Kept:
             make: returns what JSON can hold.
             settings: what this part depends on, where that is less than what all do; none: those.
         """
-        own = self.settings if settings is None else [__version__, settings]
+        own = self.settings if settings is None else [version(), settings]
         identity = {"settings": own, "part": part}
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         file = self.folder / f"{name}.json"

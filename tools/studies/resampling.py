@@ -1,5 +1,6 @@
 """Resampled sets: against known densities, and scored without weights on digits and on CIFAR-10."""
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,9 +26,9 @@ from lfiw.metrics import frechet_distance, inception_score, kernel_distance, pre
 from lfiw.resampling.methods import resample
 from lfiw.resampling.streaming import PoolSampler
 from lfiw.results import row
-from lfiw.selection import choose
+from lfiw.selection import AUTO
 from lfiw.tasks.columns import extractor_for
-from lfiw.tasks.log_ratios import calibrate, log_ratio_column
+from lfiw.tasks.log_ratios import log_ratio_column
 from lfiw.tasks.ratio import build_datamodule
 from lfiw.weights import Weighting
 
@@ -39,7 +40,7 @@ from .resampling_figure import draw
 DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5], valley=0.5)
 POOLS = (1, 2, 4, 8, 16, 32, 64)
 CANDIDATES, KEPT_DIGITS = 32_000, 700
-KEPT_CIFAR10, DRAWS = 2000, 2
+KEPT_CIFAR10 = 5000
 PLAIN = Weighting()
 SHORT = ["calibration=none", "evaluation.weightings=[]", "evaluation.reference=none", "evaluation.figures=false"]
 SHORT += ["evaluation.intervals=false", "evaluation.permutations=0", "trainer.progress=false"]
@@ -48,16 +49,16 @@ SHORT += ["evaluation.intervals=false", "evaluation.permutations=0", "trainer.pr
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Rows named <data>/<method>/<weighting>/<T>; T: candidates for each sample that is kept, or a percentile.
 
-    CIFAR-10: by the latest run of experiment=cifar10_gan whose log-ratios are in its caches; left out without one.
+    CIFAR-10: by the latest run of each seed of experiment=cifar10_gan that has been scored; left out without one.
     """
     rows: list[Row] = kept.get(f"known densities, {4 * seeds} seeds", partial(known_densities, 4 * seeds))
     found = [kept.get(f"digits, seed {s}", partial(digits, s, list(overrides))) for s in range(seeds)]
     rows += rows_of("digits", found)
-    folder = latest_with_log_ratios(Path("runs") / "cifar10_gan")
-    if folder is None:
+    folders = latest_of_each_seed(Path("runs") / "cifar10_gan")[:seeds]
+    if not folders:
         print("no run of experiment=cifar10_gan here: CIFAR-10 is left out")
     else:
-        rows += rows_of("cifar10", [cifar10(folder, draw, kept) for draw in range(DRAWS)])
+        rows += rows_of("cifar10", [cifar10(folder, seed, kept) for seed, folder in enumerate(folders)])
     return rows, [draw(rows, densities(), Path(mkdtemp()) / "sets.png")]
 
 
@@ -233,7 +234,7 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
         )
     log_ratio = objects["classifier"].log_ratio(images)
     start = objects["classifier"].log_ratio(real[:1]).item()
-    auto = next(w for w in objects["record"]["weightings"] if w["name"] == "auto")
+    auto = next(w for w in objects["record"]["weightings"] if w["name"] == AUTO)
     weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
     sets = {}
     for number, setting in enumerate(settings(["auto"], POOLS[1:], (2, 8, 32), (80, 95))):
@@ -245,13 +246,14 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
 # CIFAR-10: the samples that are in the cache
 
 
-def latest_with_log_ratios(folder: Path) -> Path | None:
-    """The latest run whose log-ratios are in the caches that its configuration names."""
-    for path in sorted(folder.glob("*/config.yaml"), reverse=True):
+def latest_of_each_seed(folder: Path) -> list[Path]:
+    """By seed, the latest run that was scored and whose log-ratios are in the caches that its configuration names."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.glob("*/evaluation.json")):
         tables = build(path.parent).tables.values()
         if all(log_ratio_column(path.parent) in table.columns for table in tables):
-            return path.parent
-    return None
+            found[load(path.parent).config.seed] = path.parent
+    return [found[seed] for seed in sorted(found)]
 
 
 def build(run_dir: Path) -> MixedDataModule:
@@ -276,7 +278,6 @@ def opened(run_dir: Path) -> Run:
     classifier = extractor_for(config.metrics.inception_score.classifier or "resnet56", datamodule, config.features)
     datamodule.input = datamodule.samples  # the split needs no features
     datamodule.setup()
-    _, validation = calibrate(config, run_dir, datamodule)
     real, generated = datamodule.splits["evaluation"]
     bench = Bench(
         {name: real.column(extractor.columns["features"]) for name, extractor in extractors.items()},
@@ -285,26 +286,29 @@ def opened(run_dir: Path) -> Run:
         KEPT_CIFAR10,
     )
     column = log_ratio_column(run_dir)
-    return Run(bench, generated.column(column), real.column(column), choose(*validation.calibrated).weighting)
+    record = json.loads((run_dir / "evaluation.json").read_text())
+    auto = next(w for w in record["weightings"] if w["name"] == AUTO)
+    weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
+    return Run(bench, generated.column(column), real.column(column), weighting)
 
 
-def cifar10(run_dir: Path, draw: int, kept: Kept) -> dict[str, Any]:
-    """Sets of the generated evaluation rows, against the test images; the classifier is one, the draws differ."""
+def cifar10(run_dir: Path, seed: int, kept: Kept) -> dict[str, Any]:
+    """Sets of the generated evaluation rows of one run, against the test images."""
 
     def auto() -> list[float]:
         weighting = opened(run_dir).auto
         return [weighting.flatten, weighting.clip, weighting.smooth]
 
     def one(number: int, setting: Setting) -> dict[str, float] | None:
-        run, generator = opened(run_dir), torch.Generator().manual_seed(mix_seeds(draw, number))
+        run, generator = opened(run_dir), torch.Generator().manual_seed(mix_seeds(seed, number))
         weighting = run.auto if setting.weighting == "auto" else PLAIN
-        start = run.real_log_ratio[draw].item()
+        start = run.real_log_ratio[seed].item()
         return score(run.bench, run.log_ratio, start, weighting, setting, KEPT_CIFAR10, generator)
 
     chosen = settings(["auto", "plain"], (4, 16, 64))
     part = f"cifar10 by {run_dir.name}"
     sets = {
-        setting.name: kept.get(f"{part}, draw {draw}, {setting.name}", partial(one, number, setting))
+        setting.name: kept.get(f"{part}, {setting.name}", partial(one, number, setting))
         for number, setting in enumerate(chosen)
     }
     return {"auto": kept.get(f"{part}, auto", auto), "sets": sets}
