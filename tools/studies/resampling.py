@@ -16,7 +16,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from lfiw.config import load
+from lfiw.config import compose, load
 from lfiw.data.batches import mix_seeds
 from lfiw.data.digits import DigitsDataModule
 from lfiw.data.mixed import MixedDataModule
@@ -247,12 +247,16 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def latest_of_each_seed(folder: Path) -> list[Path]:
-    """By seed, the latest run that was scored and whose log-ratios are in the caches that its configuration names."""
+    """By seed, the latest scored run of the experiment as it stands, whose log-ratios are in its caches."""
     found: dict[int, Path] = {}
     for path in sorted(folder.glob("*/evaluation.json")):
+        config = load(path.parent).config
+        usual = compose([f"experiment={folder.name}", f"data.split_seed={config.data.split_seed}"]).config
+        if (config.data, config.model, config.folds) != (usual.data, usual.model, usual.folds):
+            continue  # of a study that varies them
         tables = build(path.parent).tables.values()
         if all(log_ratio_column(path.parent) in table.columns for table in tables):
-            found[load(path.parent).config.seed] = path.parent
+            found[config.seed] = path.parent
     return [found[seed] for seed in sorted(found)]
 
 
