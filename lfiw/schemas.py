@@ -361,6 +361,9 @@ class Evaluation:
     neighbours: int = key(
         0, "k of precision, recall, density and coverage (3 as published), which keep all features; 0: not scored"
     )
+    pair_rows: int = key(
+        0, "most rows of a side for the scores that compare pairs of rows (KID, neighbours), evenly spaced; 0: all"
+    )
     figures: bool = key(True, "write PNGs and report.html")
 
 

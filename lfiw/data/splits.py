@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from lfiw.data.table import Table
@@ -28,6 +28,15 @@ class Subset:
     def column(self, name: str) -> Tensor:
         """(n, …): all of a column's values in this subset."""
         return self.table.read(self.rows, [name])[name]
+
+
+def evenly_spaced(num_rows: int, most: int) -> Bool[Tensor, " num_rows"]:
+    """Which rows to take so that at most so many are left, as far apart as they can be; 0: all of them."""
+    if not 0 < most < num_rows:
+        return torch.ones(num_rows, dtype=torch.bool)
+    mask = torch.zeros(num_rows, dtype=torch.bool)
+    mask[torch.arange(most) * num_rows // most] = True
+    return mask
 
 
 def everything(table: Table) -> Subset:

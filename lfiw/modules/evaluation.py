@@ -1,10 +1,10 @@
 """Scores of generated samples under any number of weightings, from one pass over cached features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -51,6 +51,7 @@ class Evaluation(LightningModule):
         with_reference: the batches hold reference rows.
         convention: "standard", or "paper" for the definitions of the paper's official code: metrics `fid_paper`, …
         neighbours: k of precision, recall, density and coverage; 0: not scored.
+        pairs: side → which of its rows KID and the neighbourhood scores compare, pair by pair; a side left out: all.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class Evaluation(LightningModule):
         with_reference: bool = False,
         convention: str = "standard",
         neighbours: int = 0,
+        pairs: Mapping[int, Bool[Tensor, " _"]] | None = None,
     ) -> None:
         super().__init__()
         self.kinds = ("fid", "kid", "neighbours") if neighbours else ("fid", "kid")
         self.features, self.logits, self.with_reference = list(features), list(logits), with_reference
         self.suffix = "_paper" if convention == "paper" else ""
         self.weights = weights
+        self.pairs = dict(pairs or {})
         k = weights.shape[1]
         self.scored, self.referenced = nn.ModuleDict(), nn.ModuleDict()
         for metrics, num_weightings in ((self.scored, k), (self.referenced, 1)):
@@ -88,18 +91,12 @@ class Evaluation(LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         rows = {side: batch["side"] == side for side in (REAL, GENERATED, REFERENCE)}
-        weights = self.weights[batch["position"][rows[GENERATED]].cpu()].to(self.device)
+        compared = {side: mask & self._is_compared(side, batch["position"]) for side, mask in rows.items()}
         for i, column in enumerate(self.features):
-            values = {side: batch[column.name][mask] for side, mask in rows.items()}
             for kind in self.kinds:
-                name = f"{kind} {i}"
-                if len(values[REAL]):
-                    metric_of(self.scored, name).update(values[REAL], real=True)
-                    metric_of(self.referenced, name).update(values[REAL], real=True)
-                if len(values[GENERATED]):
-                    metric_of(self.scored, name).update(values[GENERATED], real=False, weights=weights)
-                if len(values[REFERENCE]):
-                    metric_of(self.referenced, name).update(values[REFERENCE], real=False)
+                chosen = rows if kind == "fid" else compared
+                self._update(f"{kind} {i}", batch[column.name], chosen, batch["position"])
+        weights = self._weights_of(batch["position"][rows[GENERATED]])
         for i, classes in enumerate(self.logits):
             probabilities = torch.softmax(batch[classes.name].double(), dim=1)
             if len(weights):
@@ -110,6 +107,27 @@ class Evaluation(LightningModule):
             likeliest = batch[self.logits[-1].name].argmax(dim=1)
             self.class_shares.update(likeliest[rows[GENERATED]], weights)
             self.real_class_shares.update(likeliest[rows[REAL]])
+
+    def _update(self, name: str, features: Tensor, rows: Mapping[int, Tensor], position: Tensor) -> None:
+        values = {side: features[mask] for side, mask in rows.items()}
+        scored, referenced = metric_of(self.scored, name), metric_of(self.referenced, name)
+        if len(values[REAL]):
+            scored.update(values[REAL], real=True)
+            referenced.update(values[REAL], real=True)
+        if len(values[GENERATED]):
+            scored.update(values[GENERATED], real=False, weights=self._weights_of(position[rows[GENERATED]]))
+        if len(values[REFERENCE]):
+            referenced.update(values[REFERENCE], real=False)
+
+    def _weights_of(self, position: Tensor) -> Float[Tensor, "n k"]:
+        return self.weights[position.cpu()].to(self.device)
+
+    def _is_compared(self, side: int, position: Tensor) -> Tensor:
+        """Of positions in any side's rows: those that this side compares; what it says of the others is not used."""
+        mask = self.pairs.get(side)
+        if mask is None:
+            return torch.ones_like(position, dtype=torch.bool)
+        return mask[position.cpu().clamp(max=len(mask) - 1)].to(position.device)
 
     def on_test_epoch_end(self) -> None:
         # every process computes the same from all rows: no further reduction

@@ -52,7 +52,8 @@ def flattening_curves(
             found = {alpha: evaluation.scores[name][i] for alpha, i in known.items()}
             if lacking:
                 columns = torch.stack([weights[grid.index(alpha)] for alpha in lacking], dim=1)
-                found |= dict(zip(lacking, make().scores(columns).tolist(), strict=True))
+                scored = make()
+                found |= dict(zip(lacking, scored.scores(scored.of_rows(columns)).tolist(), strict=True))
             scores[name] = [found[alpha] for alpha in grid]
             bar.advance(task)
     return {"exponents": grid, "ess": [effective_sample_size(w).item() for w in weights], "scores": scores}

@@ -12,8 +12,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lfiw.data.in_order import InOrderDataModule
-from lfiw.data.mixed import GENERATED, REAL, MixedDataModule
-from lfiw.data.splits import Subset
+from lfiw.data.mixed import GENERATED, REAL, REFERENCE, MixedDataModule
+from lfiw.data.splits import Subset, evenly_spaced
 from lfiw.diagnosis import diagnose
 from lfiw.errors import InputError
 from lfiw.features import Extractor
@@ -69,6 +69,10 @@ def score(
             with_reference=bool(reference),
             convention=convention,
             neighbours=options.neighbours if convention == "standard" else 0,
+            pairs={
+                side: evenly_spaced(len(subset), options.pair_rows)
+                for side, subset in zip((REAL, GENERATED, REFERENCE), (real, chosen, *reference), strict=False)
+            },
         )
         names = dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)])
         rows = InOrderDataModule(
@@ -168,6 +172,8 @@ def check_scores(config: Config, datamodule: MixedDataModule) -> None:
             raise InputError(f"evaluation.exponents: {alpha} must be finite and ≥ 0")
     if config.evaluation.neighbours < 0:
         raise InputError(f"evaluation.neighbours={config.evaluation.neighbours} must be at least 0")
+    if config.evaluation.pair_rows < 0 or config.evaluation.pair_rows == 1:
+        raise InputError(f"evaluation.pair_rows={config.evaluation.pair_rows} must be 0 or at least 2")
     if config.evaluation.paper_block < 1:
         raise InputError(f"evaluation.paper_block={config.evaluation.paper_block} must be at least 1")
     extractors = build_extractors(config, datamodule)

@@ -1,15 +1,16 @@
 """Standard errors, controls of equal ESS and limits of an evaluation's scores, from the cached features."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from rich.progress import Progress
 from torch import Tensor
 
+from lfiw.data.mixed import GENERATED, REAL
 from lfiw.data.splits import Subset
 from lfiw.intervals.contributions import Contributions
 from lfiw.intervals.extrapolation import extrapolate
@@ -39,6 +40,7 @@ class Scored:
         null: effective size → the score that noise alone gives.
         num_real: real rows that the score knows; infinite if it needs none.
         dimension: of what it is made of.
+        rows: the generated ones that the functions are of; none: all.
     """
 
     contributions: Callable[[Float[Tensor, "m k"]], Contributions]
@@ -47,6 +49,13 @@ class Scored:
     null: Callable[[float], float]
     num_real: float
     dimension: int
+    rows: Bool[Tensor, " m"] | None = None
+
+    def of_rows(self, weights: Float[Tensor, "m k"]) -> Float[Tensor, "r k"]:
+        """Weights of all rows → of those that the functions are of, self-normalised."""
+        if self.rows is None or bool(self.rows.all()):
+            return weights
+        return weights[self.rows] / weights[self.rows].sum(0)
 
 
 def uncertainties_of(
@@ -72,14 +81,13 @@ def uncertainties_of(
     if not (options.intervals or options.permutations or options.extrapolate):
         return {}
     weights = evaluation.weights
-    sizes = (1 / weights.square().sum(0)).tolist()
     scored = scored_metrics(evaluation, real, generated)
     found = {}
     with Progress(transient=True, disable=not progress) as bar:
         task = bar.add_task("intervals", total=len(scored))
         for name, make in scored.items():
             bar.update(task, description=f"intervals of {name}")
-            found[name] = uncertainty(make(), weights, sizes, options, extrapolated, seed)
+            found[name] = uncertainty(make(), weights, options, extrapolated, seed)
             bar.advance(task)
     return found
 
@@ -88,8 +96,8 @@ def scored_metrics(evaluation: Evaluation, real: Subset, generated: Subset) -> d
     """Name of a metric → how to make its functions: the features are read when its turn comes."""
     found: dict[str, Callable[[], Scored]] = {}
     for column in evaluation.features:
-        for kind, make in (("fid", frechet_scored), ("kid", kernel_scored)):
-            found[f"{kind}{column.suffix}"] = partial(from_features, make, real, generated, column.name)
+        found[f"fid{column.suffix}"] = partial(from_features, frechet_scored, real, generated, column.name)
+        found[f"kid{column.suffix}"] = partial(from_pairs, evaluation.pairs, real, generated, column.name)
     for classes in evaluation.logits:
         found[f"is{classes.suffix}"] = partial(from_logits, generated, classes.name)
     return found
@@ -97,6 +105,16 @@ def scored_metrics(evaluation: Evaluation, real: Subset, generated: Subset) -> d
 
 def from_features(make: Callable[[Tensor, Tensor], Scored], real: Subset, generated: Subset, column: str) -> Scored:
     return make(real.column(column), generated.column(column))
+
+
+def from_pairs(pairs: Mapping[int, Tensor], real: Subset, generated: Subset, column: str) -> Scored:
+    """The KID, of the rows that it compares."""
+    compared = [
+        Subset(subset.table, subset.rows[pairs[side]]) if side in pairs else subset
+        for side, subset in ((REAL, real), (GENERATED, generated))
+    ]
+    scored = kernel_scored(compared[0].column(column), compared[1].column(column))
+    return replace(scored, rows=pairs.get(GENERATED))
 
 
 def from_logits(generated: Subset, column: str) -> Scored:
@@ -146,12 +164,13 @@ def inception_scored(probabilities: Tensor) -> Scored:
 def uncertainty(
     scored: Scored,
     weights: Float[Tensor, "m k"],
-    sizes: Sequence[float],
     options: Options,
     extrapolated: Sequence[int],
     seed: int,
 ) -> Uncertainty:
     """All that stands beside one metric, under every weighting."""
+    weights = scored.of_rows(weights)
+    sizes = (1 / weights.square().sum(0)).tolist()
     unknown = [math.nan] * len(sizes)
     errors = widths = differences = difference_widths = unknown
     kinds = ["none"] * len(sizes)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lfiw import InputError
 from lfiw.data import TensorTable
-from lfiw.data.splits import Subset, everything, split_rows
+from lfiw.data.splits import Subset, evenly_spaced, everything, split_rows
 
 
 @given(st.integers(60, 500), st.lists(st.floats(0.06, 1), min_size=1, max_size=4), st.integers(0, 2**40))
@@ -66,3 +66,12 @@ def test_a_subset_reads_its_rows() -> None:
     assert list(read) == ["y"]
     assert read["y"].tolist() == [7, 2, 7]
     assert torch.equal(everything(table).column("x"), table["x"])
+
+
+@pytest.mark.parametrize(("num_rows", "most", "left"), [(10, 4, 4), (10, 9, 9), (10, 10, 10), (10, 0, 10), (3, 7, 3)])
+def test_evenly_spaced(num_rows: int, most: int, left: int) -> None:
+    mask = evenly_spaced(num_rows, most)
+    assert mask.shape == (num_rows,)
+    assert mask.sum() == left
+    gaps = mask.nonzero().flatten().diff()
+    assert gaps.max() - gaps.min() <= 1

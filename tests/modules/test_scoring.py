@@ -10,7 +10,7 @@ import torch
 from lfiw import Weighting
 from lfiw.data import TensorTable
 from lfiw.data.in_order import InOrderDataModule
-from lfiw.data.splits import Subset
+from lfiw.data.splits import Subset, evenly_spaced
 from lfiw.metrics import (
     FrechetDistance,
     InceptionScore,
@@ -23,6 +23,7 @@ from lfiw.metrics import (
 from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.schemas import Trainer
 from lfiw.tasks.scoring import weights_of
+from lfiw.tasks.uncertainty import scored_metrics
 from lfiw.trainers import build_trainer
 
 D, C = 4, 3
@@ -111,6 +112,35 @@ def test_neighbourhood_scores(tmp_path: Path, paper: Evaluation) -> None:
                 assert evaluation.scores[f"{score}{column.suffix}"][i] == pytest.approx(value.item(), rel=1e-6)
         other = precision_recall(real, REFERENCE.column(column.name), neighbours=2)
         assert evaluation.reference[f"recall{column.suffix}"] == [pytest.approx(other["recall"].item(), rel=1e-6)]
+
+
+def test_pairs_of_some_rows(tmp_path: Path) -> None:
+    """KID and neighbours of the rows that are named, FID of all."""
+    pairs = {0: evenly_spaced(50, 20), 1: evenly_spaced(80, 30), 2: evenly_spaced(40, 10)}
+    evaluation = run(tmp_path, batch_size=37, neighbours=2, pairs=pairs)
+    whole = run(tmp_path, batch_size=80, neighbours=2)
+    for column in FEATURES:
+        real, generated = REAL.column(column.name)[pairs[0]], GENERATED.column(column.name)[pairs[1]]
+        for i, name in enumerate(WEIGHTINGS):
+            w = weights(name)[pairs[1]]
+            kid = kernel_distance(real, generated, generated_weights=w).item()
+            assert evaluation.scores[f"kid{column.suffix}"][i] == pytest.approx(kid, rel=1e-8, abs=1e-12)
+            recall = precision_recall(real, generated, None, w, neighbours=2)["recall"].item()
+            assert evaluation.scores[f"recall{column.suffix}"][i] == pytest.approx(recall, rel=1e-6)
+        reference = REFERENCE.column(column.name)[pairs[2]]
+        assert evaluation.reference[f"kid{column.suffix}"] == [pytest.approx(kernel_distance(real, reference).item())]
+        assert evaluation.scores[f"fid{column.suffix}"] == pytest.approx(whole.scores[f"fid{column.suffix}"])
+
+
+def test_intervals_of_pairs_of_some_rows(tmp_path: Path) -> None:
+    pairs = {0: evenly_spaced(50, 20), 1: evenly_spaced(80, 30)}
+    evaluation = run(tmp_path, batch_size=37, pairs=pairs)
+    scored = scored_metrics(evaluation, REAL, GENERATED)["kid"]()
+    w = scored.of_rows(evaluation.weights)
+    assert w.shape == (30, len(WEIGHTINGS))
+    torch.testing.assert_close(w.sum(0), torch.ones(len(WEIGHTINGS), dtype=w.dtype))
+    torch.testing.assert_close(scored.scores(w), torch.tensor(evaluation.scores["kid"], dtype=w.dtype))
+    torch.testing.assert_close(scored.contributions(w).score, scored.scores(w))
 
 
 def test_names(scored: Evaluation, paper: Evaluation) -> None:
