@@ -15,6 +15,7 @@ python tools/study.py ope_curve --seeds 5                  the model's quality a
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py omniglot --seeds 10 logger=none                          after the caches that the README makes
 python tools/study.py omniglot_choice --seeds 3 logger=none                    what chose its λ, α and β
+python tools/study.py omniglot_quality --seeds 10 logger=none                  the same with weaker generators
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
@@ -39,6 +40,7 @@ STUDIES = (
     "generators",
     "omniglot",
     "omniglot_choice",
+    "omniglot_quality",
     "ope",
     "ope_curve",
     "precision",
@@ -77,6 +79,7 @@ def main(arguments: list[str]) -> None:
         "resampling": resampling.run,
         "omniglot": omniglot.run,
         "omniglot_choice": omniglot.choose,
+        "omniglot_quality": omniglot.quality,
     }
     started = time.perf_counter()
     kept = Kept(Path("runs") / "studies" / options.study, options.overrides)
