@@ -16,7 +16,7 @@ from lfiw.data.mixed import MixedDataModule
 from lfiw.data.splits import split_rows
 from lfiw.errors import InputError
 from lfiw.features.classifier import save_classifier
-from lfiw.generators.kernel_density import sample_kernel_density
+from lfiw.kernel_density import sample_kernel_density
 from lfiw.nets import build_net
 
 LEVELS = 16  # the digits' grey levels are 0 … 16

@@ -11,6 +11,8 @@ from lfiw.data.splits import Subset, everything
 from lfiw.data.table import Table, TensorTable
 from lfiw.errors import InputError
 
+PARENT = "parent"  # column: row of the drawing that was given, in the table that the cache's source names
+
 
 class DrawingFoldsDataModule(MixedDataModule):
     """Folds that are given and not drawn: each holds out its drawings and all that was generated from them.

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from lfiw.data.batches import BatchIndex, RowsInOrder, mix_seeds, passes
+from lfiw.data.drawing_folds import PARENT
 from lfiw.data.mixed import Batch, MixedRows, batch_loader
 from lfiw.data.sets import rows_of_classes
 from lfiw.data.splits import everything
 from lfiw.data.table import Table, TensorTable
 from lfiw.data.transforms import AUGMENTATIONS
 from lfiw.errors import InputError
-from lfiw.generators.dagan import PARENT
 from lfiw.regimes import TrainingRows
 from lfiw.weights import check_weights
 

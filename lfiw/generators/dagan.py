@@ -15,12 +15,12 @@ from torch import Tensor
 
 from lfiw.checkpoints import read_checkpoint, state_sha256
 from lfiw.data.batches import mix_seeds
+from lfiw.data.drawing_folds import PARENT
 from lfiw.data.importers.imported import Imported
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
 from lfiw.nets.dagan import DrawingGenerator
 
-PARENT = "parent"  # column: row of the drawing that was given, in the table that the cache's source names
 BLOCK_DRAWINGS = 64  # given drawings a step
 
 

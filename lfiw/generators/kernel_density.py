@@ -2,15 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from sklearn.decomposition import PCA
-from sklearn.neighbors import KernelDensity
+from jaxtyping import Int64
 from torch import Tensor
 
 from lfiw.data.table import Table
 from lfiw.errors import InputError
+from lfiw.kernel_density import WhitenedDensity
 
 
 class KernelDensityGenerator:
@@ -47,28 +45,3 @@ class KernelDensityGenerator:
         seed = int(torch.randint(2**31, (1,), generator=generator))
         pixels = self._density.sample(num, seed).round().clamp(0, 255).to(torch.uint8)
         return {"image": pixels.view(num, *self.shape)}
-
-
-class WhitenedDensity:
-    """A Gaussian kernel density estimate in the whitened principal components of its data.
-
-    Args:
-        data: training samples; directions without variance are left as they are.
-        bandwidth: standard deviation of the kernel, in standard deviations of each component.
-    """
-
-    def __init__(self, data: Float[Tensor, "n d"], bandwidth: float) -> None:
-        values = data.double().numpy()
-        self._pca = PCA(n_components=1 - 1e-9, svd_solver="full", whiten=True).fit(values)
-        self._density = KernelDensity(kernel="gaussian", bandwidth=bandwidth).fit(self._pca.transform(values))
-
-    def sample(self, num: int, seed: int) -> Float[Tensor, "num d"]:
-        samples = self._pca.inverse_transform(self._density.sample(num, random_state=seed))
-        return torch.from_numpy(np.asarray(samples, dtype=np.float64))
-
-
-def sample_kernel_density(
-    data: Float[Tensor, "n d"], num_samples: int, *, bandwidth: float, seed: int
-) -> Float[Tensor, "num_samples d"]:
-    """Samples of a `WhitenedDensity` of `data`."""
-    return WhitenedDensity(data, bandwidth).sample(num_samples, seed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lfiw.generators.kernel_density import sample_kernel_density
+from lfiw.kernel_density import sample_kernel_density
 
 DATA = torch.randn(300, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) @ torch.tensor(
     [[2.0, 0, 0], [1.0, 0.5, 0], [0.3, 0.2, 0.1]], dtype=torch.float64
