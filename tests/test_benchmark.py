@@ -18,6 +18,7 @@ from lfiw.schemas import MLP, ResNet
 from tools.benchmarks import (
     augmentation_step,
     cache_random_batches,
+    cache_write,
     frechet,
     inception,
     intervals,
@@ -48,6 +49,12 @@ def test_cache_readers_give_the_same_images(tmp_path: Path) -> None:
     rows = [3, 39, 0, 3, 17]
     for name, read in cache_random_batches.all_readers(data, tmp_path).items():
         assert torch.equal(read(rows), data[rows]), name
+
+
+def test_writing_benchmark_runs() -> None:
+    (row,) = cache_write.run(2, num_images=300)
+    check(row, "cache_write")
+    assert "are meant: " in row.note
 
 
 def test_cache_benchmark_runs() -> None:

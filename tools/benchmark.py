@@ -20,6 +20,7 @@ from lfiw.cli import DEBUG, run_script
 THREADS = 2
 OUT = Path(__file__).parent.parent / "results" / "benchmarks.json"
 NAMES = (
+    "cache_write",
     "cache_random_batches",
     "loader_crop_flip_normalise",
     "frechet_2048",
@@ -44,6 +45,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     from benchmarks import (
         augmentation_step,
         cache_random_batches,
+        cache_write,
         dynamics,
         frechet,
         generators,
@@ -56,6 +58,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     )
 
     runs: dict[str, Callable[[int], list[Any]]] = {
+        "cache_write": cache_write.run,
         "cache_random_batches": cache_random_batches.run,
         "loader_crop_flip_normalise": loader_crop_flip_normalise.run,
         "frechet_2048": frechet.run_from_moments,
