@@ -42,6 +42,26 @@ class MovingAverage(EMAWeightAveraging):
         pl_module.setup(stage)
         super().setup(trainer, pl_module, stage)
 
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._take_singular_vectors(pl_module)
+        super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._take_singular_vectors(pl_module)
+        super().on_train_end(trainer, pl_module)
+
+    def _take_singular_vectors(self, pl_module: LightningModule) -> None:
+        """A mean of unit vectors is shorter than 1: spectral norms with it would divide by too little, in every layer.
+
+        Those of the current weights are near to those of the averaged ones.
+        """
+        if self._average_model is None:
+            return
+        sides = zip(self._average_model.module.named_buffers(), pl_module.buffers(), strict=True)
+        for (name, average), current in sides:
+            if "parametrizations" in name and name.rpartition(".")[2] in ("_u", "_v"):  # torch's spectral_norm
+                average.copy_(current)
+
 
 class ProgressBar(RichProgressBar):
     """Without the logger's version number."""

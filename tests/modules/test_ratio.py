@@ -187,6 +187,16 @@ def test_the_best_checkpoint_scores_what_was_logged(name: str, tmp_path: Path) -
     assert best < 0.75
 
 
+def test_averaged_weights_have_the_spectral_norm_asked_for(tmp_path: Path) -> None:
+    """Singular vectors must not be averaged: of a fast changing network their means are short, and W/σ too large."""
+    optimizer = {"ema_decay": 0.98, "lr": 0.1, "weight_decay": 0.0}
+    train(tmp_path, gaussians(4000, 4000), net={**MLP, "spectral_norm": True}, optimizer=optimizer, epochs=4)
+    net = RatioClassifier.load(tmp_path).net
+    norms = [torch.linalg.matrix_norm(m.weight, 2).item() for m in net.modules() if isinstance(m, torch.nn.Linear)]
+    assert len(norms) == 2
+    assert max(norms) < 1.1
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_bf16(name: str, tmp_path: Path) -> None:
     options = {"precision": "bf16-mixed", "optimizer": {"lr": 0.01}, "loss": {"name": name}}
