@@ -1,0 +1,161 @@
+#!/usr/bin/env python
+"""Take a million images through cache, training, scoring and evaluation, and say what each stage takes.
+
+python tools/benchmark_scale.py                              10⁶ images of 32×32, 6 GB of disk, half an hour on 2 cores
+python tools/benchmark_scale.py --num 10000 --out /tmp/scale.json --folder /tmp/scale
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import torch
+
+from lfiw.cli import run_script
+from lfiw.data import SampleCache
+from lfiw.errors import InputError
+from lfiw.results import row, write_study
+
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "results" / "scale.json"
+NUM_REAL = 50_000
+# blobs of light, where the generated ones are a little wider than the real ones: images at no cost
+CODE = '''"""Blobs of light in 32×32 pixels."""
+import torch
+
+
+def blobs(num, generator, width):
+    grid = torch.arange(32.0)
+    centre = 8 + 16 * torch.rand(num, 2, generator=generator)
+    scale = width * (1 + torch.rand(num, 1, generator=generator))
+    rows, columns = (torch.exp(-((grid - centre[:, i : i + 1]) / scale).square()) for i in (0, 1))
+    noise = torch.rand(num, 32, 32, generator=generator)
+    light = 0.9 * rows[:, :, None] * columns[:, None, :] + 0.1 * noise
+    return {"image": (255 * light).to(torch.uint8)[:, None]}
+
+
+def real(num, generator, labels=None):
+    return blobs(num, generator, 3.0)
+
+
+def generated(num, generator, labels=None):
+    return blobs(num, generator, 3.3)
+'''
+EVALUATION = ["evaluation.extractors=[pixels]", "evaluation.pair_rows=10000", "evaluation.intervals=false"]
+EVALUATION += ["evaluation.permutations=0", "evaluation.exponents=[]", "evaluation.figures=false"]
+EVALUATION += ["evaluation.reference=none", "metrics.inception_score.classifier=null"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one command took: its own memory at the peak, without pages of files, and with them."""
+
+    seconds: float
+    anonymous_mib: float
+    resident_mib: float
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num", type=int, default=1_000_000, metavar="N", help="generated images (default: 1000000)")
+    parser.add_argument("--folder", type=Path, default=Path("cache/scale"), help="made, and removed at the end")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="default: results/scale.json")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(arguments)
+    if options.num < 1000:
+        raise InputError(f"--num {options.num}: at least 1000")
+    if options.folder.exists():
+        raise InputError(f"{options.folder} exists: name another folder")
+    options.folder.mkdir(parents=True)
+    started = time.perf_counter()
+    try:
+        stages = run(options.num, options.folder)
+    finally:
+        shutil.rmtree(options.folder)
+    rows = [row(name, metric, [value]) for name, stage in stages.items() for metric, value in vars(stage).items()]
+    command = shlex.join(["python", "tools/benchmark_scale.py", "--num", str(options.num)])
+    write_study(options.out, "scale", command, time.perf_counter() - started, rows)
+    for name, stage in stages.items():
+        print(f"{name}: {stage.seconds:.3g} s, {stage.anonymous_mib:.0f} MiB, {stage.resident_mib:.0f} MiB with files")
+
+
+def run(num: int, folder: Path) -> dict[str, Stage]:
+    """Every stage in a process of its own."""
+    code = folder / "blobs.py"
+    code.write_text(CODE)
+    real, generated, run_dir = folder / "real", folder / "generated", folder / "run"
+    num_real = min(NUM_REAL, num)
+    cache = ["tools/cache_samples.py", "callable"]
+    measured(*cache, f"{code}:real", "--num-samples", num_real, "--out", real, "--batch-size", 1000)
+    found = {
+        "draw and write": measured(
+            *cache, f"{code}:generated", "--num-samples", num, "--out", generated, "--batch-size", 1000
+        ),
+        "verify every hash": measured("tools/cache_samples.py", "verify", generated),
+        "open and a random batch": opened(generated),
+    }
+    data = ["experiment=images", f"data.real={real}", f"data.generated={generated}", "model=mlp", "model.width=64"]
+    data += ["data.fractions={train: 0.2, validation: 0.05, evaluation: 0.75}"]
+    quiet = ["logger=none", "trainer.progress=false", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    found["train, extract, score, evaluate"] = measured("train.py", *data, *EVALUATION, *quiet, f"run_dir={run_dir}")
+    found["evaluate again"] = measured("evaluate.py", f"run={run_dir}")
+    record = json.loads((run_dir / "evaluation.json").read_text())
+    if record["num_generated"] < num // 2:
+        raise InputError(f"{record['num_generated']} of {num} samples were scored")
+    return found
+
+
+def measured(script: str, *arguments: object) -> Stage:
+    """Runs a script to its end.
+
+    Raises:
+        InputError: it failed.
+    """
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    started = time.perf_counter()
+    anonymous = resident = 0.0
+    with (
+        TemporaryFile("w+") as told,
+        subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            sizes = dict(line.split(":", 1) for line in read_or_nothing(status).splitlines() if ":" in line)
+            anonymous = max(anonymous, kib(sizes.get("RssAnon", "0 kB")))
+            resident = max(resident, kib(sizes.get("VmRSS", "0 kB")))
+            time.sleep(0.05)
+        told.seek(0)
+        lines = told.read().strip().splitlines()
+    if process.returncode:
+        raise InputError(f"{script} failed: {lines[-1] if lines else process.returncode}")
+    return Stage(time.perf_counter() - started, anonymous / 1024, resident / 1024)
+
+
+def read_or_nothing(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:  # the process has just ended
+        return ""
+
+
+def kib(size: str) -> float:
+    return float(size.split()[0])
+
+
+def opened(path: Path) -> Stage:
+    """In this process, since starting another takes longer than what is measured."""
+    started = time.perf_counter()
+    cache = SampleCache(path)
+    cache.__getitems__(torch.randint(len(cache), (256,), generator=torch.Generator().manual_seed(0)).tolist())
+    return Stage(time.perf_counter() - started, 0.0, 0.0)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
