@@ -1,6 +1,7 @@
 """The Lightning trainer of a run."""
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,6 +155,10 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
+    if not torch.cuda.is_available():
+        # torch's optimizers ask for a GPU in every step; by NVML, which Lightning has chosen, that takes longer than a
+        # step of a small network's optimizer where there is none
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
 def fit(
