@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from lfiw.data import SampleCache
+from lfiw.errors import InputError
 from lfiw.generators import open_generator
 from lfiw.generators.caching import cache_samples
 from lfiw.modules.generative import WEIGHTS
@@ -28,20 +29,25 @@ PUBLISHED = Path(__file__).parents[2] / "weights"
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Rows named `NAME` for the training, and `NAME: weighting` for the scores."""
+    """Rows named `NAME` for the training, and `NAME: weighting` for the scores; `generator=NAME` takes one of them."""
+    named = [o.partition("=")[2] for o in overrides if o.startswith("generator=")]
+    for name in named:
+        if name not in EXPERIMENTS:
+            raise InputError(f"generator={name}: expected one of {', '.join(EXPERIMENTS)}")
+    overrides = [o for o in overrides if not o.startswith("generator=")]
+    shared = [o for o in overrides if o.partition(".")[0] not in EXPERIMENTS]
     rows: list[Row] = []
     pictures = []
-    for name, experiment in EXPERIMENTS.items():
+    for name in named or EXPERIMENTS:
         own = [o.removeprefix(f"{name}.") for o in overrides if o.startswith(f"{name}.")]
-        shared = [o for o in overrides if o.partition(".")[0] not in EXPERIMENTS]
-        folder = trained(name, [f"experiment={experiment}", *own])
+        folder = trained(name, [f"experiment={EXPERIMENTS[name]}", *own])
         record = json.loads((folder / RECORD).read_text())
         for metric, value in {**record["metrics"], "seconds": record["seconds"], "epochs": record["epochs"]}.items():
             if value is not None:
                 rows.append(row(name, metric, [value], hardware=record["hardware"]))
         cache = drawn(name, folder)
         pictures.append(sample_grid(SampleCache(cache)["image"][:SHOWN], Path(mkdtemp()) / f"{name}.png"))
-        found, _ = repeat("cifar10_gan", seeds, [f"data.generated={cache}", *shared], kept, part=name)
+        found, _ = repeat("cifar10_gan", seeds, [f"data.generated={cache}", *shared], kept, part=name, settings=shared)
         rows += [row(f"{name}: {weighting}", metric, values) for (weighting, metric), values in found.items()]
     return rows, pictures
 

@@ -25,12 +25,13 @@ def one_run(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def repeat(
-    experiment: str, seeds: int, overrides: Sequence[str], kept: Kept, *, part: str = ""
+    experiment: str, seeds: int, overrides: Sequence[str], kept: Kept, *, part: str = "", settings: object = None
 ) -> tuple[Found, list[Path]]:
     """Train and score with another split and another classifier a seed.
 
     Args:
         part: name of this repetition, where a study has several.
+        settings: what it depends on, where that is less than what the study does.
 
     Returns:
         Values named by weighting and metric, where `difference_…` is against uniform weights on the same samples; and
@@ -40,7 +41,7 @@ def repeat(
     folders = []
     for seed in range(seeds):
         options = [f"experiment={experiment}", f"seed={seed}", f"data.split_seed={seed}", *overrides]
-        one = kept.get(f"{part} seed {seed}".strip(), partial(outcome, options))
+        one = kept.get(f"{part} seed {seed}".strip(), partial(outcome, options), settings=settings)
         for name, metric, value in one["found"]:
             found[name, metric].append(value)
         folders.append(Path(one["folder"]))
