@@ -6,7 +6,7 @@ python train.py experiment=toy                             known densities
 python train.py experiment=images data.real=DIR data.generated=DIR     two caches of images of your own
 python train.py trainer=ddp_cpu                            two processes
 torchrun --nproc-per-node 2 train.py trainer.devices=2 trainer.strategy=ddp
-python train.py resume=runs/digits/ID                      go on with an interrupted run
+python train.py resume=runs/digits/ID                      go on with a run that was interrupted or killed
 python train.py --help                                     all groups and keys
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 from lfiw.cli import DEBUG, run_script
 from lfiw.config import Composed, compose, help_text, load
 from lfiw.errors import InputError
+from lfiw.stopping import stoppable
 
 
 def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
@@ -44,7 +45,8 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     from pytorch_lightning.utilities import rank_zero_only
 
     from lfiw.processes import join_processes
-    from lfiw.run_folder import create_run, discard_run, leave_run
+    from lfiw.run_folder import create_run, discard_run, leave_run, mark_stopped
+    from lfiw.stopping import Stopped, requested
     from lfiw.tracking import build_loggers, finish
 
     join_processes()
@@ -52,12 +54,19 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     is_new = run_dir is None
     if run_dir is None:
         run_dir = create_run(config.experiment, config.seed, config.run_dir, composed.text)
-    loggers = build_loggers(config=yaml.safe_load(composed.text), run_dir=run_dir, **vars(config.logger))
+    loggers = build_loggers(
+        config=yaml.safe_load(composed.text), run_dir=run_dir, resumed=not is_new, **vars(config.logger)
+    )
+    rank_zero_only(mark_stopped)(run_dir, None)
     rank_zero_only(print)(f"run folder: {run_dir}")
     try:
         result = import_module(f"lfiw.tasks.{config.task.name}").run(config, run_dir, loggers)
     except BaseException as error:
         finish(loggers, failed=True)
+        number = error.number if isinstance(error, Stopped) else requested()
+        if number is not None:  # whatever it was: a process that has stopped breaks what others wait for it in
+            rank_zero_only(mark_stopped)(run_dir, number)
+            raise Stopped(number, run_dir) from None
         if is_new and isinstance(error, InputError):
             rank_zero_only(discard_run)(run_dir)
         raise
@@ -72,7 +81,8 @@ def main(arguments: list[str]) -> None:
     if len(overrides) < len([a for a in arguments if a != DEBUG]):
         print(__doc__, help_text(overrides), sep="\n")
         return
-    train(overrides)
+    with stoppable():
+        train(overrides)
 
 
 if __name__ == "__main__":

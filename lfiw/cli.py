@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from lfiw.errors import InputError
+from lfiw.stopping import Stopped, is_first_process
 
 DEBUG = "--debug"
 
@@ -20,8 +21,8 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
         argv: the arguments; those of this process by default.
 
     Returns:
-        0; 2 after an `InputError`, told as `error: …` on stderr (after its traceback with `--debug`); 130 when
-        interrupted from the keyboard.
+        0, also where a scheduler has stopped a run that can go on; 2 after an `InputError`, told as `error: …` on
+        stderr (after its traceback with `--debug`); 130 when interrupted from the keyboard.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -30,8 +31,15 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
         if DEBUG in arguments:
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        leave_processes()
+        leave_processes(failed=True)
         return 2
+    except Stopped as stopped:
+        if DEBUG in arguments:
+            traceback.print_exc()
+        if is_first_process():
+            print(stopped, file=sys.stderr)
+        leave_processes()
+        return stopped.exit_code
     except KeyboardInterrupt:
         if DEBUG in arguments:
             traceback.print_exc()
@@ -41,9 +49,9 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
     return 0
 
 
-def leave_processes() -> None:
+def leave_processes(failed: bool = False) -> None:
     """Ends the group of processes, if this script has joined one; torch is not imported for it."""
     if "torch.distributed" in sys.modules:
         from lfiw.processes import leave_processes
 
-        leave_processes()
+        leave_processes(failed)

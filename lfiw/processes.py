@@ -13,12 +13,16 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import distributed
 
 from lfiw.errors import InputError
+from lfiw.stopping import is_first_process
+from lfiw.watch import leave_watch, watch_parent, watch_processes
 
 T = TypeVar("T")
 
 
 def join_processes() -> None:
     """Make one group of the processes of this run, if a launcher has started several. Lightning then uses it."""
+    if not is_first_process():
+        watch_parent()
     for environment_class in (TorchElasticEnvironment, SLURMEnvironment):
         if environment_class.detect():
             environment = environment_class()
@@ -29,6 +33,7 @@ def join_processes() -> None:
                     rank=environment.global_rank(),
                     world_size=environment.world_size(),
                 )
+                watch_processes()
             return
 
 
@@ -49,12 +54,17 @@ def by_first_process(work: Callable[[], T]) -> T:
     return result
 
 
-def leave_processes() -> None:
+def leave_processes(failed: bool = False) -> None:
     """Ends the group, if there is one, while the interpreter still runs.
 
     One of gloo's threads may hold the last reference to a tensor that Python knows; dropping it after the interpreter
     has been finalised aborts the process ("terminate called without an active exception").
+
+    Args:
+        failed: the other processes are to end too.
     """
+    if not failed:
+        leave_watch()
     if distributed.is_initialized():
         distributed.destroy_process_group()
         gc.collect()  # what Lightning leaves in cycles keeps the group, and its threads, alive

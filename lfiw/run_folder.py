@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lfiw.files import write_atomically, write_errors
 from lfiw.processes import by_first_process
 
 RUNS = Path("runs")
+STOPPED = "stopped"  # by a signal: train.py resume= goes on
 ENVIRONMENT = "LFIW_RUN_DIR"  # tells the processes that a run starts on its own where the run is
 MADE_BEFORE_TRAINING = {"config.yaml", "metrics.jsonl", "seconds.json", "wandb", "wandb_id.txt", "csv"}
 
@@ -52,6 +54,19 @@ def discard_run(path: Path) -> None:
     """Takes away a run that ended by a mistake before it made anything: it would pass for the latest one."""
     if {entry.name for entry in path.iterdir()} <= MADE_BEFORE_TRAINING:
         shutil.rmtree(path)
+
+
+def mark_stopped(path: Path, number: int | None) -> None:
+    """Leaves `stopped` in the folder of a run that a signal has stopped, for scripts that start it again.
+
+    Args:
+        number: of the signal; none: the run goes on, or has just begun.
+    """
+    file = path / STOPPED
+    if number is None:
+        file.unlink(missing_ok=True)
+    else:
+        write_atomically(file, f"{signal.Signals(number).name}\n")
 
 
 def _claim(path: Path, may_rename: bool) -> Path:

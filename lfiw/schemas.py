@@ -308,6 +308,7 @@ class Trainer:
     precision: str = key("32-true", "32-true, bf16-mixed, 16-mixed, 64-true")
     max_epochs: int = key(40, "most epochs to train")
     patience: int = key(10, "stop after so many validations without a lower log-loss; 0: never")
+    checkpoint_steps: int = key(0, "also keep where the training stands after so many steps; 0: after each epoch only")
     gradient_clip: float = key(0.0, "largest gradient norm; 0: not clipped")
     deterministic: bool = key(False, "deterministic kernels only")
     progress: bool = key(True, "progress bars")

@@ -21,11 +21,16 @@ CONNECT_SECONDS = 20.0  # without an answer from W&B for so long, a run is kept 
 
 
 class JsonLines(Logger):
-    """One JSON object a line: step, and the metrics logged at that step. Not a number becomes null."""
+    """One JSON object a line: step, and the metrics logged at that step. Not a number becomes null.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file; it is appended to.
+        resumed: the run goes on: what a training finds there of its own, it had logged without a checkpoint of it.
+    """
+
+    def __init__(self, path: Path, *, resumed: bool = False) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.resumed = path, resumed
 
     @property
     def name(self) -> str:
@@ -44,6 +49,26 @@ class JsonLines(Logger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """The configuration stands in config.yaml beside this file."""
+
+    def position(self) -> int:
+        """Bytes that have been written."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def rewind(self, position: int | None, prefix: str) -> None:
+        """Takes out what comes after a position and will be logged again: by this training, and by the run after it.
+
+        Args:
+            position: where the file ended when the checkpoint was written that the training goes on from; none: it
+                starts anew.
+            prefix: of this training's metrics; whole lines of others stay.
+        """
+        if not self.path.exists() or (position is None and not self.resumed):
+            return
+        content = self.path.read_bytes()
+        later = content[position or 0 :].splitlines(keepends=True)
+        kept = content[: position or 0] + b"".join(line for line in later if is_of_another(line, prefix))
+        if kept != content:
+            write_atomically(self.path, kept)
 
 
 class Prefixed(Logger):
@@ -75,6 +100,24 @@ class Prefixed(Logger):
         self.logger.save()
 
 
+def is_of_another(line: bytes, prefix: str) -> bool:
+    """Whether a line of metrics.jsonl is one of another training than that with this prefix, and whole."""
+    try:
+        names = json.loads(line)
+    except ValueError:
+        return False
+    return any(name.endswith("/epoch") and name != f"{prefix}epoch" for name in names)
+
+
+def find_json_lines(loggers: Sequence[Logger]) -> tuple[JsonLines, str] | None:
+    """The one that writes metrics.jsonl, and the prefix under which it is written to."""
+    for logger in loggers:
+        inner, prefix = (logger.logger, logger.prefix) if isinstance(logger, Prefixed) else (logger, "")
+        if isinstance(inner, JsonLines):
+            return inner, prefix
+    return None
+
+
 def build_loggers(
     name: str,
     run_dir: Path,
@@ -84,6 +127,7 @@ def build_loggers(
     entity: str | None = None,
     mode: str = "auto",
     log_checkpoint: bool = False,
+    resumed: bool = False,
 ) -> list[Logger]:
     """The loggers of a run.
 
@@ -94,8 +138,9 @@ def build_loggers(
         config: the whole configuration, for W&B.
         mode: of W&B: online, offline, or auto, which is online where WANDB_API_KEY is set and offline elsewhere.
         log_checkpoint: keep the best checkpoint as a W&B artifact at the end (online only).
+        resumed: the run goes on with one that stopped.
     """
-    loggers: list[Logger] = [JsonLines(run_dir / "metrics.jsonl")]
+    loggers: list[Logger] = [JsonLines(run_dir / "metrics.jsonl", resumed=resumed)]
     if name == "csv":
         loggers.append(CSVLogger(run_dir, name="csv", version=""))
     if name == "wandb":

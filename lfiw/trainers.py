@@ -12,7 +12,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
     Callback,
-    EarlyStopping,
     EMAWeightAveraging,
     ModelCheckpoint,
     RichProgressBar,
@@ -23,6 +22,7 @@ from pytorch_lightning.trainer.states import TrainerStatus
 
 from lfiw.checkpoints import AtomicCheckpointIO
 from lfiw.errors import InputError, first_line
+from lfiw.resuming import LAST, LastCheckpoint, LogPosition, Patience
 from lfiw.schemas import Trainer as TrainerOptions
 
 MONITOR = "val/log_loss"
@@ -82,7 +82,7 @@ def build_trainer(
     monitor: str | None = MONITOR,
     mode: str = "min",
 ) -> Trainer:
-    """A trainer that keeps the best epoch (best.ckpt) and the last one (last.ckpt).
+    """A trainer that keeps the best epoch (best.ckpt) and where it stands (last.ckpt), from where `fit` goes on.
 
     Args:
         monitor: another quantity that is to be low; none: the last epoch is kept, and nothing stops early.
@@ -96,21 +96,32 @@ def build_trainer(
         InputError: Lightning does not take an option's value, or the machine has no such device.
     """
     quiet()
-    if options.max_epochs < 1 or options.patience < 0 or not options.gradient_clip >= 0:
+    if min(options.patience, options.checkpoint_steps) < 0 or options.max_epochs < 1 or not options.gradient_clip >= 0:
         raise InputError(
-            f"trainer.max_epochs={options.max_epochs} must be at least 1, trainer.patience={options.patience} and "
-            f"trainer.gradient_clip={options.gradient_clip} at least 0"
+            f"trainer.max_epochs={options.max_epochs} must be at least 1, trainer.patience={options.patience}, "
+            f"trainer.checkpoint_steps={options.checkpoint_steps} and trainer.gradient_clip={options.gradient_clip} at "
+            "least 0"
         )
     folder = checkpoints or run_dir / CHECKPOINTS
     # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
-    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    kept: list[Callback] = [last, *callbacks]
+    kept: list[Callback] = [LastCheckpoint(folder, options.checkpoint_steps), LogPosition(), *callbacks]
     if monitor:
-        kept.insert(
-            0, ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+        # both after validation and before last.ckpt is written, which knows of it
+        best = ModelCheckpoint(
+            folder,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
         )
+        kept.insert(0, best)
         if options.patience:
-            kept.append(EarlyStopping(monitor, mode=mode, patience=options.patience, check_finite=True))
+            kept.append(
+                Patience(
+                    monitor, mode=mode, patience=options.patience, check_finite=True, check_on_train_epoch_end=False
+                )
+            )
     if not 0 <= ema_decay < 1:
         raise InputError(f"optimizer.ema_decay={ema_decay} must lie in [0, 1)")
     if ema_decay:
@@ -118,7 +129,7 @@ def build_trainer(
     if options.progress:
         kept.append(ProgressBar())
     try:
-        return Trainer(
+        trainer = Trainer(
             accelerator=options.accelerator,
             devices=options.devices,
             num_nodes=options.num_nodes,
@@ -142,6 +153,15 @@ def build_trainer(
             f"{key}={getattr(options, key)}" for key in ("accelerator", "devices", "strategy", "precision")
         )
         raise InputError(f"trainer ({asked}): {first_line(error)} (trainer=default takes what there is)") from None
+    # Lightning's answer to signals hangs: it runs collective operations in the handler, while others are under way, and
+    # its loops stop one process without the others. Ours is `LastCheckpoint`.
+    trainer._signal_connector.register_signal_handlers = nothing  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = nothing  # type: ignore[method-assign]
+    return trainer
+
+
+def nothing() -> None:
+    """In place of what is not to happen."""
 
 
 def _strategy(name: str) -> str | Strategy:
@@ -171,7 +191,8 @@ def fit(
     """Train, from a checkpoint if one is given.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the run folder holds the last whole epoch.
+        Stopped: by a signal; last.ckpt is where the training stands.
+        KeyboardInterrupt: Ctrl-C where `lfiw.stopping` does not see to it; last.ckpt holds the last whole epoch.
         InputError: the loss became NaN or infinite.
     """
     try:
@@ -186,6 +207,12 @@ def fit(
         raise InputError(
             f"training ended at epoch {trainer.current_epoch} with {monitor}={loss.item()}: lower optimizer.lr"
         )
+
+
+def last_checkpoint(folder: Path, resume: str | None) -> Path | None:
+    """Where a resumed run goes on with the training whose checkpoints are in this folder; none: at its beginning."""
+    file = folder / LAST
+    return file if resume and file.exists() else None
 
 
 def best_checkpoint(folder: Path) -> Path:

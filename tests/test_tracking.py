@@ -8,7 +8,7 @@ import pytest
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from lfiw import tracking
-from lfiw.tracking import JsonLines, build_loggers, wandb_id
+from lfiw.tracking import JsonLines, Prefixed, build_loggers, find_json_lines, wandb_id
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -21,6 +21,37 @@ def test_json_lines(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 1, "loss": 0.5, "n": 3}, {"step": 2, "loss": None, "inf": None}, {"step": None, "x": 1.0}]
     assert (logger.name, logger.version) == ("jsonl", tmp_path.name)
+
+
+def test_a_log_is_taken_back_to_a_checkpoint(tmp_path: Path) -> None:
+    """Of two trainings: what the one logs again goes, with half lines and what the run logged in the end."""
+    path = tmp_path / "metrics.jsonl"
+    JsonLines(path).log_metrics({"a/loss": 1.0, "a/epoch": 0}, step=1)
+    position = JsonLines(path).position()
+    for name, epoch in (("a", 1), ("b", 0), ("a", 2), ("b", 1)):
+        JsonLines(path).log_metrics({f"{name}/loss": 1.0, f"{name}/epoch": epoch}, step=1)
+    JsonLines(path).log_metrics({"test/fid": 3.0}, step=0)
+    with open(path, "a") as file:
+        file.write('{"step": 1, "b/lo')
+    whole = path.read_text()
+    JsonLines(path).rewind(None, "a/")  # a new run
+    assert path.read_text() == whole
+    JsonLines(path).rewind(position, "a/")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line.get("a/epoch"), line.get("b/epoch")) for line in lines] == [(0, None), (None, 0), (None, 1)]
+    JsonLines(path, resumed=True).rewind(None, "b/")  # it was killed before its first checkpoint
+    assert [json.loads(line).get("a/epoch") for line in path.read_text().splitlines()] == [0]
+    JsonLines(tmp_path / "none.jsonl", resumed=True).rewind(5, "")
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "fold0/"])
+def test_the_log_is_found(tmp_path: Path, prefix: str) -> None:
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    loggers = [CSVLogger(tmp_path), log]
+    own = [Prefixed(logger, prefix) for logger in loggers] if prefix else loggers
+    assert find_json_lines(own) == (log, prefix)
+    assert find_json_lines([CSVLogger(tmp_path)]) is None
 
 
 def test_the_wandb_id_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ epoch through `set_epoch`.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Int64
@@ -16,6 +18,7 @@ from torch.utils.data import Sampler
 from lfiw.errors import InputError
 
 MIXINGS = ("balanced", "natural")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,72 @@ class BatchIndex:
     size: int = 0
 
 
-class MixedBatches(Sampler[BatchIndex]):
+class EpochBatches(Sampler[T], Generic[T]):
+    """Batches of one epoch after another, a function of (seed, epoch): an epoch can be entered at any of its batches.
+
+    Args:
+        num_batches: of an epoch.
+        seed: of all epochs.
+    """
+
+    def __init__(self, num_batches: int, seed: int) -> None:
+        self.num_batches, self.seed = num_batches, seed
+        self.epoch, self.first = 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def start_at(self, batch: int) -> None:
+        """The next pass leaves out what comes before this batch; those after it are whole again."""
+        self.first = batch
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[T]:
+        first, self.first = self.first, 0
+        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
+        return islice(self.draw(generator), first, None)
+
+    def draw(self, generator: torch.Generator) -> Iterator[T]:
+        """The batches of an epoch, from the random numbers of that epoch."""
+        raise NotImplementedError
+
+
+class SharedBatches(EpochBatches[BatchIndex]):
+    """Batches that processes share out: all draw the same ones, and each takes every world_size-th row.
+
+    A batch, its augmentation and the mean of the processes' gradients do not depend on the number of processes.
+
+    Args:
+        num_batches, seed: as `EpochBatches`.
+        batch_size: rows a step over all processes, a multiple of their number.
+        rank, world_size: which process this is, of how many.
+    """
+
+    def __init__(self, num_batches: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
+        super().__init__(num_batches, seed)
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+
+    def positions(self, generator: torch.Generator) -> Int64[Tensor, "batches rows"]:
+        """Rows of every batch of an epoch, over all processes."""
+        raise NotImplementedError
+
+    def draw(self, generator: torch.Generator) -> Iterator[BatchIndex]:
+        batches = self.positions(generator)
+        seeds = torch.randint(2**62, (self.num_batches,), generator=generator).tolist()
+        share = (self.rank, self.world_size)
+        for positions, seed in zip(batches, seeds, strict=True):
+            yield BatchIndex(positions[self.rank :: self.world_size], seed, share, self.batch_size)
+
+
+class MixedBatches(SharedBatches):
     """Training batches of real rows (positions 0 … num_real − 1) and generated rows (the following ones).
 
     balanced: each batch is half real, half generated; an epoch passes once through the larger side, and through the
     smaller one as often as that takes. natural: a batch is drawn from all rows alike. Rows left over at the end of an
     epoch that do not fill a batch are dropped; the order is new in each epoch.
-
-    Every process computes the same batches and takes every world_size-th row, so that a batch, its augmentation and the
-    mean of the processes' gradients do not depend on the number of processes.
 
     Raises:
         InputError: an unknown mixing, a side without rows, or a batch size that the processes (and sides) cannot share
@@ -70,39 +130,23 @@ class MixedBatches(Sampler[BatchIndex]):
             raise InputError(f"data.batch_size={batch_size} must be a positive multiple of {unit} (mixing={mixing})")
         self.num_real, self.num_generated = num_real, num_generated
         self.balanced = mixing == "balanced"
-        self.seed, self.rank, self.world_size = seed, rank, world_size
         # small data sets: a batch is at most one pass through the larger side
         rows = 2 * max(num_real, num_generated) if self.balanced else num_real + num_generated
-        self.batch_size = min(batch_size, max(unit, rows // unit * unit))
-        self.num_batches = max(1, rows // self.batch_size)
-        self.epoch = 0
+        size = min(batch_size, max(unit, rows // unit * unit))
+        super().__init__(max(1, rows // size), size, seed, rank, world_size)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[BatchIndex]:
-        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
+    def positions(self, generator: torch.Generator) -> Int64[Tensor, "batches rows"]:
         rows = self.num_batches * self.batch_size
-        if self.balanced:
-            real = passes(self.num_real, rows // 2, generator).view(self.num_batches, -1)
-            generated = passes(self.num_generated, rows // 2, generator).view(self.num_batches, -1) + self.num_real
-            batches = torch.cat([real, generated], dim=1)
-        else:
+        if not self.balanced:
             batches = passes(self.num_real + self.num_generated, rows, generator).view(self.num_batches, -1)
-            batches = batches.sort(dim=1).values  # real rows first, as in a balanced batch
-        seeds = torch.randint(2**62, (self.num_batches,), generator=generator).tolist()
-        for positions, seed in zip(batches, seeds, strict=True):
-            share = (self.rank, self.world_size)
-            yield BatchIndex(positions[self.rank :: self.world_size], seed, share, self.batch_size)
+            return batches.sort(dim=1).values  # real rows first, as in a balanced batch
+        real = passes(self.num_real, rows // 2, generator).view(self.num_batches, -1)
+        generated = passes(self.num_generated, rows // 2, generator).view(self.num_batches, -1) + self.num_real
+        return torch.cat([real, generated], dim=1)
 
 
-class ShuffledBatches(Sampler[BatchIndex]):
+class ShuffledBatches(SharedBatches):
     """Training batches of one table: an epoch is one pass in a new order; what does not fill a batch is dropped.
-
-    Shared out among processes as `MixedBatches`.
 
     Raises:
         InputError: a batch size that the processes cannot share equally.
@@ -111,25 +155,12 @@ class ShuffledBatches(Sampler[BatchIndex]):
     def __init__(self, num_rows: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
         if batch_size < world_size or batch_size % world_size:
             raise InputError(f"data.batch_size={batch_size} must be a positive multiple of {world_size}")
-        self.num_rows, self.seed = num_rows, seed
-        self.rank, self.world_size = rank, world_size
-        self.batch_size = min(batch_size, max(world_size, num_rows // world_size * world_size))
-        self.num_batches = max(1, num_rows // self.batch_size)
-        self.epoch = 0
+        self.num_rows = num_rows
+        size = min(batch_size, max(world_size, num_rows // world_size * world_size))
+        super().__init__(max(1, num_rows // size), size, seed, rank, world_size)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[BatchIndex]:
-        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
-        batches = passes(self.num_rows, self.num_batches * self.batch_size, generator).view(self.num_batches, -1)
-        seeds = torch.randint(2**62, (self.num_batches,), generator=generator).tolist()
-        for positions, seed in zip(batches, seeds, strict=True):
-            share = (self.rank, self.world_size)
-            yield BatchIndex(positions[self.rank :: self.world_size], seed, share, self.batch_size)
+    def positions(self, generator: torch.Generator) -> Int64[Tensor, "batches rows"]:
+        return passes(self.num_rows, self.num_batches * self.batch_size, generator).view(self.num_batches, -1)
 
 
 class RowsInOrder(Sampler[BatchIndex]):

@@ -6,7 +6,8 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from lfiw.data.batches import RowsInOrder
-from lfiw.data.mixed import Batch, MixedRows, batch_loader
+from lfiw.data.loading import batch_loader
+from lfiw.data.mixed import Batch, MixedRows
 from lfiw.data.splits import Subset
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from lfiw.data.batches import MIXINGS, BatchIndex, MixedBatches, RowsInOrder, mix_seeds
+from lfiw.data.loading import TrainingLoader, batch_loader
 from lfiw.data.splits import Subset, cross_fitting_rows, everything, split_rows
 from lfiw.data.table import Table
 from lfiw.data.transforms import AUGMENTATIONS
@@ -267,7 +267,7 @@ class MixedDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
-        return batch_loader(MixedRows((real, generated), [self.input], self.augment), batches, self.num_workers)
+        return TrainingLoader(MixedRows((real, generated), [self.input], self.augment), batches, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rows = MixedRows(self.splits["validation"], [self.input])
@@ -277,24 +277,6 @@ class MixedDataModule(LightningDataModule):
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def batch_loader(rows: MixedRows, batches: Sampler[BatchIndex], num_workers: int) -> DataLoader[Batch]:
-    """A loader whose sampler chooses whole batches."""
-    return DataLoader(
-        rows,
-        batch_size=None,
-        sampler=batches,
-        collate_fn=as_it_is,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def as_it_is(batch: Any) -> Any:
-    """The collate function of loaders whose data set makes whole batches."""
-    return batch
 
 
 def shares_of(fractions: Mapping[str, float]) -> dict[str, float]:

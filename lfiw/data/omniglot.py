@@ -1,16 +1,17 @@
 """Few drawings of many characters, and a generator's drawings beside them: the data of weighted augmentation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Int64
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
-from lfiw.data.batches import BatchIndex, RowsInOrder, mix_seeds, passes
+from lfiw.data.batches import RowsInOrder, SharedBatches, passes
 from lfiw.data.drawing_folds import PARENT
-from lfiw.data.mixed import Batch, MixedRows, batch_loader
+from lfiw.data.loading import TrainingLoader, batch_loader
+from lfiw.data.mixed import Batch, MixedRows
 from lfiw.data.sets import rows_of_classes
 from lfiw.data.splits import everything
 from lfiw.data.table import Table, TensorTable
@@ -125,7 +126,7 @@ class OmniglotDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
-        return batch_loader(MixedRows(self.training, COLUMNS, self.augment), batches, self.num_workers)
+        return TrainingLoader(MixedRows(self.training, COLUMNS, self.augment), batches, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._in_order("validation")
@@ -143,7 +144,7 @@ class OmniglotDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-class EqualParts(Sampler[BatchIndex]):
+class EqualParts(SharedBatches):
     """Batches with as many rows of each subset, each subset passed through in random order again and again.
 
     Args:
@@ -161,27 +162,16 @@ class EqualParts(Sampler[BatchIndex]):
         unit = world_size * len(sizes)
         if batch_size % unit:
             raise InputError(f"data.batch_size={batch_size} must be a multiple of {unit}")
-        self.sizes, self.batch_size, self.num_batches = sizes, batch_size, num_batches
-        self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.epoch = 0
+        self.sizes = sizes
+        super().__init__(num_batches, batch_size, seed, rank, world_size)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[BatchIndex]:
-        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
+    def positions(self, generator: torch.Generator) -> Int64[Tensor, "batches rows"]:
         rows = self.num_batches * self.batch_size // len(self.sizes)
         parts, first = [], 0
         for size in self.sizes:
             parts.append(passes(size, rows, generator).view(self.num_batches, -1) + first)
             first += size
-        seeds = torch.randint(2**62, (self.num_batches,), generator=generator).tolist()
-        share = (self.rank, self.world_size)
-        for positions, seed in zip(torch.cat(parts, dim=1), seeds, strict=True):
-            yield BatchIndex(positions[self.rank :: self.world_size], seed, share, self.batch_size)
+        return torch.cat(parts, dim=1)
 
 
 def choose_drawings(

@@ -7,7 +7,8 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from lfiw.data.batches import RowsInOrder, ShuffledBatches
-from lfiw.data.mixed import Batch, MixedRows, batch_loader
+from lfiw.data.loading import TrainingLoader, batch_loader
+from lfiw.data.mixed import Batch, MixedRows
 from lfiw.data.splits import Subset, split_rows
 from lfiw.data.table import Table
 from lfiw.data.transforms import AUGMENTATIONS
@@ -67,7 +68,7 @@ class RealDataModule(LightningDataModule):
         batches = ShuffledBatches(
             len(rows), batch_size=self.batch_size, seed=self.seed, rank=rank, world_size=world_size
         )
-        return batch_loader(rows, batches, self.num_workers)
+        return TrainingLoader(rows, batches, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rows = MixedRows([self.subsets["validation"]], [COLUMN])

@@ -1,16 +1,17 @@
 """Sets of drawings of one class: what a data augmentation GAN is trained on."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int64
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from lfiw.data.batches import mix_seeds
-from lfiw.data.mixed import Batch, as_it_is
+from lfiw.data.batches import EpochBatches, mix_seeds
+from lfiw.data.loading import TrainingLoader, batch_loader
+from lfiw.data.mixed import Batch
 from lfiw.data.table import Table
 from lfiw.errors import InputError
 
@@ -35,7 +36,7 @@ class SetIndex:
     seed: int
 
 
-class SetBatches(Sampler[SetIndex]):
+class SetBatches(EpochBatches[SetIndex]):
     """Batches of sets: a class each, uniform, and different rows of it, uniform.
 
     Args:
@@ -63,17 +64,10 @@ class SetBatches(Sampler[SetIndex]):
             if len(of_class) < set_size:
                 raise InputError(f"class {label} has {len(of_class)} rows, a set takes {set_size}: leave the class out")
         self.rows = list(rows.values())
-        self.set_size, self.batch_size, self.num_batches = set_size, batch_size, num_batches
-        self.seed, self.epoch = seed, 0
+        self.set_size, self.batch_size = set_size, batch_size
+        super().__init__(num_batches, seed)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[SetIndex]:
-        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
+    def draw(self, generator: torch.Generator) -> Iterator[SetIndex]:
         for _ in range(self.num_batches):
             classes = torch.randint(len(self.rows), (self.batch_size,), generator=generator).tolist()
             sets = [
@@ -138,14 +132,12 @@ class DrawingSetsDataModule(LightningDataModule):
         return self.table.column("image").shape
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self._batches(self.train_rows, self.steps_per_epoch, self.seed))
+        batches = self._batches(self.train_rows, self.steps_per_epoch, self.seed)
+        return TrainingLoader(RowSets(self.table), batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """One batch, the same in every epoch."""
-        return self._loader(list(self._batches(self.validation_rows, 1, mix_seeds(self.seed, 1))))
+        return batch_loader(RowSets(self.table), list(self._batches(self.validation_rows, 1, mix_seeds(self.seed, 1))))
 
     def _batches(self, rows: dict[int, Tensor], num_batches: int, seed: int) -> SetBatches:
         return SetBatches(rows, set_size=self.set_size, batch_size=self.batch_size, num_batches=num_batches, seed=seed)
-
-    def _loader(self, batches: Iterable[SetIndex]) -> DataLoader[Batch]:
-        return DataLoader(RowSets(self.table), batch_size=None, sampler=batches, collate_fn=as_it_is)

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Int64
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from lfiw.data.batches import mix_seeds, passes
-from lfiw.data.mixed import as_it_is
+from lfiw.data.batches import EpochBatches, passes
+from lfiw.data.loading import TrainingLoader, batch_loader
 from lfiw.errors import InputError
 
 
@@ -51,26 +51,19 @@ class PairedRows(Dataset[tuple[Tensor, Tensor]]):
         return self.inputs[index], self.targets[index]
 
 
-class MemberBatches(Sampler[Tensor]):
+class MemberBatches(EpochBatches[Tensor]):
     """(members, rows) indices: each member passes through all rows once an epoch, in an order of its own.
 
-    A function of the seed and the epoch; rows that do not fill a batch are left out.
+    Rows that do not fill a batch are left out.
     """
 
     def __init__(self, num_rows: int, members: int, batch_size: int, seed: int) -> None:
-        self.num_rows, self.members, self.seed = num_rows, members, seed
+        self.num_rows, self.members = num_rows, members
         self.batch_size = min(batch_size, num_rows)
-        self.epoch = 0
+        super().__init__(num_rows // self.batch_size, seed)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_rows // self.batch_size
-
-    def __iter__(self) -> Iterator[Int64[Tensor, "m n"]]:
+    def draw(self, generator: torch.Generator) -> Iterator[Int64[Tensor, "m n"]]:
         used = len(self) * self.batch_size
-        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
         order = torch.stack([passes(self.num_rows, used, generator) for _ in range(self.members)])
         yield from order.split(self.batch_size, dim=1)
 
@@ -96,8 +89,8 @@ class TransitionsDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         batches = MemberBatches(len(self.train), self.members, self.batch_size, self.seed)
-        return DataLoader(PairedRows(self.train), batch_size=None, sampler=batches, collate_fn=as_it_is)
+        return TrainingLoader(PairedRows(self.train), batches)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         blocks = torch.arange(len(self.validation)).split(2000)
-        return DataLoader(PairedRows(self.validation), batch_size=None, sampler=blocks, collate_fn=as_it_is)
+        return batch_loader(PairedRows(self.validation), blocks)

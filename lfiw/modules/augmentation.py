@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
-from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
@@ -13,11 +12,12 @@ from torchmetrics import MeanMetric
 from lfiw.data.mixed import Batch
 from lfiw.data.transforms import standardise
 from lfiw.errors import InputError
+from lfiw.modules.trained import TrainedModule
 from lfiw.nets import build_net
 from lfiw.optimizers import configure
 
 
-class AugmentationClassifier(LightningModule):
+class AugmentationClassifier(TrainedModule):
     """Classes of images by the cross-entropy with per-sample weights.
 
     L = Σᵢ cᵢ wᵢ CEᵢ / Σᵢ cᵢ with c = 1, w = 1 for real rows and c = λ, w = importance weight (mean 1) for generated
@@ -31,7 +31,7 @@ class AugmentationClassifier(LightningModule):
         num_classes: to tell apart.
         mean, std: of the pixels, one a channel.
         coefficient: λ ≥ 0.
-        seed: of the initial weights.
+        seed: of the initial weights and of dropout.
 
     Raises:
         InputError: λ is negative or not finite, or the network does not take such images.
@@ -54,7 +54,7 @@ class AugmentationClassifier(LightningModule):
     ) -> None:
         super().__init__()
         check_coefficient(coefficient)
-        self.optimizer_options, self.coefficient = dict(optimizer), coefficient
+        self.optimizer_options, self.coefficient, self.seed = dict(optimizer), coefficient, seed
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
         with torch.random.fork_rng(devices=[]):
@@ -68,9 +68,6 @@ class AugmentationClassifier(LightningModule):
         """Class logits of raw images, as they stand in the tables (uint8)."""
         return self.net(standardise(images, self.mean, self.std))
 
-    def on_train_epoch_start(self) -> None:
-        self.train_loss, self.train_steps = torch.zeros((), device=self.device), 0
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch["image"])
         loss = weighted_cross_entropy(
@@ -80,13 +77,8 @@ class AugmentationClassifier(LightningModule):
             batch["weight"],
             self.coefficient,
         )
-        self.train_loss += loss.detach()
-        self.train_steps += 1
+        self.add_up(loss=loss)
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        if self.train_steps:
-            self.log("train/loss", self.train_loss / self.train_steps, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torchvision.utils import save_image
 
@@ -14,13 +13,14 @@ from lfiw.data.batches import mix_seeds
 from lfiw.data.mixed import Batch
 from lfiw.errors import InputError
 from lfiw.files import replacing
+from lfiw.modules.trained import TrainedModule
 from lfiw.nets.dagan import DrawingCritic, DrawingGenerator
 
 BETAS = (0.0, 0.9)  # Gulrajani et al. 2017, algorithm 1
 GRID_ROWS, GRID_COLUMNS = 12, 6
 
 
-class DaGan(LightningModule):
+class DaGan(TrainedModule):
     """A generator that answers a drawing with others of its class, and the critic that compares both with real sets.
 
     The critic sees the given drawing and several others at once. Answers that are all alike, or the given drawing
@@ -111,8 +111,7 @@ class DaGan(LightningModule):
             self.step(of_generator, -self.critic(fake).mean())
             self.critic.requires_grad_(True)
             self.update_average()
-        self.sums += torch.stack([gap.detach(), penalty.detach()])
-        self.steps += 1
+        self.add_up(critic_gap=gap, penalty=penalty)
 
     def step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -134,14 +133,6 @@ class DaGan(LightningModule):
         decay = min(self.ema_decay, self.updates.item() / (10 + self.updates.item()))
         for kept, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             kept.lerp_(new.detach(), 1 - decay)
-
-    def on_train_epoch_start(self) -> None:
-        self.sums, self.steps = torch.zeros(2, device=self.device), 0
-
-    def on_train_epoch_end(self) -> None:
-        if self.steps:
-            gap, penalty = self.sums / self.steps
-            self.log_dict({"train/critic_gap": gap, "train/penalty": penalty})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """On classes that never trained: how far the critic tells, and how much drawings differ, as a share of ink."""
@@ -169,6 +160,7 @@ class DaGan(LightningModule):
             save_image(paper.repeat_interleave(2, 2).repeat_interleave(2, 3), file, nrow=rows.shape[1], padding=2)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["dagan"] = {"generator": self.generator_options}
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from lfiw.checkpoints import read_checkpoint
 from lfiw.errors import InputError, first_line
+from lfiw.modules.trained import TrainedModule
 from lfiw.nets.ensemble import EnsembleMLP
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PRIOR_ROWS = 1.0  # of independent errors
 LOG_STD = (-7.0, 1.0)  # bounds of the predicted log standard deviation, in those of the targets
 
 
-class DynamicsModel(LightningModule):
+class DynamicsModel(TrainedModule):
     """P̂(r, s′ | s, a): each member predicts mean and standard deviation of (s′ − s, r) (Chua et al., NeurIPS 2018).
 
     Inputs and targets are standardised by the training rows. Coordinates that do not change in them are predicted not
@@ -147,18 +147,10 @@ class DynamicsModel(LightningModule):
         shrunk = torch.where(self.changes[:, None] & self.changes, shrunk, torch.eye(moments.shape[-1]).double())
         self.factor.copy_(torch.linalg.cholesky(shrunk))
 
-    def on_train_epoch_start(self) -> None:
-        self.train_loss, self.train_steps = torch.zeros((), device=self.device), 0
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss = self._log_loss(*batch).mean(1).sum()  # members do not share anything: the sum trains each on its own
-        self.train_loss += loss.detach() / self.members
-        self.train_steps += 1
+        self.add_up(log_loss=loss / self.members)
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        if self.train_steps:
-            self.log("train/log_loss", self.train_loss / self.train_steps)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         inputs, targets = (values.expand(self.members, *values.shape) for values in batch)
@@ -179,6 +171,7 @@ class DynamicsModel(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["dynamics"] = {"kind": KIND, "options": self.options, "sizes": self.sizes}
 
     @classmethod

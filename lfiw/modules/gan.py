@@ -53,7 +53,7 @@ class GAN(GenerativeModule):
             if critic == "projected"
             else SNGANCritic(self.shape, width=critic_width)
         )
-        self.critic_loss, self.generator_loss, self.gap = MeanMetric(), MeanMetric(), MeanMetric()
+        self.gap = MeanMetric()
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, " latent"]:
         return torch.randn(self.latent, generator=generator)
@@ -77,7 +77,7 @@ class GAN(GenerativeModule):
         of_critic.zero_grad()
         self.manual_backward(loss)
         of_critic.step()
-        self.critic_loss.update(loss.detach())
+        self.add_up(critic_loss=loss)
         if (batch_idx + 1) % self.critic_steps == 0:
             self.critic.requires_grad_(False)  # only the generator's gradients are wanted
             loss = -self.critic(self.generator(self.training_noise(len(real), batch_idx, 1))).mean()
@@ -86,24 +86,19 @@ class GAN(GenerativeModule):
             of_generator.step()
             for parameter in self._critic_parameters:
                 parameter.requires_grad_(True)
-            self.generator_loss.update(loss.detach())
+            self.add_up(generator_loss=loss)
             schedule_of_generator.step()
         schedule_of_critic.step()
 
     def on_train_epoch_end(self) -> None:
-        values = {}
-        for name, loss in (("critic", self.critic_loss), ("generator", self.generator_loss)):
-            if loss.update_called:
-                values[f"train/{name}_loss"] = loss.compute()
-            loss.reset()
-        if not all(torch.isfinite(value) for value in values.values()):
+        if not all(torch.isfinite(mean) for mean in self.epoch_means().values()):
             raise InputError(f"training diverged in epoch {self.current_epoch}: lower optimizer.lr")
-        self.log_dict(values)
+        super().on_train_epoch_end()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images = batch["image"]
         if len(images):
-            generated = self.generator(self.training_noise(len(images), batch_idx, 2))
+            generated = self.generator(self.validation_noise(batch["position"]))
             real = to_signed(images, generated.dtype)
             self.gap.update(self.critic(real).mean() - self.critic(generated).mean(), len(images))
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from pytorch_lightning import LightningModule
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from lfiw.data.batches import mix_seeds
 from lfiw.data.mixed import Batch
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
+from lfiw.modules.trained import TrainedModule
 from lfiw.optimizers import build_optimizer, build_schedule
 
 KIND = "lfiw.GenerativeModule"  # written into checkpoints, so that another module's is told apart
@@ -27,7 +27,7 @@ HOMES = {"sngan": "gan.GAN", "pixelcnn": "pixelcnn.PixelCNNModule", "vae": "vae.
 WEIGHTS = "generator.safetensors"  # in a run folder: the network that samples, alone
 
 
-class GenerativeModule(LightningModule):
+class GenerativeModule(TrainedModule):
     """A generator of images (c, h, w) and its training.
 
     Sampling is a deterministic function, `decode`, of noise that is drawn sample by sample with `draw_noise` on the
@@ -106,16 +106,25 @@ class GenerativeModule(LightningModule):
         self.train(was_training)
         return {"image": images, "latent": noise}
 
-    def training_noise(self, num: int, batch_idx: int, stream: int) -> Float[Tensor, "num ..."]:
-        """Noise of a training step: a function of (seed, epoch, step, process) alone, so that a resumed run has it too.
+    def training_noise(self, num: int, batch_idx: int, stream: int) -> Float[Tensor, "num latent"]:
+        """Noise of this process's rows of a training step: a function of (seed, epoch, step) and the row alone.
 
         Args:
             stream: tells apart what is drawn in the same step.
         """
-        seed = mix_seeds(self.seed, self.current_epoch, batch_idx, self.global_rank, stream)
-        return torch.randn(num, self.net_options["latent"], generator=torch.Generator().manual_seed(seed)).to(
-            self.device
-        )
+        seed = mix_seeds(self.seed, self.current_epoch, batch_idx, stream)
+        world_size = self.trainer.world_size
+        noise = torch.randn(num * world_size, self.net_options["latent"], generator=torch.Generator().manual_seed(seed))
+        return noise[self.global_rank :: world_size].to(self.device)  # as the rows of a batch are shared out
+
+    def validation_noise(self, positions: Int64[Tensor, " n"]) -> Float[Tensor, "n latent"]:
+        """Noise of validation rows: the same in every epoch, whatever batch and process a row is in."""
+        generator = torch.Generator()
+        rows = [
+            torch.randn(self.net_options["latent"], generator=generator.manual_seed(mix_seeds(self.seed, row)))
+            for row in positions.tolist()
+        ]
+        return torch.stack(rows).to(self.device)
 
     def build_optimizer(self, network: nn.Module, steps: int | None = None) -> Any:
         """Optimizer and schedule of one network; the schedule is over `steps`, or as many as there are batches."""
@@ -130,6 +139,7 @@ class GenerativeModule(LightningModule):
         return {"kind": KIND, "net": kept, "shape": list(self.shape)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["generator"] = self.description()
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:

@@ -22,7 +22,7 @@ class PixelCNNModule(GenerativeModule):
 
     def build(self, **options: Any) -> None:
         self.net = PixelCNN(self.shape, **options)
-        self.bits, self.train_bits = MeanMetric(), MeanMetric()
+        self.bits = MeanMetric()
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, "u h w"]:
         """The uniform numbers that choose each pixel."""
@@ -40,13 +40,8 @@ class PixelCNNModule(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = logistic_mixture.bits_per_dimension(-self.log_prob(batch["image"]), self.shape).mean()
-        self.train_bits.update(loss.detach())
+        self.add_up(bits_per_dim=loss)
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        if self.train_bits.update_called:  # not where a run goes on from the end of an epoch
-            self.log("train/bits_per_dim", self.train_bits.compute())
-        self.train_bits.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if len(batch["image"]):

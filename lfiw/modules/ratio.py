@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Shaped
-from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import ModuleList
 
@@ -18,6 +17,7 @@ from lfiw.data.transforms import standardise
 from lfiw.errors import InputError, first_line
 from lfiw.losses import build_loss
 from lfiw.metrics.classifier import RatioScores
+from lfiw.modules.trained import TrainedModule
 from lfiw.nets import build_net
 from lfiw.optimizers import configure
 from lfiw.weights import log_ratio_from_logits
@@ -29,7 +29,7 @@ KIND = "lfiw.RatioClassifier"  # written into checkpoints, so that another modul
 SCORING_BATCH = 1000
 
 
-class RatioClassifier(LightningModule):
+class RatioClassifier(TrainedModule):
     """Binary classifier of real (1) against generated (0) samples; its log-odds plus log γ are log p_data/p_model.
 
     Trained by the binary cross-entropy (Grover et al. 2019, section 2), or by another loss of `lfiw.losses`;
@@ -47,7 +47,7 @@ class RatioClassifier(LightningModule):
         optimizer: lr, betas, weight_decay, schedule (`lfiw.optimizers`) and compile, as in `lfiw.schemas.Optimizer`.
         spec: `InputSpec` as a dictionary; none: taken from the data module.
         counts: (num_real, num_generated) that the loss effectively saw; none: taken from the data module.
-        seed: of the initial weights.
+        seed: of the initial weights and of dropout.
         loss: name and options of the loss (`lfiw.losses`); none: logistic.
     """
 
@@ -97,22 +97,13 @@ class RatioClassifier(LightningModule):
         """Logits of P(real | x) for raw samples, as they stand in the tables (uint8 images in 0 … 255)."""
         return self.net(standardise(samples, self.mean, self.std)).squeeze(1)
 
-    def on_train_epoch_start(self) -> None:
-        # summed here, logged once an epoch: `log` in each step takes longer than a small network's forward pass
-        self.train_loss, self.train_steps = torch.zeros((), device=self.device), 0
-
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         outputs = self(batch[self.spec["column"]])
         # exponentials and means of half-precision outputs would overflow and round
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         loss = self.loss(outputs, batch["side"] == 0)
-        self.train_loss += loss.detach()
-        self.train_steps += 1
+        self.add_up(loss=loss)
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        if self.train_steps:  # none where a run goes on from the end of an epoch
-            self.log("train/loss", self.train_loss / self.train_steps, sync_dist=True)
 
     def validation_step(self, batch: "Batch", batch_idx: int) -> None:
         try:
@@ -168,6 +159,7 @@ class RatioClassifier(LightningModule):
         return configure(self, self.net, self.optimizer_options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["classifier"] = {
             "kind": KIND,
             "net": self.net_options,

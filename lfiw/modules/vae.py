@@ -8,7 +8,6 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lfiw import logistic_mixture
-from lfiw.data.batches import mix_seeds
 from lfiw.data.mixed import Batch
 from lfiw.errors import InputError
 from lfiw.modules.generative import GenerativeModule
@@ -34,7 +33,7 @@ class VAEModule(GenerativeModule):
         self.encoder = Encoder(self.shape, latent=latent, width=width)
         self.decoder = Decoder(self.shape, latent=latent, width=width, mixtures=mixtures)
         self.latent, self.mixtures, self.pixels = latent, mixtures, pixels
-        self.bits, self.divergence, self.train_bits = MeanMetric(), MeanMetric(), MeanMetric()
+        self.bits, self.divergence = MeanMetric(), MeanMetric()
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, " numbers"]:
         """z, then the uniform numbers of the pixels where they are drawn."""
@@ -70,21 +69,14 @@ class VAEModule(GenerativeModule):
         images = batch["image"]
         likelihood, divergence = self.elbo(images, self.training_noise(len(images), batch_idx, 0))
         loss = logistic_mixture.bits_per_dimension(divergence - likelihood, self.shape).mean()
-        self.train_bits.update(loss.detach())
+        self.add_up(bits_per_dim=loss)
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        if self.train_bits.update_called:  # not where a run goes on from the end of an epoch
-            self.log("train/bits_per_dim", self.train_bits.compute())
-        self.train_bits.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images = batch["image"]
         if not len(images):
             return
-        generator = torch.Generator().manual_seed(mix_seeds(self.global_rank, batch_idx))  # the same in every epoch
-        noise = torch.randn(len(images), self.latent, generator=generator).to(self.device)
-        likelihood, divergence = self.elbo(images, noise)
+        likelihood, divergence = self.elbo(images, self.validation_noise(batch["position"]))
         self.bits.update(logistic_mixture.bits_per_dimension(divergence - likelihood, self.shape))
         self.divergence.update(logistic_mixture.bits_per_dimension(divergence, self.shape))
 

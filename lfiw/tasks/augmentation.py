@@ -34,7 +34,7 @@ from lfiw.tables import number, print_table
 from lfiw.tasks.drawing import is_real
 from lfiw.tasks.drawing_ratio import cross_fitted_log_ratios
 from lfiw.tracking import Prefixed
-from lfiw.trainers import CHECKPOINTS, best_checkpoint, build_trainer, fit
+from lfiw.trainers import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 from lfiw.weights import FLOAT64, Weighting, check_log_ratio, check_weights
 
 RECORD = "augmentation.json"
@@ -240,8 +240,7 @@ def train_regime(
         monitor=MONITOR,
         mode="max",
     )
-    last = folder / "last.ckpt"
-    fit(trainer, module, datamodule, last if config.resume and last.exists() else None)
+    fit(trainer, module, datamodule, last_checkpoint(folder, config.resume))
     steps = trainer.global_step
     module.load_state_dict(read_checkpoint(best_checkpoint(folder), "cpu")["state_dict"])
     (validation,) = trainer.validate(module, datamodule.val_dataloader(), verbose=False)

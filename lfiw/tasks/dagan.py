@@ -14,7 +14,7 @@ from lfiw.errors import InputError
 from lfiw.generators.dagan import save_generator
 from lfiw.modules.dagan import DaGan
 from lfiw.schemas import Config, DrawingSetsData
-from lfiw.trainers import CHECKPOINTS, build_trainer, fit
+from lfiw.trainers import CHECKPOINTS, build_trainer, fit, last_checkpoint
 
 GENERATOR = "generator.safetensors"
 GRIDS = "grids"
@@ -52,8 +52,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
     trainer = build_trainer(config.trainer, run_dir, loggers, monitor=None)
     if trainer.world_size > 1:
         raise InputError("task=dagan trains in one process: trainer.devices=1 trainer.num_nodes=1")
-    last = run_dir / CHECKPOINTS / "last.ckpt"
-    fit(trainer, module, datamodule, last if config.resume and last.exists() else None)
+    fit(trainer, module, datamodule, last_checkpoint(run_dir / CHECKPOINTS, config.resume))
     save_generator(run_dir / GENERATOR, module.average, module.generator_options)
     print(f"{run_dir / GENERATOR}: for tools/cache_samples.py dagan --checkpoint")
     grids = sorted((run_dir / GRIDS).glob("*.png"))

@@ -21,7 +21,7 @@ from lfiw.modules.previews import FidOfSamples, SampleGrid
 from lfiw.results import hardware
 from lfiw.schemas import Config, RealData, Run
 from lfiw.tables import number
-from lfiw.trainers import build_trainer, fit
+from lfiw.trainers import CHECKPOINTS, build_trainer, fit, last_checkpoint
 from lfiw.version import __version__
 
 RECORD = "training.json"  # in the run folder: what the training came to, and what it took
@@ -47,8 +47,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
         callbacks=[*previews(config, run_dir, loggers), timer],
         monitor=module.monitor,
     )
-    last = run_dir / "checkpoints" / "last.ckpt"
-    fit(trainer, module, datamodule, last if config.resume and last.exists() else None, module.monitor)
+    fit(trainer, module, datamodule, last_checkpoint(run_dir / CHECKPOINTS, config.resume), module.monitor)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     generator = GenerativeModule.load(run_dir)
     if trainer.is_global_zero:

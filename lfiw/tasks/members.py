@@ -13,7 +13,7 @@ from lfiw.data.mixed import MixedDataModule
 from lfiw.modules.ratio import RatioClassifier
 from lfiw.schemas import Config
 from lfiw.tracking import Prefixed
-from lfiw.trainers import CHECKPOINTS, build_trainer, fit
+from lfiw.trainers import CHECKPOINTS, build_trainer, fit, last_checkpoint
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ def train_members(
         own = [Prefixed(logger, f"{member.name}/") for logger in loggers] if member.name else loggers
         folder = member.checkpoints(run_dir)
         trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=config.optimizer.ema_decay)
-        last = folder / "last.ckpt"
-        fit(trainer, classifier, datamodule, last if config.resume and last.exists() else None)
+        fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
         for name, value in trainer.callback_metrics.items():
             logged[name].append(float(value))
     datamodule.seed = config.seed

@@ -22,7 +22,7 @@ from lfiw.ope.rollouts import Rollouts
 from lfiw.ope.simulation import Simulated, ratio_inputs
 from lfiw.schemas import Config
 from lfiw.tracking import Prefixed
-from lfiw.trainers import CHECKPOINTS, best_checkpoint, build_trainer, fit
+from lfiw.trainers import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 
 VALIDATION = 0.2  # of the rows that a ratio classifier does not hold out
 DRAWS = 2  # simulated outcomes of each real (s, a) that the ratio trains on
@@ -66,7 +66,8 @@ def train_dynamics(
     trainer_options = replace(config.trainer, max_epochs=options.max_epochs, patience=options.patience)
     folder = run_dir / CHECKPOINTS / "dynamics"
     own = [Prefixed(logger, "dynamics/") for logger in loggers]
-    fit(build_trainer(trainer_options, run_dir, own, checkpoints=folder), model, datamodule)
+    trainer = build_trainer(trainer_options, run_dir, own, checkpoints=folder)
+    fit(trainer, model, datamodule, last_checkpoint(folder, config.resume))
     best = DynamicsModel.load(best_checkpoint(folder))
     best.fit_noise(held_out)
     return best
@@ -114,7 +115,7 @@ def train_ratio(
         folder = run_dir / CHECKPOINTS / f"fold{fold}"
         own = [Prefixed(logger, f"fold{fold}/") for logger in loggers]
         trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=config.optimizer.ema_decay)
-        fit(trainer, classifier, datamodule)
+        fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
         file = best_checkpoint(folder)
         best = RatioClassifier.load(file)
         if config.folds > 1:
@@ -184,7 +185,8 @@ def measure_shift(
     folder = run_dir / CHECKPOINTS / "shift"
     classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=config.seed)
     options = replace(config.trainer, max_epochs=min(10, config.trainer.max_epochs))
-    fit(build_trainer(options, run_dir, [], checkpoints=folder), classifier, datamodule)
+    trainer = build_trainer(options, run_dir, [], checkpoints=folder)
+    fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
     best = RatioClassifier.load(best_checkpoint(folder))
     of_evaluation, of_behaviour = (
         best.log_ratio(subset.column("vector")) for subset in datamodule.splits["evaluation"]

@@ -12,7 +12,8 @@ from torchvision.transforms import v2
 
 from lfiw.data import CacheWriter, SampleCache
 from lfiw.data.batches import MixedBatches
-from lfiw.data.mixed import MixedRows, batch_loader
+from lfiw.data.loading import batch_loader
+from lfiw.data.mixed import MixedRows
 from lfiw.data.splits import everything
 from lfiw.data.transforms import standardise
 
@@ -79,7 +80,7 @@ def our_loader(images: Tensor, folder: Path, batch: int) -> DataLoader[dict[str,
             writer.write({"image": half})
         sides.append(everything(SampleCache(folder / name)))
     batches = MixedBatches(len(sides[0]), len(sides[1]), batch_size=batch, mixing="balanced", seed=0)
-    return batch_loader(MixedRows(sides, ["image"], "crop_flip"), batches, num_workers=0)
+    return batch_loader(MixedRows(sides, ["image"], "crop_flip"), batches)
 
 
 def normalised(loader: DataLoader[dict[str, Tensor]]) -> Iterator[Tensor]:

@@ -1,0 +1,113 @@
+"""Trainings that stop anywhere and go on as if they had not."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import distributed
+
+from lfiw import stopping
+from lfiw.stopping import Stopped
+from lfiw.tracking import JsonLines, find_json_lines
+from lfiw.watch import watch_processes
+
+LAST = "last.ckpt"
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps where a training stands in last.ckpt: after each epoch's validation and, if asked, every so many steps.
+
+    A signal stops the training after the step at hand, once that is kept; one that comes in the last step of an epoch
+    or in validation, after validation.
+
+    Args:
+        folder: of the checkpoint.
+        every_steps: also in the middle of an epoch, after so many steps; 0: not.
+    """
+
+    def __init__(self, folder: Path, every_steps: int = 0) -> None:
+        self.file, self.every_steps = folder / LAST, every_steps
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        watch_processes()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # a schedule that asks for the number of steps has the loader made before Lightning knows its state
+        trainer.fit_loop._load_combined_loader_states()
+        stopping.defer(True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        number = agreed_signal(trainer)
+        # Lightning takes an epoch that was kept after its last step for over, and would not validate it
+        if trainer.is_last_batch:
+            return
+        step = trainer.fit_loop.total_batch_idx + 1
+        if number or (self.every_steps and step % self.every_steps == 0):
+            trainer.save_checkpoint(self.file)
+        if number:
+            raise Stopped(number)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        trainer.save_checkpoint(self.file)
+        if number := agreed_signal(trainer):
+            raise Stopped(number)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        stopping.defer(False)
+        if number := stopping.requested():
+            raise Stopped(number)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        stopping.defer(False)
+
+
+def agreed_signal(trainer: Trainer) -> int:
+    """The signal that one of the processes got, the same in all of them; 0 if none did."""
+    own = stopping.requested() or 0
+    if trainer.world_size == 1:
+        return own
+    number = torch.tensor([own], device=trainer.strategy.root_device)
+    distributed.all_reduce(number, distributed.ReduceOp.MAX)
+    return int(number)
+
+
+class Patience(EarlyStopping):
+    """A training that had stopped early is still over when it is resumed, unless with more patience."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class LogPosition(Callback):
+    """Keeps in checkpoints how long metrics.jsonl was; what a resumed training logs again is taken out first."""
+
+    def __init__(self) -> None:
+        self._log: tuple[JsonLines, str] | None = None
+        self._kept: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._log = find_json_lines(trainer.loggers)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self._log[0].position() if self._log else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._kept = state_dict["position"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        unknown = trainer.ckpt_path is not None and self._kept is None
+        if self._log is not None and trainer.is_global_zero and not unknown:
+            log, prefix = self._log
+            log.rewind(self._kept, prefix)

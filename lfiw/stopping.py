@@ -1,0 +1,118 @@
+"""Runs that a signal stops: a training after its step, with a checkpoint; everything else at once."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # USR1 is what a SLURM job is told its end by
+SECONDS = 50.0  # from the signal to the end of the process, whatever it is at
+
+
+class Stopped(BaseException):
+    """A signal has stopped the run; what it has made is kept, and `resume=` goes on from there.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int, run_dir: Path | None = None) -> None:
+        what = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+        super().__init__(what if run_dir is None else f"{what}: python train.py resume={run_dir} goes on")
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        return exit_code_of(self.number)
+
+
+_request: int | None = None  # the signal that has come
+_active = False  # within `stoppable`
+_deferred = False  # a training looks for the signal after each of its steps
+_listeners: list[Callable[[int], None]] = []
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM, SIGUSR1 and Ctrl-C stop what runs in here by `Stopped`; a second Ctrl-C does not wait for a step.
+
+    After one has come, the others are ignored from there on: the process is about to end by itself.
+    """
+    global _request, _active, _deferred
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears of signals
+        return
+    _request, _active, _deferred = None, True, False
+    previous = {number: signal.signal(number, _handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        _active = _deferred = False
+        if _request is None:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def requested() -> int | None:
+    """The signal that is to stop this process, if one has come."""
+    return _request
+
+
+def pass_on(number: int) -> None:
+    """A signal that another process of the run got is one for this process, unless it is at its end."""
+    if _active and _request is None:
+        os.kill(os.getpid(), number)
+
+
+def defer(later: bool) -> None:
+    """From now on a signal only leaves its number in `requested`, or stops at once again."""
+    global _deferred
+    _deferred = later
+
+
+def listen(listener: Callable[[int], None]) -> None:
+    """The listener is told the first signal's number, in the main thread, before anything else happens."""
+    _listeners.append(listener)
+
+
+def unlisten(listener: Callable[[int], None]) -> None:
+    _listeners.remove(listener)
+
+
+def exit_code_of(number: int) -> int:
+    """0 where a scheduler stops the run and will go on with it; 130 for Ctrl-C.
+
+    Processes after the first end with 0: Lightning kills the first one when another has failed.
+    """
+    return 130 if number == signal.SIGINT and is_first_process() else 0
+
+
+def is_first_process() -> bool:
+    """Of the run, by the variables of torchrun, SLURM, and Lightning where it starts the others itself."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _request
+    if _request is None:
+        _request = number
+        for listener in _listeners:
+            listener(number)
+        timer = threading.Timer(SECONDS, _give_up, [number])
+        timer.daemon = True
+        timer.start()
+        if not _deferred:
+            raise Stopped(number)
+    elif number == signal.SIGINT:
+        raise Stopped(number)
+
+
+def _give_up(number: int) -> None:
+    """Whatever the main thread waits for: checkpoints are whole, the last one is where the run goes on."""
+    if _request is not None:
+        print(f"still busy {SECONDS:g} seconds after the signal: ended as it is", file=sys.stderr, flush=True)
+        os._exit(exit_code_of(number))
