@@ -22,6 +22,7 @@ from pytorch_lightning.trainer.states import TrainerStatus
 
 from lfiw.checkpoints import AtomicCheckpointIO
 from lfiw.errors import InputError, first_line
+from lfiw.finite_loss import FiniteLoss
 from lfiw.schemas import Trainer as TrainerOptions
 
 MONITOR = "val/log_loss"
@@ -83,10 +84,10 @@ def build_trainer(
     folder = checkpoints or run_dir / CHECKPOINTS
     # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
     last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    kept: list[Callback] = [last, *callbacks]
+    kept: list[Callback] = [FiniteLoss(run_dir), last, *callbacks]
     if monitor:
         kept.insert(
-            0, ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+            1, ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
         )
         if options.patience:
             kept.append(EarlyStopping(monitor, mode=mode, patience=options.patience, check_finite=True))
@@ -147,7 +148,7 @@ def fit(
 
     Raises:
         KeyboardInterrupt: Ctrl-C; the run folder holds the last whole epoch.
-        InputError: the loss became NaN or infinite.
+        InputError: the loss became NaN or infinite (`lfiw.finite_loss`), or what is monitored did.
     """
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -53,7 +53,7 @@ class GAN(GenerativeModule):
             if critic == "projected"
             else SNGANCritic(self.shape, width=critic_width)
         )
-        self.critic_loss, self.generator_loss, self.gap = MeanMetric(), MeanMetric(), MeanMetric()
+        self.critic_loss, self.generator_loss, self.gap = (MeanMetric(nan_strategy="disable") for _ in range(3))
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, " latent"]:
         return torch.randn(self.latent, generator=generator)
@@ -67,7 +67,7 @@ class GAN(GenerativeModule):
         """The critic's loss and the generator's, from the critic's outputs."""
         return F.relu(1 - of_real).mean() + F.relu(1 + of_generated).mean(), -of_generated.mean()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         of_generator, of_critic = self.optimizers()  # type: ignore[attr-defined]
         schedule_of_generator, schedule_of_critic = self.lr_schedulers()  # type: ignore[misc]
         real = to_signed(batch["image"], self.generator.linear.weight.dtype)
@@ -78,6 +78,7 @@ class GAN(GenerativeModule):
         self.manual_backward(loss)
         of_critic.step()
         self.critic_loss.update(loss.detach())
+        total = loss.detach()
         if (batch_idx + 1) % self.critic_steps == 0:
             self.critic.requires_grad_(False)  # only the generator's gradients are wanted
             loss = -self.critic(self.generator(self.training_noise(len(real), batch_idx, 1))).mean()
@@ -87,8 +88,10 @@ class GAN(GenerativeModule):
             for parameter in self._critic_parameters:
                 parameter.requires_grad_(True)
             self.generator_loss.update(loss.detach())
+            total = total + loss.detach()
             schedule_of_generator.step()
         schedule_of_critic.step()
+        return {"loss": total}
 
     def on_train_epoch_end(self) -> None:
         values = {}
@@ -96,8 +99,6 @@ class GAN(GenerativeModule):
             if loss.update_called:
                 values[f"train/{name}_loss"] = loss.compute()
             loss.reset()
-        if not all(torch.isfinite(value) for value in values.values()):
-            raise InputError(f"training diverged in epoch {self.current_epoch}: lower optimizer.lr")
         self.log_dict(values)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -22,7 +22,7 @@ class PixelCNNModule(GenerativeModule):
 
     def build(self, **options: Any) -> None:
         self.net = PixelCNN(self.shape, **options)
-        self.bits, self.train_bits = MeanMetric(), MeanMetric()
+        self.bits, self.train_bits = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, "u h w"]:
         """The uniform numbers that choose each pixel."""
