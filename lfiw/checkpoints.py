@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -79,6 +80,7 @@ def read_checkpoint(
     """
     name = name or str(path)
     try:
+        check_archive(path)
         return torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{name} does not exist") from None
@@ -87,3 +89,26 @@ def read_checkpoint(
         raise InputError(f"{name} cannot be read as a checkpoint: {what}") from None
     except Exception as error:  # whatever a broken or malicious file makes torch.load raise
         raise InputError(f"{name} cannot be read as a checkpoint: {first_line(error)}") from None
+
+
+def check_archive(path: str | os.PathLike[str] | io.BytesIO) -> None:
+    """`torch.save` packs nothing: what claims to unpack to more than the file's size would fill the memory.
+
+    Raises:
+        ValueError: it does, or the archive is a TorchScript program, which is code.
+    """
+    is_archive = zipfile.is_zipfile(path)
+    if isinstance(path, io.BytesIO):
+        path.seek(0)
+    if not is_archive:
+        return  # torch says what it is
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise ValueError("it is a TorchScript program, whose code is not run; save its state_dict() instead")
+    if isinstance(path, io.BytesIO):
+        path.seek(0)
+    size = len(path.getbuffer()) if isinstance(path, io.BytesIO) else os.stat(path).st_size
+    packed = any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries)
+    if packed or sum(entry.file_size for entry in entries) > size:
+        raise ValueError("its content is packed, which torch.save does not do")

@@ -1,5 +1,6 @@
 """How every script ends: with its result, or with one line that says what to mend."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
 
     Returns:
         0, also where a scheduler has stopped a run that can go on; 2 after an `InputError`, told as `error: …` on
-        stderr (after its traceback with `--debug`); 130 when interrupted from the keyboard.
+        stderr (after its traceback with `--debug`); 130 when interrupted from the keyboard; 141 when its output is not
+        read any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -40,6 +42,10 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
             print(stopped, file=sys.stderr)
         leave_processes()
         return stopped.exit_code
+    except BrokenPipeError:
+        # whoever read the output has gone, as `head` does; nothing is left to be flushed to it at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # what a shell gives a process that such a pipe ends
     except KeyboardInterrupt:
         if DEBUG in arguments:
             traceback.print_exc()

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lfiw.errors import InputError, first_line
-from lfiw.files import write_atomically
+from lfiw.errors import InputError
+from lfiw.files import read_json, write_atomically
 from lfiw.page import render
 from lfiw.pictures import Picture
 from lfiw.plots import score_intervals, scores_by_exponent, training_curves
@@ -20,6 +18,7 @@ from lfiw.tables import as_number, is_paper, metric_title, number, print_table, 
 from lfiw.training_log import VALIDATION, Curve, logged_losses
 from lfiw.verdict import Verdict, recommended_weighting, verdict_of
 from lfiw.version import __version__
+from lfiw.yaml_files import read_yaml
 
 Cells = tuple[list[str], list[list[str]]]  # titles, rows
 NEEDED = ("weightings", "recommended", "verdict", "reason", "reference", "extractors", "num_real", "num_generated")
@@ -90,11 +89,10 @@ def read_run(folder: Path, label: str) -> EvaluatedRun:
     if not file.is_file():
         raise InputError(f"{folder} was not evaluated: it has no evaluation.json; run python evaluate.py run={folder}")
     try:
-        record = json.loads(file.read_text())
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{folder}: cannot read its files ({first_line(error)})") from None
-    if not isinstance(record, dict) or not isinstance(config, dict) or not all(name in record for name in NEEDED):
+        record, config = read_json(file), read_yaml(folder / "config.yaml")
+    except InputError as error:
+        raise InputError(f"{folder}: cannot read its files ({error})") from None
+    if not all(name in record for name in NEEDED):
         raise InputError(
             f"{file} is not that of this version of lfiw: score the run again, python evaluate.py run={folder}"
         )

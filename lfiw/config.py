@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lfiw.errors import InputError, first_line
 from lfiw.schemas import SCHEMAS, Config, Run
+from lfiw.yaml_files import read_yaml, yaml_problem
 
 CONF = Path(__file__).parent.parent / "conf"
 SPLIT_KEYS = (
@@ -104,8 +106,9 @@ def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str
             values.append(override)
     try:
         nested = OmegaConf.to_container(OmegaConf.from_dotlist(values), resolve=False)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {' '.join(values)}: {first_line(error)}") from None
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
+        given = shorten(" ".join(values), 200, placeholder=" …")
+        raise InputError(f"cannot read {given}: {yaml_problem(error)}") from None
     assert isinstance(nested, dict)
     return choices, {str(name): value for name, value in nested.items()}
 
@@ -125,14 +128,9 @@ def choices_of(group: str) -> list[str]:
 
 def _read_yaml(file: Path, if_missing: str | None = None) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text())
+        return read_yaml(file)
     except FileNotFoundError:
         raise InputError(if_missing or f"{file} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {file}: {first_line(error)}") from None
-    if not isinstance(content, dict | None):
-        raise InputError(f"{file}: expected keys and values, found {type(content).__name__}")
-    return {str(name): value for name, value in (content or {}).items()}
 
 
 def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:

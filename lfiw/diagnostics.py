@@ -81,11 +81,16 @@ def mean_one(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Means that are 1 for the exact ratio: ŵ over held-out generated rows, 1/ŵ over held-out real ones; float64.
 
-    The first by ∫ p_θ·(p/p_θ) = 1, the second the other way round where the model covers the data.
+    The first by ∫ p_θ·(p/p_θ) = 1, the second the other way round where the model covers the data. A mean beyond
+    float64, of log-ratios above 709, is float64's largest number.
     """
     check_log_ratio(log_ratio_real)
     check_log_ratio(log_ratio_generated)
-    return log_ratio_generated.double().exp().mean(), (-log_ratio_real.double()).exp().mean()
+    return _mean_of_exp(log_ratio_generated.double()), _mean_of_exp(-log_ratio_real.double())
+
+
+def _mean_of_exp(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    return (torch.logsumexp(values, 0) - math.log(len(values))).exp().clamp(max=torch.finfo(torch.float64).max)
 
 
 def balanced_log_loss(

@@ -5,7 +5,8 @@ import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -18,6 +19,7 @@ from lfiw.files import write_atomically
 
 WANDB_ID = "wandb_id.txt"
 CONNECT_SECONDS = 20.0  # without an answer from W&B for so long, a run is kept offline
+FINISH_SECONDS = 60.0  # for what W&B has not taken in at the end of a run; it stays on the disk
 
 
 class JsonLines(Logger):
@@ -118,6 +120,40 @@ def find_json_lines(loggers: Sequence[Logger]) -> tuple[JsonLines, str] | None:
     return None
 
 
+class SteadyWandbLogger(WandbLogger):
+    """W&B's logger, whose failures end no run.
+
+    What a server that does not answer would have to say something about, as a table, is left out; wandb keeps on the
+    disk what it cannot send. Where wandb itself has failed, that is told once, and nothing more is sent.
+    """
+
+    lost = False
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        self.steadily(lambda: super(SteadyWandbLogger, self).log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        self.steadily(lambda: super(SteadyWandbLogger, self).log_hyperparams(params))
+
+    def finalize(self, status: str) -> None:
+        self.steadily(lambda: super(SteadyWandbLogger, self).finalize(status))
+
+    def steadily(self, call: Callable[[], object]) -> None:
+        """Calls what talks to W&B, unless that has failed before."""
+        if self.lost:
+            return
+        try:
+            call()
+        except Exception as error:  # of wandb, of its own process, of the network: a dozen kinds
+            from wandb.errors import Error
+
+            if isinstance(error, Error):
+                print(f"W&B did not take everything ({first_line(error)})", file=sys.stderr)
+                return
+            self.lost = True
+            print(f"W&B failed ({first_line(error)}): the run goes on without it", file=sys.stderr)
+
+
 def build_loggers(
     name: str,
     run_dir: Path,
@@ -160,11 +196,11 @@ def build_loggers(
     return loggers
 
 
-def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> WandbLogger | None:
+def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> SteadyWandbLogger | None:
     """An online logger, or None where W&B does not answer or knows no key: tracking must not end a run."""
     import wandb
 
-    settings = wandb.Settings(init_timeout=CONNECT_SECONDS)
+    settings = wandb.Settings(init_timeout=CONNECT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True)
     logger = _wandb_logger(log_model=log_checkpoint, settings=settings, **options)
     try:
         _ = logger.experiment  # connects
@@ -175,20 +211,35 @@ def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> WandbLogger | 
     return logger
 
 
-def _wandb_logger(**options: Any) -> WandbLogger:
-    logger = WandbLogger(**options)
+def _wandb_logger(**options: Any) -> SteadyWandbLogger:
+    logger = SteadyWandbLogger(**options)
     logger._wandb_init.pop("anonymous", None)  # given or not, wandb warns that it has no effect
     return logger
 
 
 def finish(loggers: Sequence[Logger], *, failed: bool = False) -> None:
-    """The end of a run: what stands in buffers is written, and the next run of this process is another one at W&B."""
+    """The end of a run: what stands in buffers is written, and the next run of this process is another one at W&B.
+
+    A W&B that does not answer any more is waited for a minute at most, and ends nothing.
+    """
     for logger in loggers:
         logger.finalize("failed" if failed else "finished")
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
+        if isinstance(logger, SteadyWandbLogger):
+            _finish_wandb(logger, failed)
 
+
+def _finish_wandb(logger: SteadyWandbLogger, failed: bool) -> None:
+    import wandb
+
+    folder = wandb.run.settings.sync_dir if wandb.run else None
+    try:
         wandb.finish(exit_code=int(failed))
+    except Exception as error:
+        if logger.lost:
+            return
+        what = "does not answer" if isinstance(error, TimeoutError) else f"failed ({first_line(error)})"
+        where = f": send what is missing later by wandb sync {os.path.relpath(folder)}" if folder else ""
+        print(f"W&B {what}, the run is whole without it{where}", file=sys.stderr)
 
 
 def wandb_id(run_dir: Path) -> str:
@@ -204,22 +255,24 @@ def wandb_id(run_dir: Path) -> str:
 def log_pictures(loggers: Sequence[Logger], pictures: Mapping[str, Path]) -> None:
     """Send PNG files to W&B, if it is among the loggers."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
+        if isinstance(logger, SteadyWandbLogger):
             for name, file in pictures.items():
-                logger.log_image(name, [str(file)])
+                logger.steadily(partial(logger.log_image, name, [str(file)]))
 
 
 def log_table(loggers: Sequence[Logger], name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Send a table to W&B, if it is among the loggers."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_table(name, columns=list(columns), data=[list(row) for row in rows])
+        if isinstance(logger, SteadyWandbLogger):
+            data = [list(row) for row in rows]
+            logger.steadily(partial(logger.log_table, name, columns=list(columns), data=data))
 
 
 def log_histogram(loggers: Sequence[Logger], name: str, values: Sequence[float]) -> None:
     """Send a histogram to W&B, if it is among the loggers."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
+        if isinstance(logger, SteadyWandbLogger):
             import wandb
 
-            logger.experiment.log({name: wandb.Histogram(list(values))})
+            histogram = wandb.Histogram(list(values))
+            logger.steadily(partial(logger.experiment.log, {name: histogram}))

@@ -22,6 +22,7 @@ from pytorch_lightning.trainer.states import TrainerStatus
 
 from lfiw.checkpoints import AtomicCheckpointIO
 from lfiw.errors import InputError, first_line
+from lfiw.finite_loss import FiniteLoss
 from lfiw.resuming import LAST, LastCheckpoint, LogPosition, Patience
 from lfiw.schemas import Trainer as TrainerOptions
 
@@ -104,7 +105,8 @@ def build_trainer(
         )
     folder = checkpoints or run_dir / CHECKPOINTS
     # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
-    kept: list[Callback] = [LastCheckpoint(folder, options.checkpoint_steps), LogPosition(), *callbacks]
+    own = [FiniteLoss(run_dir), LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
+    kept: list[Callback] = [*own, *callbacks]
     if monitor:
         # both after validation and before last.ckpt is written, which knows of it
         best = ModelCheckpoint(
@@ -115,7 +117,7 @@ def build_trainer(
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        kept.insert(0, best)
+        kept.insert(1, best)
         if options.patience:
             kept.append(
                 Patience(
@@ -193,7 +195,7 @@ def fit(
     Raises:
         Stopped: by a signal; last.ckpt is where the training stands.
         KeyboardInterrupt: Ctrl-C where `lfiw.stopping` does not see to it; last.ckpt holds the last whole epoch.
-        InputError: the loss became NaN or infinite.
+        InputError: the loss became NaN or infinite (`lfiw.finite_loss`), or what is monitored did.
     """
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -100,13 +100,15 @@ def log_ratio_of(cache: "SampleCache", name: str) -> "Tensor":
         if column.shape or not column.dtype.is_floating_point:
             raise InputError(f"--log-ratio {name}: expected one number a row, the column has {tuple(column.shape)}")
         return cache[name].double()
-    import numpy as np
     import torch
 
+    from lfiw.data.importers.arrays import load_arrays
+
     try:
-        with np.load(name) as file:
-            values = np.array(file["log_ratio"])
-    except (OSError, KeyError, ValueError) as error:
+        values = load_arrays(Path(name))["log_ratio"]
+    except KeyError:
+        raise InputError(f"--log-ratio {name}: there is no array log_ratio in it") from None
+    except InputError as error:
         raise InputError(f"--log-ratio {name}: no array log_ratio can be read from it ({error})") from None
     if values.shape != (len(cache),) or values.dtype.kind != "f":
         raise InputError(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lfiw.data.mixed import GENERATED, REAL, MixedDataModule
 from lfiw.data.splits import Subset, everything
-from lfiw.data.table import Table, TensorTable
+from lfiw.data.table import ROW, Table, TensorTable, table_name
 from lfiw.errors import InputError
 
 PARENT = "parent"  # column: row of the drawing that was given, in the table that the cache's source names
@@ -90,10 +90,13 @@ def drawing_folds(
     """
     fold_of = assign_folds(drawings["label"], folds)
     sides = {REAL: (drawings, fold_of), GENERATED: (generated, fold_of[parents])}
-    if not class_conditional:
-        return {side: TensorTable({"image": table["image"], "fold": fold}) for side, (table, fold) in sides.items()}
-    means = class_means(drawings["image"], drawings["label"], fold_of, folds)
-    return {
-        side: TensorTable({"image": torch.cat([table["image"], means[table["label"], fold]], dim=1), "fold": fold})
-        for side, (table, fold) in sides.items()
-    }
+    images = {side: table["image"] for side, (table, _) in sides.items()}
+    if class_conditional:
+        means = class_means(drawings["image"], drawings["label"], fold_of, folds)
+        for side, (table, fold) in sides.items():
+            images[side] = torch.cat([images[side], means[table["label"], fold]], dim=1)
+    found = {}
+    for side, (table, fold) in sides.items():
+        rows = table[ROW] if ROW in table.columns else torch.arange(len(table))
+        found[side] = TensorTable({"image": images[side], "fold": fold, ROW: rows}, table_name(table))
+    return found

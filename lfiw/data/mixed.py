@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from lfiw.data.batches import MIXINGS, BatchIndex, MixedBatches, RowsInOrder, mix_seeds
 from lfiw.data.loading import TrainingLoader, batch_loader
 from lfiw.data.splits import Subset, cross_fitting_rows, everything, split_rows
-from lfiw.data.table import Table
+from lfiw.data.table import ROW, Table, TensorTable, table_name
 from lfiw.data.transforms import AUGMENTATIONS
 from lfiw.errors import InputError
 
@@ -65,6 +66,17 @@ class MixedRows(Dataset[Batch]):
             images = self.columns[0]
             batch[images] = self.augment(batch[images], index.seed, share=index.share, size=index.size)
         return {**batch, "side": side, "position": position}
+
+    def rows_of(self, batch: Batch) -> list[dict[str, Any]]:
+        """The rows of a batch by the tables that they are of, side by side."""
+        side, position = batch["side"].cpu(), batch["position"].cpu()
+        found = []
+        for number, subset in enumerate(self.subsets):
+            rows = subset.rows[position[side == number]]
+            if isinstance(subset.table, TensorTable) and ROW in subset.table.columns:
+                rows = subset.table[ROW][rows]
+            found.append({"table": table_name(subset.table), "rows": rows.tolist()})
+        return found
 
 
 class MixedDataModule(LightningDataModule):

@@ -14,7 +14,7 @@ from lfiw.data.loading import TrainingLoader, batch_loader
 from lfiw.data.mixed import Batch, MixedRows
 from lfiw.data.sets import rows_of_classes
 from lfiw.data.splits import everything
-from lfiw.data.table import Table, TensorTable
+from lfiw.data.table import ROW, Table, TensorTable, table_name
 from lfiw.data.transforms import AUGMENTATIONS
 from lfiw.errors import InputError
 from lfiw.regimes import TrainingRows
@@ -111,10 +111,11 @@ class OmniglotDataModule(LightningDataModule):
             **chosen,
             "is_real": torch.zeros(len(rows.generated), dtype=torch.bool),
             "weight": rows.weights.float(),
+            ROW: self.generated_rows[rows.generated],
         }
         self.training = [everything(self.drawings["train"])] if rows.real else []
         if len(rows.generated):
-            self.training.append(everything(TensorTable(made)))
+            self.training.append(everything(TensorTable(made, self.generated.name)))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world_size = self._processes()
@@ -240,7 +241,9 @@ def table_of(table: Table, rows: Int64[Tensor, " n"], classes: Int64[Tensor, " c
             "label": torch.searchsorted(classes, found["label"]),
             "is_real": torch.ones(len(rows), dtype=torch.bool),
             "weight": torch.ones(len(rows)),
-        }
+            ROW: rows,
+        },
+        table_name(table),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from lfiw.data.batches import EpochBatches, mix_seeds
 from lfiw.data.loading import TrainingLoader, batch_loader
 from lfiw.data.mixed import Batch
-from lfiw.data.table import Table
+from lfiw.data.table import Table, table_name
 from lfiw.errors import InputError
 
 
@@ -78,14 +79,18 @@ class SetBatches(EpochBatches[SetIndex]):
 
 
 class RowSets(Dataset[Batch]):
-    """`image`: (sets, set size, c, h, w); `seed`: of what is random in the step."""
+    """`image`: (sets, set size, c, h, w); `row`: (sets, set size); `seed`: of what is random in the step."""
 
     def __init__(self, table: Table) -> None:
-        self.images = table["image"]
+        self.name, self.images = table_name(table), table["image"]
 
     def __getitem__(self, index: SetIndex) -> Batch:
         images = self.images[index.rows.flatten()].unflatten(0, tuple(index.rows.shape))
-        return {"image": images, "seed": torch.tensor(index.seed)}
+        return {"image": images, "row": index.rows, "seed": torch.tensor(index.seed)}
+
+    def rows_of(self, batch: Batch) -> list[dict[str, Any]]:
+        """The rows of a batch, set by set."""
+        return [{"table": self.name, "rows": batch["row"].flatten().tolist()}]
 
 
 class DrawingSetsDataModule(LightningDataModule):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 
+ROW = "row"  # the column that holds the numbers of rows in the table that they are of
 Rows = slice | Tensor | np.ndarray | Sequence[int]
 
 
@@ -52,15 +53,17 @@ class TensorTable:
 
     Args:
         columns: name → (rows, …), all of the same length.
+        name: for messages; where it is that of another table, the column `row` holds the numbers of the rows there.
 
     Raises:
         InputError: no column, no row, or lengths that differ.
     """
 
-    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+    def __init__(self, columns: Mapping[str, Tensor], name: str = "in memory") -> None:
         sizes = {name: len(values) if values.ndim else 0 for name, values in columns.items()}
         if not sizes or min(sizes.values()) < 1 or len(set(sizes.values())) > 1:
             raise InputError(f"a table needs columns of one length, at least one row; rows here: {sizes}")
+        self.name = name
         self._columns = dict(columns)
         self._num_rows = next(iter(sizes.values()))
 
@@ -103,6 +106,11 @@ class TensorTable:
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """One batch for a `torch.utils.data.DataLoader`; give the loader a `collate_fn` that returns its argument."""
         return self.read(indices, self.columns)
+
+
+def table_name(table: Table) -> str:
+    """What a message calls a table: its URL, its folder, or its name in memory."""
+    return str(getattr(table, "url", None) or getattr(table, "path", None) or getattr(table, "name", "in memory"))
 
 
 def row_index(rows: Tensor | np.ndarray | Sequence[int], num_rows: int) -> Int64[Tensor, " n"]:

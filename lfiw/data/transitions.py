@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -38,8 +39,8 @@ class Transitions:
         return Transitions(*(values[index] for values in vars(self).values()))
 
 
-class PairedRows(Dataset[tuple[Tensor, Tensor]]):
-    """Inputs and targets of rows chosen by an index of any shape."""
+class PairedRows(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Inputs and targets of rows chosen by an index of any shape, and the index."""
 
     def __init__(self, transitions: Transitions) -> None:
         self.inputs, self.targets = transitions.inputs(), transitions.targets()
@@ -47,8 +48,12 @@ class PairedRows(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        return self.inputs[index], self.targets[index]
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.inputs[index], self.targets[index], index
+
+    def rows_of(self, batch: tuple[Tensor, Tensor, Tensor]) -> list[dict[str, Any]]:
+        """Transitions, by the order in which they train; of each member of the ensemble in turn."""
+        return [{"table": "training transitions", "rows": batch[2].flatten().tolist()}]
 
 
 class MemberBatches(EpochBatches[Tensor]):
@@ -87,10 +92,10 @@ class TransitionsDataModule(LightningDataModule):
         self.train, self.validation = train, validation
         self.members, self.batch_size, self.seed = members, batch_size, seed
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
         batches = MemberBatches(len(self.train), self.members, self.batch_size, self.seed)
         return TrainingLoader(PairedRows(self.train), batches)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
         blocks = torch.arange(len(self.validation)).split(2000)
         return batch_loader(PairedRows(self.validation), blocks)

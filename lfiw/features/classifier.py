@@ -1,6 +1,5 @@
 """A classifier of the data's own classes: penultimate layer as features, and logits. Kept as one safetensors file."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -8,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from lfiw.data.cache.shards import hash_file
 from lfiw.errors import InputError, first_line
 from lfiw.features.extractor import Extractor
 from lfiw.files import write_atomically
 from lfiw.nets import build_net
+from lfiw.weight_files import built_for, read_weights
 
 
 class Classifier(Extractor):
@@ -32,22 +32,23 @@ class Classifier(Extractor):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         try:
-            content = Path(path).read_bytes()
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["lfiw"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-            self.net = build_net(header["net"], header["shape"], outputs=header["num_classes"])
-            self.register_buffer("mean", state.pop("input.mean"))
-            self.register_buffer("std", state.pop("input.std"))
-            self.net.load_state_dict(state)
-            self.num_features, self.num_classes = int(header["num_features"]), int(header["num_classes"])
+            header, state = read_weights(path, "lfiw", "a classifier")
         except FileNotFoundError:
             raise InputError(
                 f"{path}: no such file; features.classifier_weights names a classifier's weights"
             ) from None
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        try:
+            mean, std = state.pop("input.mean"), state.pop("input.std")
+            self.net = built_for(
+                state, lambda: build_net(header["net"], header["shape"], outputs=header["num_classes"])
+            )
+            self.net.load_state_dict(state)
+            self.register_buffer("mean", mean)
+            self.register_buffer("std", std)
+            self.num_features, self.num_classes = int(header["num_features"]), int(header["num_classes"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{path} does not hold a classifier: {first_line(error)}") from None
-        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.sha256 = hash_file(Path(path))
         self.preprocessing = "standardised"
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

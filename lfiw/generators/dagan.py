@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Int64, UInt8
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from lfiw.data.importers.imported import Imported
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
 from lfiw.nets.dagan import DrawingGenerator
+from lfiw.weight_files import built_for, read_weights
 
 BLOCK_DRAWINGS = 64  # given drawings a step
 
@@ -46,16 +46,15 @@ def load_generator(path: Path) -> DrawingGenerator:
                 if name.startswith(prefix)
             }
         else:
-            with safe_open(path, framework="pt") as file:
-                options = json.loads((file.metadata() or {})["lfiw"])["generator"]
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        generator = DrawingGenerator(**options)
+            about, state = read_weights(path, "lfiw", "a drawing generator")
+            options = about["generator"]
+        generator = built_for(state, lambda: DrawingGenerator(**options))
         generator.load_state_dict(state)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give a checkpoint of task=dagan, or its generator") from None
     except InputError:
         raise
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"{path} does not hold a drawing generator: {first_line(error)}") from None
     return generator.eval()
 

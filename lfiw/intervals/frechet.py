@@ -77,7 +77,8 @@ def _influences(
     product = covariance @ root
     squares, vectors = torch.linalg.eigh(root.T @ product)
     singular = squares.clamp(min=0).sqrt()
-    inverse = torch.where(singular > SMALLEST * singular[-1], 1 / singular, 0.0)
+    largest = singular[-1:].sum()  # real rows that are all equal have a root without columns
+    inverse = torch.where(singular > SMALLEST * largest, 1 / singular, 0.0)
     difference = reference.mean - mean
     trace = root.square().sum() + covariance.trace()
     distance = (difference.square().sum() + trace - 2 * singular.sum()).clamp(min=0)

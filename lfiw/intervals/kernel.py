@@ -4,9 +4,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lfiw.errors import InputError
 from lfiw.intervals.contributions import Contributions, terms
 from lfiw.metrics.kernel import cubic_kernel
-from lfiw.metrics.validation import check_features, check_same_width, normalised_columns, weight_columns
+from lfiw.metrics.validation import (
+    check_features,
+    check_same_width,
+    normalised_columns,
+    reliability_correction,
+    weight_columns,
+)
 
 BLOCK = 2048
 
@@ -30,7 +37,8 @@ def kernel_contributions(
         real_weights: non-negative, any scale, shared by all weightings; None is uniform.
 
     Raises:
-        InputError: a value is not finite, a weight is negative, a shape is wrong.
+        InputError: a value is not finite, a weight is negative, a shape is wrong, one row of a side carries all the
+            weight, or the kernel overflows.
     """
     for name, features in (("real", real), ("generated", generated)):
         check_features(features, name=f"{name} features")
@@ -38,6 +46,8 @@ def kernel_contributions(
     w = normalised_columns(weight_columns(generated_weights, len(generated)), "generated")
     given = torch.ones(len(real), dtype=torch.float64) if real_weights is None else real_weights
     v = normalised_columns(weight_columns(given, len(real)), "real")
+    correction_generated = reliability_correction(w.sum(0), w.square().sum(0), "generated")
+    correction_real = reliability_correction(v.sum(0), v.square().sum(0), "real")
     # mean kernel of each row to the others of its side, and to the other side
     within_generated, within_real = _to_others(generated, w), _to_others(real, v)
     to_real, to_generated = w.new_zeros(len(generated), 1), w.new_zeros(len(real), w.shape[1])
@@ -49,9 +59,11 @@ def kernel_contributions(
             to_generated[rows] += values @ w[columns]
             to_real[columns] += values.T @ v[rows]
     cross = (w * to_real).sum(0)
-    pairs_generated = (w * (1 - w) * within_generated).sum(0) / (1 - w.square().sum(0))
-    pairs_real = (v * (1 - v) * within_real).sum(0) / (1 - v.square().sum(0))
+    pairs_generated = (w * (1 - w) * within_generated).sum(0) / correction_generated
+    pairs_real = (v * (1 - v) * within_real).sum(0) / correction_real
     score = pairs_generated + pairs_real - 2 * cross
+    if not torch.isfinite(score).all():
+        raise InputError("the kernel of these features overflows float64: rescale the features")
     return Contributions(
         score,
         terms(2 * (within_generated - to_real), w),

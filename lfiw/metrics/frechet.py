@@ -35,12 +35,14 @@ def weighted_moments(
         weights: non-negative, any scale; None is uniform.
 
     Raises:
-        InputError: a value is not finite, a weight is negative, or fewer than two rows carry weight.
+        InputError: a value is not finite, a weight is negative, fewer than two rows carry weight, or products of the
+            features overflow.
     """
     sample = _weighted_sample(features, weights, "sample")
     upper = sample.mean.new_zeros(features.shape[1], features.shape[1])
     for rows in sample.row_blocks():
         _add_upper_product(upper, rows, rows)
+    _require_finite(upper)
     return sample.mean, _mirror_upper(upper)
 
 

@@ -94,7 +94,7 @@ class DaGan(TrainedModule):
             torch.optim.Adam(self.critic.parameters(), lr=self.critic_lr, betas=BETAS),
         ]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         of_generator, of_critic = self.optimizers()  # type: ignore[attr-defined]
         real = as_ink(batch["image"])
         is_last = (batch_idx + 1) % self.critic_steps == 0
@@ -106,12 +106,16 @@ class DaGan(TrainedModule):
         mix = torch.rand(len(real), 1, 1, 1, generator=source).to(real)
         penalty = self.penalty * gradient_penalty(self.critic, mix * real + (1 - mix) * detached)
         self.step(of_critic, penalty - gap)
+        total = (penalty - gap).detach()
         if is_last:
             self.critic.requires_grad_(False)
-            self.step(of_generator, -self.critic(fake).mean())
+            loss = -self.critic(fake).mean()
+            self.step(of_generator, loss)
+            total = total + loss.detach()
             self.critic.requires_grad_(True)
             self.update_average()
         self.add_up(critic_gap=gap, penalty=penalty)
+        return {"loss": total}
 
     def step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad()

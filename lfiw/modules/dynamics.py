@@ -13,6 +13,7 @@ from lfiw.checkpoints import read_checkpoint
 from lfiw.errors import InputError, first_line
 from lfiw.modules.trained import TrainedModule
 from lfiw.nets.ensemble import EnsembleMLP
+from lfiw.weight_files import built_for
 
 if TYPE_CHECKING:
     from lfiw.data.transitions import Transitions, TransitionsDataModule
@@ -147,13 +148,13 @@ class DynamicsModel(TrainedModule):
         shrunk = torch.where(self.changes[:, None] & self.changes, shrunk, torch.eye(moments.shape[-1]).double())
         self.factor.copy_(torch.linalg.cholesky(shrunk))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = self._log_loss(*batch).mean(1).sum()  # members do not share anything: the sum trains each on its own
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss = self._log_loss(*batch[:2]).mean(1).sum()  # members do not share anything: the sum trains each on its own
         self.add_up(log_loss=loss / self.members)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        inputs, targets = (values.expand(self.members, *values.shape) for values in batch)
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        inputs, targets = (values.expand(self.members, *values.shape) for values in batch[:2])
         self.log("val/log_loss", self._log_loss(inputs, targets).mean(), batch_size=len(batch[0]))
 
     def _log_loss(self, inputs: Float[Tensor, "m n i"], targets: Float[Tensor, "m n o"]) -> Float[Tensor, "m n"]:
@@ -186,8 +187,9 @@ class DynamicsModel(TrainedModule):
         if not isinstance(kept, dict) or kept.get("kind") != KIND:
             raise InputError(f"{file} is not a checkpoint of a dynamics model")
         try:
-            model = cls(kept["options"], sizes=kept["sizes"])
-            model.load_state_dict(checkpoint["state_dict"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            state = checkpoint["state_dict"]
+            model = built_for(state, lambda: cls(kept["options"], sizes=kept["sizes"]))
+            model.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{file} does not hold a whole dynamics model: {first_line(error)}") from None
         return model.requires_grad_(False).eval()

@@ -53,7 +53,7 @@ class GAN(GenerativeModule):
             if critic == "projected"
             else SNGANCritic(self.shape, width=critic_width)
         )
-        self.gap = MeanMetric()
+        self.gap = MeanMetric(nan_strategy="disable")
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, " latent"]:
         return torch.randn(self.latent, generator=generator)
@@ -67,7 +67,7 @@ class GAN(GenerativeModule):
         """The critic's loss and the generator's, from the critic's outputs."""
         return F.relu(1 - of_real).mean() + F.relu(1 + of_generated).mean(), -of_generated.mean()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         of_generator, of_critic = self.optimizers()  # type: ignore[attr-defined]
         schedule_of_generator, schedule_of_critic = self.lr_schedulers()  # type: ignore[misc]
         real = to_signed(batch["image"], self.generator.linear.weight.dtype)
@@ -78,6 +78,7 @@ class GAN(GenerativeModule):
         self.manual_backward(loss)
         of_critic.step()
         self.add_up(critic_loss=loss)
+        total = loss.detach()
         if (batch_idx + 1) % self.critic_steps == 0:
             self.critic.requires_grad_(False)  # only the generator's gradients are wanted
             loss = -self.critic(self.generator(self.training_noise(len(real), batch_idx, 1))).mean()
@@ -87,13 +88,10 @@ class GAN(GenerativeModule):
             for parameter in self._critic_parameters:
                 parameter.requires_grad_(True)
             self.add_up(generator_loss=loss)
+            total = total + loss.detach()
             schedule_of_generator.step()
         schedule_of_critic.step()
-
-    def on_train_epoch_end(self) -> None:
-        if not all(torch.isfinite(mean) for mean in self.epoch_means().values()):
-            raise InputError(f"training diverged in epoch {self.current_epoch}: lower optimizer.lr")
-        super().on_train_epoch_end()
+        return {"loss": total}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images = batch["image"]

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -21,6 +20,7 @@ from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
 from lfiw.modules.trained import TrainedModule
 from lfiw.optimizers import build_optimizer, build_schedule
+from lfiw.weight_files import built_for, read_weights
 
 KIND = "lfiw.GenerativeModule"  # written into checkpoints, so that another module's is told apart
 HOMES = {"sngan": "gan.GAN", "pixelcnn": "pixelcnn.PixelCNNModule", "vae": "vae.VAEModule"}  # model.name → class
@@ -174,7 +174,7 @@ class GenerativeModule(TrainedModule):
             home = find_class(kept["net"]["name"])
             if not issubclass(home, cls):
                 raise InputError(f"{file} holds a {kept['net']['name']}, not a {cls.__name__}")
-            module = home(kept["net"], kept["shape"])
+            module = built_for(state, lambda: home(kept["net"], kept["shape"]))
             module.get_submodule(module.sampler).load_state_dict(state)
         except InputError:
             raise
@@ -237,17 +237,10 @@ def read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         InputError: it is another file.
     """
-    try:
-        with safe_open(file, framework="pt") as opened:
-            kept = json.loads((opened.metadata() or {}).get("generator", "null"))
-            # half precision saves space only: the network computes in single
-            state = {
-                name: (tensor.float() if tensor.is_floating_point() else tensor)
-                for name, tensor in ((name, opened.get_tensor(name)) for name in opened.keys())  # noqa: SIM118
-            }
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as safetensors: {first_line(error)}") from None
-    if not isinstance(kept, dict) or kept.get("kind") != KIND or not isinstance(kept.get("net"), dict):
+    kept, stored = read_weights(file, "generator", "a generator")
+    # half precision saves space only: the network computes in single
+    state = {name: (tensor.float() if tensor.is_floating_point() else tensor) for name, tensor in stored.items()}
+    if kept.get("kind") != KIND or not isinstance(kept.get("net"), dict):
         raise InputError(f"{file} holds other weights than those of a generator: give one that task=generator made")
     return kept, state
 

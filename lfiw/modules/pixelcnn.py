@@ -22,7 +22,7 @@ class PixelCNNModule(GenerativeModule):
 
     def build(self, **options: Any) -> None:
         self.net = PixelCNN(self.shape, **options)
-        self.bits = MeanMetric()
+        self.bits = MeanMetric(nan_strategy="disable")
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, "u h w"]:
         """The uniform numbers that choose each pixel."""

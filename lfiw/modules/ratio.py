@@ -20,6 +20,7 @@ from lfiw.metrics.classifier import RatioScores
 from lfiw.modules.trained import TrainedModule
 from lfiw.nets import build_net
 from lfiw.optimizers import configure
+from lfiw.weight_files import built_for
 from lfiw.weights import log_ratio_from_logits
 
 if TYPE_CHECKING:
@@ -194,17 +195,14 @@ class RatioClassifier(TrainedModule):
         if not isinstance(kept, dict) or kept.get("kind") != KIND:
             raise InputError(f"{file} is not a checkpoint of a ratio classifier")
         try:
-            classifier = cls(
-                kept["net"],
-                {**kept["optimizer"], "compile": False},
-                kept["spec"],
-                kept["counts"],
-                loss=kept.get("loss"),
+            state, optimizer = checkpoint["state_dict"], {**kept["optimizer"], "compile": False}
+            classifier = built_for(
+                state, lambda: cls(kept["net"], optimizer, kept["spec"], kept["counts"], loss=kept.get("loss"))
             )
-            classifier.load_state_dict(checkpoint["state_dict"])
+            classifier.load_state_dict(state)
             if kept.get("calibrator") is not None:
                 classifier.calibrator = calibrator_from_state(kept["calibrator"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{file} does not hold a whole ratio classifier: {first_line(error)}") from None
         return classifier.to(device).eval()
 

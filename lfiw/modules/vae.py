@@ -33,7 +33,7 @@ class VAEModule(GenerativeModule):
         self.encoder = Encoder(self.shape, latent=latent, width=width)
         self.decoder = Decoder(self.shape, latent=latent, width=width, mixtures=mixtures)
         self.latent, self.mixtures, self.pixels = latent, mixtures, pixels
-        self.bits, self.divergence = MeanMetric(), MeanMetric()
+        self.bits, self.divergence = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, " numbers"]:
         """z, then the uniform numbers of the pixels where they are drawn."""

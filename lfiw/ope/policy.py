@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lfiw.archives import Archive
 from lfiw.checkpoints import read_checkpoint
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
+from lfiw.weight_files import built_for, read_weights
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 CLIP = 10.0  # standardised observations beyond it are cut, as stable-baselines3's VecNormalize does
@@ -132,27 +133,23 @@ def load_policy(path: str | os.PathLike[str], noise: float = 1.0) -> Policy:
 
 
 def _load_own(path: Path, noise: float) -> Policy:
+    about, state = read_weights(path, "policy", "a policy")
+    if about.get("kind") != KIND:
+        raise InputError(f"{path} is not a policy: tools/train_policy.py makes one")
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("policy", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if about.get("kind") != KIND:
-            raise InputError(f"{path} is not a policy: tools/train_policy.py makes one")
-        policy = Policy(tuple(about["sizes"]), about["activation"], about["squashed"], noise)
+        policy = built_for(state, lambda: Policy(tuple(about["sizes"]), about["activation"], about["squashed"], noise))
         policy.load_state_dict(state)
-    except InputError:
-        raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be read as a policy: {first_line(error)}") from None
+    except (ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
+        raise InputError(f"{path} is not a policy: {first_line(error)}") from None
     return policy
 
 
 def _load_sac(path: Path, noise: float) -> Policy:
     try:
-        with zipfile.ZipFile(path) as file:
-            content = file.read("policy.pth")
-    except (KeyError, zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path} is not a policy of stable-baselines3: {first_line(error)}") from None
+        with Archive(path) as archive:
+            content = archive.read("policy.pth")
+    except InputError as error:
+        raise InputError(f"{path} is not a policy of stable-baselines3: {error}") from None
     state = read_checkpoint(io.BytesIO(content), "cpu", name=f"{path}: policy.pth")
     actor = {
         name.removeprefix(SAC_ACTOR): values
@@ -162,12 +159,12 @@ def _load_sac(path: Path, noise: float) -> Policy:
     try:
         hidden = [name for name in actor if name.startswith("latent_pi") and name.endswith("weight")]
         sizes = (actor[hidden[0]].shape[1], *(len(actor[name]) for name in hidden), len(actor["mu.bias"]))
-        policy = Policy(sizes, "relu", squashed=True, noise=noise)
+        policy = built_for(actor, lambda: Policy(sizes, "relu", squashed=True, noise=noise))
         names = {"latent_pi": "layers", "mu": "mean", "log_std": "log_std"}
         weights = {
             f"{names[name.partition('.')[0]]}.{name.partition('.')[2]}": values for name, values in actor.items()
         }
         policy.load_state_dict({**policy.state_dict(), **weights})
-    except (KeyError, IndexError, TypeError, RuntimeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} does not hold the actor of a SAC agent: {first_line(error)}") from None
     return policy

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,7 +134,20 @@ def test_training_that_diverges(here, cached, capfd):
     told = refused(capfd, "train.py", *cached, "optimizer.lr=1e30", "model.spectral_norm=false")
     assert "diverged" in told
     assert "lower optimizer.lr" in told
-    assert no_run(here)
+
+
+def test_a_loss_that_is_no_number(here, cached, capfd):
+    """The rows of the batch are kept, in a run that is none yet."""
+    told = refused(capfd, "train.py", *cached, "loss=kliep", "optimizer.lr=1e4", "model.spectral_norm=false")
+    assert "diverged at step" in told
+    assert "lower optimizer.lr" in told
+    (file,) = here.glob("runs/digits/*/not_finite.json")
+    assert str(file.relative_to(here)) in told
+    found = json.loads(file.read_text())
+    real, generated = (Path(entry["table"]).name for entry in found["rows"])
+    assert real == "digits-real"
+    assert generated.startswith("digits-generated-")
+    assert "no checkpoint" in refused(capfd, "evaluate.py", f"run={file.parent}", "logger.name=none", *cached[:1])
 
 
 def table(path, images):

@@ -2,27 +2,30 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import torch
 
 from lfiw.data.cache.dtypes import BY_NAME, dtype_name
 from lfiw.data.cache.names import check_column_name
+from lfiw.data.table import ROW
 from lfiw.errors import InputError
 
 FILE = "manifest.json"
 TABLE_FORMAT, ROWS_FORMAT, COLUMN_FORMAT, VERSION = "lfiw-cache", "lfiw-rows", "lfiw-column", 1
-ROW = "row"  # the column of a cache that holds rows of another one: their numbers there
 VALUES = "values"  # the one tensor in a shard of a later column
 TABLE_SHARD = re.compile(r"data/\d{5}-\d{5,9}\.safetensors")
 COLUMN_SHARD = re.compile(r"\d{5}-\d{5,9}\.safetensors")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_AXES, MAX_COUNT = 8, 1 << 62
+MAX_BYTES = 1 << 28  # of a manifest: more than a million shards
 
 Layout = tuple[torch.dtype, tuple[int, ...]]  # of one row
 
@@ -170,7 +173,18 @@ def rows_of_from(fields: "Fields", columns: Mapping[str, Layout]) -> RowsOf:
     identity = inside.get("identity", str)
     if not SHA256.fullmatch(identity):
         raise inside.error("identity", "64 hexadecimal digits")
-    return RowsOf(inside.get("path", str), identity, inside.columns())
+    path = inside.get("path", str)
+    if not is_file_name(path):
+        raise inside.error("path", "that of a folder")
+    return RowsOf(path, identity, inside.columns())
+
+
+def is_file_name(path: str) -> bool:
+    """The operating system can be asked for it."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON allows
+        return False
 
 
 def read_column_manifest(folder: Path, name: str) -> ColumnManifest:
@@ -208,7 +222,12 @@ class Fields:
     @classmethod
     def read(cls, path: Path, *formats: str) -> "Fields":
         try:
+            info = path.stat()
+            if not S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
+                raise InputError(f"{path}: not a file of at most {MAX_BYTES:,} bytes: write this cache or column again")
             values = json.loads(path.read_bytes())
+        except InputError:
+            raise
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{path.parent}: no cache there (no {FILE}): check the path, or write it first") from None
         except OSError as error:

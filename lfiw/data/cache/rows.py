@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lfiw.data.cache.manifest import ROW, RowsOf, read_table_manifest
+from lfiw.data.cache.manifest import RowsOf, read_table_manifest
 from lfiw.data.cache.sample_cache import SampleCache
 from lfiw.data.cache.writer import CacheWriter
-from lfiw.data.table import row_index
+from lfiw.data.table import ROW, row_index
 from lfiw.errors import InputError
 
 BLOCK = 1 << 20  # row numbers written at a time

@@ -14,7 +14,6 @@ from lfiw.data.cache.column_writer import ColumnWriter
 from lfiw.data.cache.gather import PiecedColumn, Plan
 from lfiw.data.cache.manifest import (
     FILE,
-    ROW,
     VALUES,
     ColumnManifest,
     Layout,
@@ -26,7 +25,7 @@ from lfiw.data.cache.manifest import (
 from lfiw.data.cache.names import check_column_name
 from lfiw.data.cache.remote import RemotePieces, is_url, open_remote
 from lfiw.data.cache.shards import hash_file, map_shard
-from lfiw.data.table import Column, Rows, no_such_column, row_index, row_range
+from lfiw.data.table import ROW, Column, Rows, no_such_column, row_index, row_range
 from lfiw.errors import InputError
 
 

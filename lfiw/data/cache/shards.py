@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -85,7 +86,8 @@ def map_shard(
     found = {name: (view.dtype, list(view.shape)) for name, view in views.items()}
     expected = {name: (dtype, [num_rows, *shape]) for name, (dtype, shape) in columns.items()}
     if found != expected:
-        raise InputError(f"{path}: holds {found}, the manifest says {expected}: write this cache or column again")
+        holds = shorten(str(found), 300)
+        raise InputError(f"{path}: holds {holds}, the manifest says {expected}: write this cache or column again")
     return views
 
 
@@ -109,7 +111,7 @@ def open_shard(path: Path, num_bytes: int) -> dict[str, Tensor]:
         header = json.loads(content[8 : 8 + length].numpy().tobytes())
         header.pop("__metadata__", None)
         return {name: view_of(content[8 + length :], entry) for name, entry in header.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError):
         raise InputError(f"{path}: its header is broken: write this cache or column again") from None
 
 

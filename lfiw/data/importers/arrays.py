@@ -1,23 +1,28 @@
 """`.npz` and `.npy` files. Pickled content is never loaded."""
 
-import zipfile
-import zlib
+import io
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
-from pickle import UnpicklingError
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor
 
+from lfiw.archives import Archive
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers.imported import BLOCK_ROWS, Imported
 from lfiw.data.importers.pixels import Pixels, extremes, find_axes, find_range
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 
 SAMPLE_KEYS = ("images", "image", "samples", "sample", "x", "data", "arr_0")
 LABEL_KEYS = ("labels", "label", "targets", "y")
+HEADERS = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}  # bytes of their length
+MAX_HEADER_BYTES = 10_000  # as numpy's own limit
+NOT_ARRAYS = (ValueError, OSError, EOFError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
 
 
 def import_arrays(
@@ -71,17 +76,56 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        if path.suffix == ".npy":
-            return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-        # Opened here: numpy leaves a damaged archive open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, UnpicklingError) as error:
-        if "ickle" in str(error) or "Python objects" in str(error):
-            raise InputError(f"{path}: holds pickled Python objects, which are never loaded: save arrays") from None
-        raise InputError(f"{path}: not a {path.suffix} file ({error})") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: cannot be read, damaged or not a {path.suffix} file ({error})") from None
+        if path.suffix == ".npz":
+            with Archive(path) as archive:
+                return {name.removesuffix(".npy"): read_member(archive, name) for name in archive.members}
+        with open(path, "rb") as file:
+            check_header(path, file, path.stat().st_size)
+        return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+    except InputError:
+        raise
+    except NOT_ARRAYS as error:
+        raise InputError(f"{path}: cannot be read, damaged or not a {path.suffix} file ({first_line(error)})") from None
+
+
+def read_member(archive: Archive, name: str) -> np.ndarray:
+    """One array of an archive.
+
+    Raises:
+        InputError: it holds Python objects.
+        ValueError, …: it is none, or its header asks for more than is there.
+    """
+    with archive.open(name) as member:
+        check_header(archive.path, member, archive.members[name].file_size)
+    with archive.open(name) as member:
+        return npy.read_array(member, allow_pickle=False)  # type: ignore[arg-type]
+
+
+def check_header(path: Path, file: Any, size: int) -> None:
+    """Reads the header of an array file; what it asks for must be there before memory is set aside for it.
+
+    Args:
+        path: for messages.
+        size: of the file in bytes.
+
+    Raises:
+        InputError: it is of Python objects.
+        ValueError, …: it is none.
+    """
+    version = npy.read_magic(file)
+    if version not in HEADERS:
+        raise ValueError(f"version {version} of the format, expected 1.0 or 2.0")
+    length_bytes, read_header = HEADERS[version]
+    text = file.read(length_bytes)
+    length = int.from_bytes(text, "little")
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {length:,} bytes, at most {MAX_HEADER_BYTES:,}")
+    shape, _, dtype = read_header(io.BytesIO(text + file.read(length)))
+    if dtype.hasobject:
+        raise InputError(f"{path}: holds pickled Python objects, which are never loaded: save arrays")
+    there = size - npy.MAGIC_LEN - length_bytes - length
+    if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize > there:
+        raise ValueError(f"{dtype} of shape {shape} would be {prod(shape) * dtype.itemsize:,} bytes, it has {there:,}")
 
 
 def choose(path: Path, arrays: Mapping[str, np.ndarray], key: str | None) -> str:

@@ -2,8 +2,7 @@
 
 import hashlib
 import io
-import zipfile
-import zlib
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,16 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from lfiw.archives import Archive
 from lfiw.data.importers.imported import Imported
 from lfiw.errors import InputError, first_line
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 GRAY, COLOUR = {"1", "L"}, {"RGB", "RGBA", "P", "LA", "CMYK"}  # Pillow's names for 8 bits a channel
 BLOCK_FILES = 256
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # of Pillow and of archives
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)  # of Pillow, and of archives
+MOST_PIXELS = 1 << 26  # of one image: 8,192 squared
+MOST_BYTES = 1 << 28  # of one file, packed or not, and of the images read at once
 NAMED = 5  # bad files that are told by name
 
 
@@ -34,7 +36,12 @@ class ImageFiles:
     content: Callable[[PurePosixPath], bytes]
 
     def open(self, name: PurePosixPath) -> Image.Image:
-        return Image.open(io.BytesIO(self.content(name)))
+        """The image; its pixels are decoded when they are asked for.
+
+        Raises:
+            InputError, one of UNREADABLE: it is damaged, none, or too large.
+        """
+        return open_image(self.content(name))
 
     def error(self, name: PurePosixPath, what: str) -> InputError:
         return InputError(f"{self.where / name}: {what}: remove it, write it again, or leave it out with --skip-bad")
@@ -46,6 +53,7 @@ class Facts:
 
     mode: str  # "L" or "RGB"
     alpha: bool
+    most_pixels: int  # of an image
     sha256: str  # over names and contents
 
 
@@ -62,7 +70,7 @@ def import_folder(path: Path, size: int | None = None, skip_bad: bool = False) -
     if not path.is_dir():
         raise InputError(f"{path}: no such folder")
     names = [PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
-    files = ImageFiles(path, names, lambda name: (path / name).read_bytes())
+    files = ImageFiles(path, names, lambda name: read_bounded(path / name))
     return import_images(files, {"folder": path.resolve().name}, size, skip_bad)
 
 
@@ -70,16 +78,13 @@ def import_zip(path: Path, size: int | None = None, skip_bad: bool = False) -> I
     """Images in a zip archive, as `import_folder`; nothing is unpacked on the disk.
 
     Raises:
-        InputError: as `import_folder`, or no such archive.
+        InputError: as `import_folder`, no such archive, or one that is not to be trusted (`lfiw.archives`).
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path}: not a zip archive ({first_line(error)})") from None
-    names = [PurePosixPath(entry.filename) for entry in archive.infolist() if not entry.is_dir()]
-    files = ImageFiles(path, names, lambda name: archive.read(str(name)))
+    archive = Archive(path)
+    names = {PurePosixPath(name): name for name in archive.members}
+    files = ImageFiles(path, list(names), lambda name: archive.read(names[name], MOST_BYTES))
     return import_images(files, {"archive": path.name}, size, skip_bad)
 
 
@@ -112,7 +117,27 @@ def import_images(found: ImageFiles, source: dict[str, str], size: int | None, s
         return block
 
     described = {**source, "sha256": facts.sha256, "classes": classes, "notes": notes}
-    return Imported(described, tuple(notes), len(files.names), read, BLOCK_FILES)
+    image_bytes = size * size * 3 if size is not None else facts.most_pixels * 3
+    block_files = max(1, min(BLOCK_FILES, MOST_BYTES // image_bytes))
+    return Imported(described, tuple(notes), len(files.names), read, block_files)
+
+
+def read_bounded(path: Path) -> bytes:
+    """Raises ValueError for a file that is too large to be an image."""
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(f"{size:,} bytes, at most {MOST_BYTES:,}")
+    return path.read_bytes()
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Raises one of UNREADABLE: it is no image, or has more than `MOST_PIXELS`; Pillow's own warnings say less."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(io.BytesIO(content))
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"{image.width} × {image.height} pixels, at most {MOST_PIXELS:,}")
+    return image
 
 
 def find_images(found: ImageFiles) -> tuple[list[PurePosixPath], list[str]]:
@@ -149,7 +174,7 @@ def without_bad(files: ImageFiles) -> tuple[ImageFiles, list[PurePosixPath]]:
             with files.open(name) as image:
                 image.load()
             good.append(name)
-        except UNREADABLE:
+        except (InputError, *UNREADABLE):
             bad.append(name)
     if not good:
         raise InputError(f"{files.where}: none of its {len(bad)} image files can be decoded")
@@ -166,7 +191,7 @@ def survey(files: ImageFiles, size: int | None) -> Facts:
             content = files.content(name)
             digest.update(f"{name}\0".encode())
             digest.update(hashlib.sha256(content).digest())
-            with Image.open(io.BytesIO(content)) as image:
+            with open_image(content) as image:
                 modes[image.mode] += 1
                 sizes[image.size] += 1
                 first_of.setdefault(image.size, name)
@@ -186,7 +211,8 @@ def survey(files: ImageFiles, size: int | None) -> Facts:
             f"{files.where / first_of[odd]}: {odd[0]} × {odd[1]} pixels, {count} others have {usual[0]} × {usual[1]}: "
             "give --size N to resize all"
         )
-    return Facts("L" if set(modes) <= GRAY else "RGB", bool(modes["RGBA"] + modes["LA"]), digest.hexdigest())
+    mode, alpha = "L" if set(modes) <= GRAY else "RGB", bool(modes["RGBA"] + modes["LA"])
+    return Facts(mode, alpha, max(width * height for width, height in sizes), digest.hexdigest())
 
 
 def read_image(files: ImageFiles, name: PurePosixPath, mode: str, size: int | None) -> UInt8[Tensor, "c h w"]:
