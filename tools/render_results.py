@@ -281,7 +281,7 @@ def trained_generators(study: Study) -> str:
             f"{mean_of(study, name, 'seconds') / 60:.0f}",
             cell(name, "val/bits_per_dim"),
         ]
-        for name in GENERATORS
+        for name in scored_generators(study)
     ]
     return markdown(titles, rows)
 
@@ -303,13 +303,19 @@ def generators(study: Study) -> str:
     titles += ["KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
     metrics = ["correction_fid", "kid", "is@resnet56", "fid@resnet56"]
     rows = []
-    for name, title in GENERATORS.items():
+    for name in scored_generators(study):
         for weighting, shown in WEIGHTINGS.items():
             key = f"{name}: {weighting}"
             width = f"± {widths[key]:.2g}" if widths.get(key) else "–"
             first = [cell(key, m) for m in ("ess", "pareto_k", "fid", "difference_fid")]
-            rows.append([title, shown, *first, width, *(cell(key, m) for m in metrics)])
+            rows.append([GENERATORS[name], shown, *first, width, *(cell(key, m) for m in metrics)])
     return markdown(titles, rows)
+
+
+def scored_generators(study: Study) -> list[str]:
+    """Those that the study has."""
+    names = {r["name"] for r in study["rows"]}
+    return [name for name in GENERATORS if name in names]
 
 
 def mean_of(study: Study, name: str, metric: str) -> float:
