@@ -16,12 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import torch
-
 from lfiw.cli import run_script
-from lfiw.data import SampleCache
 from lfiw.errors import InputError
-from lfiw.results import row, write_study
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "results" / "scale.json"
@@ -73,6 +69,8 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--num {options.num}: at least 1000")
     if options.folder.exists():
         raise InputError(f"{options.folder} exists: name another folder")
+    from lfiw.results import row, write_study
+
     options.folder.mkdir(parents=True)
     started = time.perf_counter()
     try:
@@ -151,6 +149,10 @@ def kib(size: str) -> float:
 
 def opened(path: Path) -> Stage:
     """In this process, since starting another takes longer than what is measured."""
+    import torch
+
+    from lfiw.data import SampleCache
+
     started = time.perf_counter()
     cache = SampleCache(path)
     cache.__getitems__(torch.randint(len(cache), (256,), generator=torch.Generator().manual_seed(0)).tolist())
