@@ -62,6 +62,13 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return of
 
 
+def wait_for_epoch(folder: Path, epoch: int, processes: list[Any], seconds: float) -> None:
+    """Until so many epochs of a new training are over, and a part of the next one."""
+    log = folder / "metrics.jsonl"
+    wait_for(lambda: epoch == 0 or (log.exists() and log.read_text().count("train/loss") >= epoch), processes)
+    time.sleep(seconds)
+
+
 def check_whole(folder: Path) -> None:
     """Whatever the moment was, a checkpoint that is there is whole, and nothing else is there."""
     for file in (folder / "checkpoints").glob("*.ckpt"):
@@ -107,7 +114,7 @@ def test_killed_again_and_again(tmp_path: Path, straight: Any, kills: int) -> No
 def test_a_signal_stops_after_the_step(tmp_path: Path, straight: Any, number: signal.Signals) -> None:
     expected, seconds = straight(1)
     processes = begin(tmp_path, 1)
-    time.sleep(0.5 * seconds)
+    wait_for_epoch(tmp_path, 15, processes, seconds / 60)
     os.kill(processes[0].pid, number)
     assert exit_codes(processes, MINUTE) == [130 if number == signal.SIGINT else 0]
     check_whole(tmp_path)
@@ -133,7 +140,7 @@ def test_a_signal_to_one_process_stops_all(tmp_path: Path, straight: Any, to: st
     for i in range(times):
         path = tmp_path / str(i)
         processes = begin(path, 2)
-        time.sleep(source.uniform(0.1, 0.9) * seconds)
+        wait_for_epoch(path, source.randrange(1, 25), processes, source.uniform(0, seconds / 30))
         for process in {"first": processes[:1], "second": processes[1:], "all": processes}[to]:
             os.kill(process.pid, signal.SIGTERM)
         assert exit_codes(processes, MINUTE) == [0, 0]
