@@ -7,6 +7,7 @@ python tools/benchmark_scale.py --num 10000 --out /tmp/scale.json --folder /tmp/
 
 import argparse
 import json
+import resource
 import shlex
 import shutil
 import subprocess
@@ -51,9 +52,13 @@ EVALUATION += ["evaluation.reference=none", "metrics.inception_score.classifier=
 
 @dataclass(frozen=True)
 class Stage:
-    """What one command took: its own memory at the peak, without pages of files, and with them."""
+    """What one command took: its own memory at the peak, without pages of files, and with them.
+
+    CPU seconds are of all cores together, and say the same on a machine that does other work too.
+    """
 
     seconds: float
+    cpu_seconds: float
     anonymous_mib: float
     resident_mib: float
 
@@ -81,7 +86,8 @@ def main(arguments: list[str]) -> None:
     command = shlex.join(["python", "tools/benchmark_scale.py", "--num", str(options.num)])
     write_study(options.out, "scale", command, time.perf_counter() - started, rows)
     for name, stage in stages.items():
-        print(f"{name}: {stage.seconds:.3g} s, {stage.anonymous_mib:.0f} MiB, {stage.resident_mib:.0f} MiB with files")
+        took = f"{stage.seconds:.3g} s, {stage.cpu_seconds:.3g} s of CPU"
+        print(f"{name}: {took}, {stage.anonymous_mib:.0f} MiB, {stage.resident_mib:.0f} MiB with files")
 
 
 def run(num: int, folder: Path) -> dict[str, Stage]:
@@ -117,7 +123,7 @@ def measured(script: str, *arguments: object) -> Stage:
         InputError: it failed.
     """
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), cpu_of_children()
     anonymous = resident = 0.0
     with (
         TemporaryFile("w+") as told,
@@ -133,7 +139,14 @@ def measured(script: str, *arguments: object) -> Stage:
         lines = told.read().strip().splitlines()
     if process.returncode:
         raise InputError(f"{script} failed: {lines[-1] if lines else process.returncode}")
-    return Stage(time.perf_counter() - started, anonymous / 1024, resident / 1024)
+    seconds, cpu_seconds = time.perf_counter() - started, cpu_of_children() - cpu_started
+    return Stage(seconds, cpu_seconds, anonymous / 1024, resident / 1024)
+
+
+def cpu_of_children() -> float:
+    """Seconds of CPU of the commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def read_or_nothing(file: Path) -> str:
@@ -153,10 +166,10 @@ def opened(path: Path) -> Stage:
 
     from lfiw.data import SampleCache
 
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     cache = SampleCache(path)
     cache.__getitems__(torch.randint(len(cache), (256,), generator=torch.Generator().manual_seed(0)).tolist())
-    return Stage(time.perf_counter() - started, 0.0, 0.0)
+    return Stage(time.perf_counter() - started, time.process_time() - cpu_started, 0.0, 0.0)
 
 
 if __name__ == "__main__":
