@@ -22,6 +22,7 @@ OUT = Path(__file__).parent.parent / "results" / "benchmarks.json"
 NAMES = (
     "cache_write",
     "cache_random_batches",
+    "cache_remote_warm",
     "loader_crop_flip_normalise",
     "frechet_2048",
     "frechet_few_samples",
@@ -45,6 +46,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     from benchmarks import (
         augmentation_step,
         cache_random_batches,
+        cache_remote,
         cache_write,
         dynamics,
         frechet,
@@ -60,6 +62,7 @@ def measure(name: str, rounds: int) -> list[Any]:
     runs: dict[str, Callable[[int], list[Any]]] = {
         "cache_write": cache_write.run,
         "cache_random_batches": cache_random_batches.run,
+        "cache_remote_warm": cache_remote.run,
         "loader_crop_flip_normalise": loader_crop_flip_normalise.run,
         "frechet_2048": frechet.run_from_moments,
         "frechet_few_samples": frechet.run_few_samples,

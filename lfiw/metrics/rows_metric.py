@@ -13,6 +13,7 @@ from lfiw.metrics.validation import check_features, check_same_width, weight_col
 from lfiw.metrics.weighted_metric import WeightedMetric, agree_on_maximum
 
 SIDES = ("real", "generated")
+MERGED_BYTES = 2**25  # blocks of this size lie outside of the heap, and copying them would take time
 
 
 class RowsMetric(WeightedMetric):
@@ -59,8 +60,8 @@ class RowsMetric(WeightedMetric):
             positive = (columns > 0).any(dim=1)
             rows, columns = rows[positive], columns[positive]
         # Copies: a batch buffer that its owner fills again must not change what was seen.
-        getattr(self, f"{side}_features").append(rows.clone())
-        getattr(self, f"{side}_weights").append(columns.clone())
+        append_block(getattr(self, f"{side}_features"), rows.clone())
+        append_block(getattr(self, f"{side}_weights"), columns.clone())
 
     def _kept(self, side: str) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k"]]:
         """All rows of a side, and their weights.
@@ -124,6 +125,18 @@ def checked_sides(
 
 def scalar_unless_columns(values: Float[Tensor, " k"], *weights: Float[Tensor, "..."] | None) -> Float[Tensor, "*k"]:
     return values if any(given is not None and given.ndim == 2 for given in weights) else values[0]
+
+
+def append_block(blocks: list[Tensor], block: Tensor) -> None:
+    """Add rows to a list of blocks; small neighbours become one, so that a list has few of them.
+
+    A few rows of each batch, kept for long between buffers that come and go, would leave the heap full of holes: 2 KB a
+    row of a pass, against nothing.
+    """
+    blocks.append(block)
+    while len(blocks) > 1 and len(blocks[-2]) <= len(blocks[-1]) and blocks[-2].nbytes < MERGED_BYTES:
+        last = blocks.pop()
+        blocks[-1] = torch.cat([blocks[-1], last])
 
 
 def _concatenated(state: Tensor | list[Tensor]) -> Tensor | None:

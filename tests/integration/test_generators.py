@@ -6,11 +6,13 @@ import os
 import fsspec
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from integration.launch import launch, module, refused
 from PIL import Image
 
 from lfiw.data import CacheWriter, SampleCache
+from lfiw.data.batches import mix_seeds
 
 OFFLINE = ["logger=none", "trainer.progress=false", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
 SMALL = {
@@ -65,6 +67,40 @@ def test_trained_and_cached(here, name, capsys):
     record = json.loads((here / name / "training.json").read_text())
     assert record["epochs"] == 2
     assert record["seconds"] > first  # the first epoch's are counted too
+
+
+def test_fid_while_training(here):
+    """`val/fid` is Fréchet's distance of the samples of fixed seeds to the training images (Heusel et al. 2017)."""
+    options = ["experiment=vae", "data.real=real", "data.batch_size=10", "task.grid=0", "run_dir=vae", *SMALL["vae"]]
+    fid = ["task.fid_samples=50", "task.fid_extractor=pixels"]
+    metrics, objects = module("train.py").train([*options, *fid, *OFFLINE])
+    seeds = [torch.Generator().manual_seed(mix_seeds(1, row)) for row in range(50)]
+    rows = torch.arange(len(objects["datamodule"].subsets["train"]))
+    sides = (
+        objects["generator"].sample_each(seeds)["image"],
+        objects["datamodule"].subsets["train"].read(rows, ["image"])["image"],
+    )
+    (mean, cov), (other_mean, other_cov) = (
+        (x.mean(0), np.cov(x, rowvar=False)) for x in (s.flatten(1).numpy().astype(float) / 255 for s in sides)
+    )
+    root = scipy.linalg.sqrtm(cov @ other_cov)
+    expected = np.square(mean - other_mean).sum() + np.trace(cov + other_cov - 2 * root.real)
+    assert metrics["val/fid"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_compiled_networks_are_the_same(here, name):
+    """In processes of their own: the type checks of these tests cannot be compiled."""
+    options = [f"experiment={name}", "data.real=real", "data.batch_size=10", "task.grid=0", *SMALL[name], *OFFLINE]
+    for run, compiled in (("plain", "false"), ("compiled", "true")):
+        arguments = [*options, f"optimizer.compile={compiled}", f"run_dir={run}"]
+        code, _, err = launch("train.py", *arguments, cwd=here, timeout=900)
+        assert code == 0, err
+    plain, compiled = (json.loads((here / run / "training.json").read_text()) for run in ("plain", "compiled"))
+    assert compiled["metrics"] == pytest.approx(plain["metrics"], rel=1e-2)
+    cache("trained", "compiled", "--num", 10, "--out", "made")
+    assert len(SampleCache("made")) == 10
 
 
 def test_two_processes_of_torchrun_write_the_same(here):
@@ -154,6 +190,7 @@ def test_mistakes_of_cache_samples(here, capsys, arguments, names):
         (["experiment=vae", "data.real=none"], ["none: no cache there"]),
         (["experiment=vae", "data.real=real", "data.validation=0"], ["data.validation=0"]),
         (["experiment=vae", "data.real=real", "task.grid=-1"], ["task.grid=-1"]),
+        (["experiment=vae", "data.real=real", "task.fid_samples=1"], ["task.fid_samples=1 0 or at least 2"]),
         (["experiment=vae", "data.real=real", "model.width=9"], ["multiple of 8"]),
         (["experiment=vae", "data.real=real", "optimizer.betas=[0.5]"], ["optimizer.betas=[0.5]"]),
         (["experiment=sngan", "data.real=real", "trainer.gradient_clip=1"], ["trainer.gradient_clip"]),

@@ -113,7 +113,8 @@ class Alternation(Callback):
         assert isinstance(module, GAN)
         with torch.no_grad():
             generated = module.generator(torch.randn(len(real), module.latent))
-        loss = F.relu(1 - module.critic(real)).mean() + F.relu(1 + module.critic(generated)).mean()
+        of_real, of_generated = module.critic(torch.cat([real, generated])).chunk(2)
+        loss = F.relu(1 - of_real).mean() + F.relu(1 + of_generated).mean()
         of_critic.zero_grad()
         loss.backward()
         of_critic.step()
