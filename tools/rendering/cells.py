@@ -1,0 +1,43 @@
+"""What the tables are made of: rows of a study, cells, Markdown."""
+
+from collections.abc import Callable
+from typing import Any
+
+Study = dict[str, Any]
+Row = dict[str, Any]
+
+
+def markdown(titles: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def cells(study: Study) -> Callable[[str, str], str]:
+    """(name, metric) → mean ± standard error, two digits of the error."""
+    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+
+    def cell(name: str, metric: str) -> str:
+        row = found.get((name, metric))
+        return "–" if row is None else plus_minus(row["mean"], row["se"])
+
+    return cell
+
+
+def plus_minus(mean: float, error: float | None) -> str:
+    """A mean with as many digits as two digits of its error allow."""
+    if error is None:
+        return f"{mean:.4g}"
+    if error == 0:
+        return f"{mean:g}"
+    digits = max(0, 1 - int(f"{error:e}".partition("e")[2]))
+    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+
+
+def with_interval(row: Row) -> str:
+    """A ratio with its 95 % interval."""
+    ends = f" ({row['low']:.2f}–{row['high']:.2f})" if "low" in row else ""
+    return f"{row['mean']:.2f}{ends}"
+
+
+def mean_of(study: Study, name: str, metric: str) -> float:
+    return float(next(r["mean"] for r in study["rows"] if (r["name"], r["metric"]) == (name, metric)))
