@@ -35,7 +35,7 @@ CHOOSING = 1000  # split seeds from here on choose; those below report
 COEFFICIENTS = (0.5, 1.0, 2.0)
 FLATTENS = (0.25, 0.5, 1.0)
 CLIPS = (0.1, 1.0)
-EPOCHS = (1, 2, 4)  # of weaker generators
+EPOCHS = (1, 2)  # of weaker generators
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
