@@ -87,6 +87,11 @@ class DynamicsModel(TrainedModule):
             self.net = EnsembleMLP(
                 self.members, inputs, 2 * outputs, width=self.options["width"], depth=self.options["depth"]
             )
+        # the targets' own standard deviation at first: from a smaller one, wide observations' errors would drive the
+        # sigmoid to its upper end, where it has no gradient, before the means are learned
+        low, high = LOG_STD
+        with torch.no_grad():
+            self.net.biases[-1][..., outputs:] += math.log(-low / high)
 
     def _standardise(self, inputs: Tensor, targets: Tensor) -> None:
         for name, values in (("input", inputs), ("target", targets)):
