@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lfiw.checkpoints import read_checkpoint
 from lfiw.errors import InputError, first_line
@@ -27,18 +27,19 @@ LOG_STD = (-7.0, 1.0)  # bounds of the predicted log standard deviation, in thos
 class DynamicsModel(TrainedModule):
     """P̂(r, s′ | s, a): each member predicts mean and standard deviation of (s′ − s, r) (Chua et al., NeurIPS 2018).
 
-    The mean is a linear function of the inputs plus the network: most of many coordinates are nearly linear, and would
-    else all have to pass through the network's units. Inputs and targets are standardised by the training rows.
-    Coordinates that do not change in them are predicted not to change, without noise. Trained by the log-likelihood of
-    independent Gaussians; the best epoch is the one with the highest on held-out rows (logged as `val/log_loss`, its
-    negative a coordinate in standardised units). Errors of positions and velocities go together, however: `fit_noise`
-    then gives each member's noise the covariance that its standardised errors have on held-out rows.
+    Inputs and targets are standardised by the training rows. Coordinates that do not change in them are predicted not
+    to change, without noise. The mean of wide observations (`linear_from`) is a linear function of the inputs plus the
+    network: most of their coordinates are nearly linear, and would else all have to pass through the network's units.
+    Trained by the log-likelihood of independent Gaussians; the best epoch is the one with the highest on held-out rows
+    (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of positions and velocities go
+    together, however: `fit_noise` then gives each member's noise the covariance that its standardised errors have on
+    held-out rows.
 
     Simulated outcomes are cut to the range of the training rows, widened on each side by half of it: a network knows
     nothing beyond, and one state far out would take a whole simulation with it.
 
     Args:
-        options: members, width, depth, lr, weight_decay.
+        options: members, width, depth, linear_from, lr, weight_decay.
         seed: of the initial weights.
         sizes: (observation, action), from a checkpoint; none: taken from the data module.
     """
@@ -88,8 +89,8 @@ class DynamicsModel(TrainedModule):
             self.net = EnsembleMLP(
                 self.members, inputs, 2 * outputs, width=self.options["width"], depth=self.options["depth"]
             )
-        # of the mean, beginning at zero
-        self.linear = torch.nn.Parameter(torch.zeros(self.members, inputs, outputs))
+        has_linear = sizes[0] >= self.options["linear_from"]
+        self.linear = nn.Parameter(torch.zeros(self.members, inputs, outputs)) if has_linear else None
         # the targets' own standard deviation at first: from a smaller one, wide observations' errors would drive the
         # sigmoid to its upper end, where it has no gradient, before the means are learned
         low, high = LOG_STD
@@ -114,8 +115,9 @@ class DynamicsModel(TrainedModule):
         x = (inputs - self.input_mean) / self.input_std
         curved, raw = self.net(x).chunk(2, dim=-1)
         low, high = LOG_STD
+        mean = curved if self.linear is None else torch.baddbmm(curved, x, self.linear)
         # contiguous: on halves of rows, functions of single elements are several times slower
-        return torch.baddbmm(curved, x, self.linear), low + (high - low) * torch.sigmoid(raw.contiguous())
+        return mean, low + (high - low) * torch.sigmoid(raw.contiguous())
 
     def forward(
         self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"]

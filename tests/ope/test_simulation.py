@@ -33,9 +33,9 @@ def test_the_models_own_return() -> None:
     assert torch.bincount(simulated.member).tolist() == [2000, 2000]
 
 
-def random_model(generator: torch.Generator) -> DynamicsModel:
+def random_model(generator: torch.Generator, linear_from: int) -> DynamicsModel:
     """Two members with three observations, the last of which never changes, and two actions."""
-    options = {"members": 2, "width": 8, "depth": 2, "lr": 1e-3, "weight_decay": 0.0}
+    options = {"members": 2, "width": 8, "depth": 2, "linear_from": linear_from, "lr": 1e-3, "weight_decay": 0.0}
     model = DynamicsModel(options, sizes=(3, 2)).requires_grad_(False).eval()
     for values in (*model.parameters(), model.input_mean, model.target_mean):
         values.copy_(0.5 * torch.randn(values.shape, generator=generator))
@@ -58,19 +58,22 @@ def naive_step(
         pre = units @ weight[member].double() + bias[member, 0]
         units = pre / (1 + torch.exp(-pre))
     last = units @ model.net.weights[-1][member].double() + model.net.biases[-1][member, 0]
-    mean = (last[:4] + x @ model.linear[member].double()) * model.target_std + model.target_mean
+    linear = 0.0 if model.linear is None else x @ model.linear[member].double()
+    mean = (last[:4] + linear) * model.target_std + model.target_mean
     log_std = LOG_STD[0] + (LOG_STD[1] - LOG_STD[0]) / (1 + torch.exp(-last[4:]))
     change = mean + model.target_std * torch.exp(log_std) * (model.factor[member].double() @ noise)
     change = torch.where(model.changes, change, 0.0)
     return (torch.cat([state, torch.zeros(1)]) + change).clamp(-3.0, 3.0)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_each_trajectory_is_that_of_a_naive_loop(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+@pytest.mark.parametrize(("threads", "linear_from"), [(1, 4), (2, 3)])
+def test_each_trajectory_is_that_of_a_naive_loop(
+    monkeypatch: pytest.MonkeyPatch, threads: int, linear_from: int
+) -> None:
     rows = 4  # of a member in a block: three blocks, the last one of two rows
     monkeypatch.setattr(simulation, "BLOCK_ROWS", 2 * rows)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    model = random_model(generator(3))
+    model = random_model(generator(3), linear_from)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         acting = Policy((3, 8, 8, 2))
