@@ -29,7 +29,7 @@ class DynamicsModel(TrainedModule):
 
     Inputs and targets are standardised by the training rows. Coordinates that do not change in them are predicted not
     to change, without noise. The mean of wide observations (`linear_from`) is a linear function of the inputs plus the
-    network, most of them being nearly linear, and its standard deviation begins at that of the targets.
+    network, most of them being nearly linear.
     Trained by the log-likelihood of independent Gaussians; the best epoch is the one with the highest on held-out rows
     (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of positions and velocities go
     together, however: `fit_noise` then gives each member's noise the covariance that its standardised errors have on
@@ -89,14 +89,13 @@ class DynamicsModel(TrainedModule):
             self.net = EnsembleMLP(
                 self.members, inputs, 2 * outputs, width=self.options["width"], depth=self.options["depth"]
             )
-        self.linear = None
-        if sizes[0] >= self.options["linear_from"]:
-            self.linear = nn.Parameter(torch.zeros(self.members, inputs, outputs))
-            # the targets' own standard deviation at first: from a smaller one, the errors of many coordinates would
-            # drive the sigmoid to its upper end, where it has no gradient, before the means are learned
-            low, high = LOG_STD
-            with torch.no_grad():
-                self.net.biases[-1][..., outputs:] += math.log(-low / high)
+        has_linear = sizes[0] >= self.options["linear_from"]
+        self.linear = nn.Parameter(torch.zeros(self.members, inputs, outputs)) if has_linear else None
+        # the targets' own standard deviation at first: from a smaller one, the first errors would drive the sigmoid to
+        # its upper end, where it has no gradient, before the means are learned
+        low, high = LOG_STD
+        with torch.no_grad():
+            self.net.biases[-1][..., outputs:] += math.log(-low / high)
 
     def _standardise(self, inputs: Tensor, targets: Tensor) -> None:
         for name, values in (("input", inputs), ("target", targets)):
