@@ -433,6 +433,7 @@ class Dynamics:
     members: int = key(5, "networks")
     width: int = key(128, "units a layer")
     depth: int = key(2, "hidden layers")
+    linear_from: int = key(100, "observations from which on the mean has a linear part beside the network")
     lr: float = key(0.003, "learning rate; it falls to zero along a cosine")
     weight_decay: float = key(1e-4, "decoupled weight decay")
     batch_size: int = key(256, "transitions a step, for each member")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lfiw.checkpoints import read_checkpoint
 from lfiw.errors import InputError, first_line
@@ -28,16 +28,18 @@ class DynamicsModel(TrainedModule):
     """P̂(r, s′ | s, a): each member predicts mean and standard deviation of (s′ − s, r) (Chua et al., NeurIPS 2018).
 
     Inputs and targets are standardised by the training rows. Coordinates that do not change in them are predicted not
-    to change, without noise. Trained by the log-likelihood of independent Gaussians; the best epoch is the one with the
-    highest on held-out rows (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of
-    positions and velocities go together, however: `fit_noise` then gives each member's noise the covariance that its
-    standardised errors have on held-out rows.
+    to change, without noise. The mean of wide observations (`linear_from`) is a linear function of the inputs plus the
+    network, most of them being nearly linear.
+    Trained by the log-likelihood of independent Gaussians; the best epoch is the one with the highest on held-out rows
+    (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of positions and velocities go
+    together, however: `fit_noise` then gives each member's noise the covariance that its standardised errors have on
+    held-out rows.
 
     Simulated outcomes are cut to the range of the training rows, widened on each side by half of it: a network knows
     nothing beyond, and one state far out would take a whole simulation with it.
 
     Args:
-        options: members, width, depth, lr, weight_decay.
+        options: members, width, depth, linear_from, lr, weight_decay.
         seed: of the initial weights.
         sizes: (observation, action), from a checkpoint; none: taken from the data module.
     """
@@ -87,6 +89,13 @@ class DynamicsModel(TrainedModule):
             self.net = EnsembleMLP(
                 self.members, inputs, 2 * outputs, width=self.options["width"], depth=self.options["depth"]
             )
+        has_linear = sizes[0] >= self.options["linear_from"]
+        self.linear = nn.Parameter(torch.zeros(self.members, inputs, outputs)) if has_linear else None
+        # the targets' own standard deviation at first: from a smaller one, the first errors would drive the sigmoid to
+        # its upper end, where it has no gradient, before the means are learned
+        low, high = LOG_STD
+        with torch.no_grad():
+            self.net.biases[-1][..., outputs:] += math.log(-low / high)
 
     def _standardise(self, inputs: Tensor, targets: Tensor) -> None:
         for name, values in (("input", inputs), ("target", targets)):
@@ -103,24 +112,27 @@ class DynamicsModel(TrainedModule):
 
     def _standardised(self, inputs: Float[Tensor, "m n i"]) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
         """Mean and log standard deviation in standardised units."""
-        mean, raw = self.net((inputs - self.input_mean) / self.input_std).chunk(2, dim=-1)
+        x = (inputs - self.input_mean) / self.input_std
+        curved, raw = self.net(x).chunk(2, dim=-1)
         low, high = LOG_STD
-        return mean, low + (high - low) * torch.sigmoid(raw)
+        mean = curved if self.linear is None else torch.baddbmm(curved, x, self.linear)
+        # contiguous: on halves of rows, functions of single elements are several times slower
+        return mean, low + (high - low) * torch.sigmoid(raw.contiguous())
 
     def forward(
         self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"]
     ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
         """Mean and standard deviation of (s′ − s, r), each member for its own rows; 0 where nothing changes."""
         mean, log_std = self._standardised(torch.cat([observation, action], dim=-1))
-        mean = (self.target_mean + self.target_std * mean) * self.changes
-        return mean, self.target_std * log_std.exp() * self.changes
+        scale = self.target_std * self.changes
+        return torch.addcmul(self.target_mean * self.changes, scale, mean), scale * log_std.exp()
 
     def step(
         self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"], noise: Float[Tensor, "*k m n o"]
     ) -> tuple[Float[Tensor, "*k m n d"], Float[Tensor, "*k m n"]]:
         """Next observations and rewards that standard normal noise makes: one or several of each row."""
         mean, std = self(observation, action)
-        outcome = mean + std * (noise @ self.factor.mT)
+        outcome = torch.addcmul(mean, std, noise @ self.factor.mT)
         following = (observation + outcome[..., :-1]).clamp(self.low[:-1], self.high[:-1])
         return following, outcome[..., -1].clamp(self.low[-1], self.high[-1])
 

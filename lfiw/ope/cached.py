@@ -7,6 +7,7 @@ from typing import Any
 
 from lfiw.checkpoints import state_sha256
 from lfiw.data import CacheWriter, SampleCache
+from lfiw.errors import InputError
 from lfiw.ope.environments import Environment
 from lfiw.ope.policy import Policy
 from lfiw.ope.rollouts import roll_out
@@ -54,4 +55,9 @@ def kept_rollouts(
     path = folder / f"{environment.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     if path.exists():
         return SampleCache(path)
-    return write_rollouts(path, environment, policy, num_episodes, seed, workers)
+    try:
+        return write_rollouts(path, environment, policy, num_episodes, seed, workers)
+    except InputError:
+        if not path.exists():
+            raise
+        return SampleCache(path)  # another run wrote the same episodes meanwhile

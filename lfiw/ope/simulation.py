@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lfiw.errors import InputError
@@ -16,6 +16,7 @@ from lfiw.threads import in_threads
 
 BLOCK_ROWS = 1000  # trajectories of a block: their activations stay in a core's cache
 LogRatio = Callable[[Tensor], Tensor]  # (n, features) of `ratio_inputs` → (n,)
+Columns = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -82,72 +83,81 @@ def simulate(
             f"simulation: {candidates} candidates (several need a ratio), horizon {horizon}, {len(start)} first states "
             f"for {members} members: expected at least 1 of each"
         )
-    blocks = start[: members * size].view(members, size, -1).split(max(1, BLOCK_ROWS // members), dim=1)
-    seeds = torch.randint(2**62, (len(blocks),), generator=generator).tolist()
+    # blocks write where their steps belong: nothing is copied together afterwards
+    shape = (members, size, horizon)
+    whole: Columns = {
+        "reward": torch.empty(shape),
+        "log_ratio": torch.zeros(shape, dtype=torch.float64),
+        "observation": torch.empty(*shape, start.shape[1]),
+        "action": torch.empty(*shape, len(policy.low)),
+        "diverged": torch.zeros(members, size, dtype=torch.bool),
+    }
+    rows = max(1, BLOCK_ROWS // members)
+    states = start[: members * size].view(members, size, -1).split(rows, dim=1)
+    parts = zip(*(values.split(rows, dim=1) for values in whole.values()), strict=True)
+    seeds = torch.randint(2**62, (len(states),), generator=generator).tolist()
 
-    def of_block(block: tuple[Tensor, int]) -> dict[str, Tensor]:
-        own = torch.Generator().manual_seed(block[1])
-        return simulate_block(model, policy, block[0], horizon, terminal, own, log_ratio, candidates)
+    def simulate_into(block: tuple[Tensor, tuple[Tensor, ...], int]) -> None:
+        state, columns, seed = block
+        into = dict(zip(whole, columns, strict=True))
+        own = torch.Generator().manual_seed(seed)
+        simulate_block(model, policy, state, into, terminal, own, log_ratio, candidates)
 
-    parts = in_threads(of_block, list(zip(blocks, seeds, strict=True)))
-    found = {name: torch.cat([part[name] for part in parts], dim=1).flatten(0, 1) for name in parts[0]}
+    in_threads(simulate_into, list(zip(states, parts, seeds, strict=True)))
+    found = {name: values.flatten(0, 1) for name, values in whole.items()}
+    found["member"] = torch.arange(members).repeat_interleave(size)
     diverged = found.pop("diverged")
     if diverged.all():
         raise InputError(
             f"all {len(diverged)} simulated trajectories diverged: train the dynamics model longer or on more data"
         )
-    return Simulated(
-        **{name: values[~diverged] for name, values in found.items()},
-        member=torch.arange(members).repeat_interleave(size)[~diverged],
-        num_diverged=int(diverged.sum()),
-    )
+    if diverged.any():
+        found = {name: values[~diverged] for name, values in found.items()}
+    return Simulated(**found, num_diverged=int(diverged.sum()))
 
 
 def simulate_block(
     model: DynamicsModel,
     policy: Policy,
     state: Float[Tensor, "m n d"],
-    horizon: int,
+    into: Columns,
     terminal: Terminal,
     generator: torch.Generator,
     log_ratio: LogRatio | None,
     candidates: int,
-) -> dict[str, Shaped[Tensor, "m n ..."]]:
-    """As `simulate`: reward, log_ratio, observation, action (m, n, horizon, …), and which trajectories diverged."""
+) -> None:
+    """As `simulate`; writes reward, log_ratio, observation, action (m, n, horizon, …) and which trajectories diverged.
+
+    Without a ratio, log_ratio is left as it is.
+    """
     members, size, _ = state.shape
     n = members * size
     low, high = policy.low, policy.high
-    running, diverged = torch.ones(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
-    steps = []
-    for _ in range(horizon):
+    ones = torch.ones(state.shape[-1])
+    running = torch.ones(members, size, dtype=torch.bool)
+    for step in range(into["reward"].shape[2]):
         action = policy.sample(state.flatten(0, 1), generator).clamp(low, high).view(members, size, -1)
         noise = torch.randn(candidates, members, size, state.shape[-1] + 1, generator=generator)
-        step_ratio = torch.zeros(n, dtype=torch.float64)
+        into["observation"][:, :, step], into["action"][:, :, step] = state, action
+        step_ratio = None
         if log_ratio is not None:
             inputs = ratio_inputs(state, action, noise[..., model.changes])
             of_candidates = log_ratio(inputs.flatten(0, 2)).view(candidates, n)
-            step_ratio = torch.logsumexp(of_candidates, 0) - math.log(candidates)
+            step_ratio = (torch.logsumexp(of_candidates, 0) - math.log(candidates)).view(members, size)
             if candidates > 1:
                 chosen = torch.multinomial(torch.softmax(of_candidates, 0).T, 1, generator=generator).squeeze(1)
                 noise = noise.flatten(1, 2)[chosen, torch.arange(n)].view(1, members, size, -1)
         following, reward = (values[0] for values in model.step(state, action, noise))
-        flat = following.flatten(0, 1)
-        # outcomes are cut to finite bounds: a sum is finite where every number is
-        diverged = diverged | (running & ~torch.isfinite(flat.sum(1) + reward.flatten()))
-        running = running & ~diverged
-        steps.append(
-            {
-                "reward": torch.where(running, reward.flatten(), 0.0),
-                "log_ratio": torch.where(running, step_ratio, 0.0),
-                "observation": state.flatten(0, 1),
-                "action": action.flatten(0, 1),
-            }
-        )
-        running = running & ~terminal(flat)
+        # outcomes are cut to finite bounds: a sum is finite where every number is; a product is its fastest form
+        finite = torch.isfinite(following @ ones + reward)
+        into["diverged"] |= running & ~finite
+        running = running & finite
+        into["reward"][:, :, step] = reward.masked_fill(~running, 0.0)
+        if step_ratio is not None:
+            into["log_ratio"][:, :, step] = step_ratio.masked_fill(~running, 0.0)
+        running = running & ~terminal(following.flatten(0, 1)).view(members, size)
         # trajectories that have ended stand still, so that nothing of theirs overflows
-        state = torch.where(running[:, None], flat, state.flatten(0, 1)).view(members, size, -1)
-    found = {name: torch.stack([step[name] for step in steps], dim=1) for name in steps[0]} | {"diverged": diverged}
-    return {name: values.unflatten(0, (members, size)) for name, values in found.items()}
+        state = following if running.all() else torch.where(running[:, :, None], following, state)
 
 
 @torch.inference_mode()

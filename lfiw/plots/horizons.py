@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from lfiw.plots.style import BLUE, GREEN, INK, PURPLE, REAL, UNIFORM, UNIFORM_LINE, dressed, new_figure
 
+COLUMNS = 2  # problems side by side: an environment as it is, and with noise
+
 
 def estimates_by_horizon(record: Mapping[str, Any]) -> Figure:
     """A run of off-policy evaluation: the estimate against the number H of ratios in its weights, and what they leave.
@@ -44,10 +46,16 @@ def errors_by_horizon(
         groups: problem → {"error", "ess"}, (seeds, H).
         baselines: problem → name → mean |error|, drawn as lines across.
     """
-    figure = new_figure(4.2 * len(groups), 5.2)
-    panels = np.array(figure.subplots(2, len(groups), sharex=True, squeeze=False, height_ratios=(2, 1)))
+    columns = min(len(groups), COLUMNS)
+    rows = -(-len(groups) // columns)
+    figure = new_figure(4.2 * columns, 0.4 + 4.4 * rows)
+    panels = np.array(figure.subplots(2 * rows, columns, sharex=True, squeeze=False, height_ratios=(2, 1) * rows))
+    pairs = list(panels.reshape(rows, 2, columns).transpose(0, 2, 1).reshape(-1, 2))
+    for top, bottom in pairs[len(groups) :]:
+        top.remove()
+        bottom.remove()
     looks = ((UNIFORM, UNIFORM_LINE), (GREEN, "--"), (PURPLE, ":"))
-    for (problem, curves), (top, bottom) in zip(groups.items(), panels.T, strict=True):
+    for (problem, curves), (top, bottom) in zip(groups.items(), pairs, strict=False):
         for axes, name in ((dressed(top), "error"), (dressed(bottom), "ess")):
             low, middle, high = np.percentile(curves[name], [25, 50, 75], axis=0)
             horizons = np.arange(len(middle))
@@ -56,9 +64,13 @@ def errors_by_horizon(
         for (name, error), (colour, line) in zip(baselines[problem].items(), looks, strict=False):
             top.axhline(error, color=colour, linestyle=line, label=f"{name}, mean")
         top.set(title=problem, ylim=(0, None))
-        bottom.set(xlabel="H", yscale="log", ylim=(0.9, None))
-    panels[0, 0].set_ylabel("|error| of the return")
-    panels[1, 0].set_ylabel("effective sample size")
+        bottom.set(yscale="log", ylim=(0.9, None))
+    for top, bottom in pairs[0 : len(groups) : columns]:
+        top.set_ylabel("|error| of the return")
+        bottom.set_ylabel("effective sample size")
+    for _, bottom in pairs[max(0, len(groups) - columns) : len(groups)]:
+        bottom.set_xlabel("H")
+        bottom.tick_params(labelbottom=True)
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return figure

@@ -14,7 +14,7 @@ from lfiw.nets.ensemble import EnsembleMLP
 from lfiw.schemas import Trainer
 from lfiw.trainers import best_checkpoint, build_trainer, fit
 
-OPTIONS = {"members": 2, "width": 32, "depth": 1, "lr": 0.01, "weight_decay": 0.0}
+OPTIONS = {"members": 2, "width": 32, "depth": 1, "linear_from": 40, "lr": 0.01, "weight_decay": 0.0}
 COVARIANCE = torch.tensor([[0.04, 0.03, 0.0], [0.03, 0.04, 0.0], [0.0, 0.0, 0.01]])
 
 
@@ -132,6 +132,25 @@ def test_an_ensemble_is_its_members_side_by_side() -> None:
             value = torch.nn.functional.linear(value, weight[member].T, bias[member, 0])
             value = torch.nn.functional.silu(value) if layer < 2 else value
         torch.testing.assert_close(net(x)[member], value)
+
+
+def test_many_nearly_linear_coordinates_pass_through_a_narrow_network(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    system = torch.randn(41, 41, generator=generator) / 41**0.5
+
+    def rows(num: int) -> Transitions:
+        inputs = torch.randn(num, 41, generator=generator)
+        change = inputs @ system + 0.05 * torch.randn(num, 41, generator=generator)
+        observation, action = inputs[:, :40], inputs[:, 40:]
+        return Transitions(observation, action, change[:, 40], observation + change[:, :40])
+
+    datamodule = TransitionsDataModule(rows(3000), rows(500), members=2, batch_size=100, seed=0)
+    options = Trainer(accelerator="cpu", max_epochs=8, progress=False)
+    fit(build_trainer(options, tmp_path, []), DynamicsModel({**OPTIONS, "width": 8}), datamodule)
+    model, test = DynamicsModel.load(best_checkpoint(tmp_path / "checkpoints")), rows(500)
+    mean, _ = model(test.observation.expand(2, -1, -1), test.action.expand(2, -1, -1))
+    # eight units alone leave more than half of the variance
+    assert (mean - test.targets()).square().mean() < 0.05 * test.targets().var()
 
 
 def test_members_see_all_rows_in_orders_of_their_own() -> None:

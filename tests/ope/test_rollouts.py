@@ -1,6 +1,7 @@
 """Rollouts in real environments, and as rows of a table."""
 
 import builtins
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,20 @@ def test_rollouts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert from_table(again, 5).reward.shape == (3, 5)
     with pytest.raises(pytest.fail.Exception):
         kept_rollouts(tmp_path, swimmer, policy, 3, 1, 1)
+
+
+def test_two_runs_roll_out_the_same_episodes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swimmer, policy = Environment("Swimmer-v5", 5), untrained("Swimmer-v5")
+
+    def while_another_run_does(*arguments: Any, **options: Any) -> Iterator[Rollouts]:
+        monkeypatch.setattr("lfiw.ope.cached.roll_out", roll_out)
+        yield from roll_out(*arguments, **options)
+        kept_rollouts(tmp_path, swimmer, policy, 3, 0, 1)
+
+    monkeypatch.setattr("lfiw.ope.cached.roll_out", while_another_run_does)
+    kept = kept_rollouts(tmp_path, swimmer, policy, 3, 0, 1)
+    assert from_table(kept, 5).reward.shape == (3, 5)
+    assert [entry.name for entry in tmp_path.iterdir()] == [kept.path.name]
 
 
 def changed(hopper: Rollouts, **columns: Any) -> TensorTable:

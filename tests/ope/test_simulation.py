@@ -7,7 +7,10 @@ import torch
 from ope.random_walk import DRIFT, REWARD, SHIFT, SIGMA, STEPS, exact_log_ratio, policy, random_walk
 
 from lfiw.errors import InputError
+from lfiw.modules.dynamics import LOG_STD, DynamicsModel
+from lfiw.ope import simulation
 from lfiw.ope.estimators import model_based, per_decision
+from lfiw.ope.policy import Policy
 from lfiw.ope.simulation import model_values, ratio_inputs, simulate
 from lfiw.ope.termination import never
 
@@ -28,6 +31,83 @@ def test_the_models_own_return() -> None:
     assert last.std().item() == pytest.approx(SIGMA * math.sqrt(7), rel=0.05)
     assert simulated.num_diverged == 0
     assert torch.bincount(simulated.member).tolist() == [2000, 2000]
+
+
+def random_model(generator: torch.Generator, linear_from: int) -> DynamicsModel:
+    """Two members with three observations, the last of which never changes, and two actions."""
+    options = {"members": 2, "width": 8, "depth": 2, "linear_from": linear_from, "lr": 1e-3, "weight_decay": 0.0}
+    model = DynamicsModel(options, sizes=(3, 2)).requires_grad_(False).eval()
+    for values in (*model.parameters(), model.input_mean, model.target_mean):
+        values.copy_(0.5 * torch.randn(values.shape, generator=generator))
+    for values in (model.input_std, model.target_std):
+        values.copy_(0.5 + torch.rand(values.shape, generator=generator))
+    model.factor.copy_(torch.randn(model.factor.shape, generator=generator).tril())
+    model.changes[2] = False
+    model.low.fill_(-3.0)
+    model.high.fill_(3.0)
+    return model
+
+
+def naive_step(
+    model: DynamicsModel, member: int, state: torch.Tensor, action: torch.Tensor, noise: torch.Tensor
+) -> torch.Tensor:
+    """(s′, r) of one row, from the definition, float64."""
+    x = (torch.cat([state, action]) - model.input_mean) / model.input_std
+    units = x
+    for weight, bias in zip(model.net.weights[:-1], model.net.biases[:-1], strict=True):
+        pre = units @ weight[member].double() + bias[member, 0]
+        units = pre / (1 + torch.exp(-pre))
+    last = units @ model.net.weights[-1][member].double() + model.net.biases[-1][member, 0]
+    linear = 0.0 if model.linear is None else x @ model.linear[member].double()
+    mean = (last[:4] + linear) * model.target_std + model.target_mean
+    log_std = LOG_STD[0] + (LOG_STD[1] - LOG_STD[0]) / (1 + torch.exp(-last[4:]))
+    change = mean + model.target_std * torch.exp(log_std) * (model.factor[member].double() @ noise)
+    change = torch.where(model.changes, change, 0.0)
+    return (torch.cat([state, torch.zeros(1)]) + change).clamp(-3.0, 3.0)
+
+
+@pytest.mark.parametrize(("threads", "linear_from"), [(1, 4), (2, 3)])
+def test_each_trajectory_is_that_of_a_naive_loop(
+    monkeypatch: pytest.MonkeyPatch, threads: int, linear_from: int
+) -> None:
+    rows = 4  # of a member in a block: three blocks, the last one of two rows
+    monkeypatch.setattr(simulation, "BLOCK_ROWS", 2 * rows)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    model = random_model(generator(3), linear_from)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        acting = Policy((3, 8, 8, 2))
+    acting.observation_mean.copy_(torch.tensor([0.1, -0.2, 0.3]))
+    acting.observation_std.copy_(torch.tensor([0.5, 2.0, 0.02]))  # the last is cut, at ten of these
+    acting.log_std.copy_(torch.tensor([-1.0, 0.2]))
+    start = torch.randn(20, 3, generator=generator(4))
+    found = simulate(model, acting, start, STEPS, never, generator(5))
+
+    seeds = torch.randint(2**62, (3,), generator=generator(5)).tolist()
+    for block, seed in enumerate(seeds):
+        places = range(block * rows, min(10, (block + 1) * rows))
+        state = {(m, i): start[10 * m + i].double() for m in range(2) for i in places}
+        own = torch.Generator().manual_seed(seed)
+        for step in range(STEPS):
+            of_actions = torch.randn(2, len(places), 2, generator=own).double()
+            of_model = torch.randn(2, len(places), 4, generator=own).double()
+            for (m, i), s in state.items():
+                standardised = ((s - acting.observation_mean) / acting.observation_std).clamp(-10, 10)
+                units = standardised
+                for layer in (acting.layers[0], acting.layers[2]):
+                    units = torch.tanh(layer.weight.double() @ units + layer.bias)
+                drawn = acting.mean.weight.double() @ units + acting.mean.bias
+                drawn = drawn + torch.exp(acting.log_std) * of_actions[m, i - places[0]]
+                action = drawn.clamp(-1, 1)
+                outcome = naive_step(model, m, s, action, of_model[m, i - places[0]])
+                row = 10 * m + i
+                close = {"rtol": 1e-4, "atol": 1e-4}
+                torch.testing.assert_close(found.observation[row, step].double(), s, **close)
+                torch.testing.assert_close(found.action[row, step].double(), action, **close)
+                torch.testing.assert_close(found.reward[row, step].double(), outcome[3], **close)
+                state[m, i] = outcome[:3]
+    assert not found.log_ratio.any()
+    assert found.num_diverged == 0
 
 
 def test_weights_by_the_exact_ratio_give_the_real_return() -> None:

@@ -46,3 +46,19 @@ def test_errors_by_horizon_are_medians() -> None:
     np.testing.assert_allclose(top.lines[0].get_ydata(), [2, 6])
     assert top.lines[1].get_ydata()[0] == 2.0
     np.testing.assert_allclose(bottom.lines[0].get_ydata(), [9, 1])
+
+
+def test_problems_stand_in_pairs_of_columns() -> None:
+    problems = {
+        name: {"error": np.full((2, 3), float(i)), "ess": np.full((2, 3), 10.0 + i)} for i, name in enumerate("abc")
+    }
+    figure = errors_by_horizon(problems, {name: {} for name in problems})
+    assert len(figure.axes) == 6
+    for i, name in enumerate("abc"):
+        (top,) = (axes for axes in figure.axes if axes.get_title() == name)
+        assert top.lines[0].get_ydata()[0] == i
+        place = top.get_subplotspec()
+        assert place is not None
+        assert (place.rowspan.start, place.colspan.start) == (2 * (i // 2), i % 2)
+        (bottom,) = (axes for axes in figure.axes if axes.lines[0].get_ydata()[0] == 10 + i)
+        assert bottom.get_subplotspec().rowspan.start == place.rowspan.start + 1

@@ -22,7 +22,7 @@ from lfiw.tasks.ope import POLICIES
 from .kept import Kept
 from .repeated import Row, one_run
 
-ENVIRONMENTS = ("Swimmer-v5", "HalfCheetah-v5")  # those that policies/ holds policies for
+ENVIRONMENTS = ("Swimmer-v5", "HalfCheetah-v5", "HumanoidStandup-v5")  # those that policies/ holds policies for
 NOISE = 0.1
 FIRST_SEED = 2  # 0 and 1 were looked at while the rule of `auto` was made
 HORIZONS = (1, 2, 5, 10, 20, 50, 100)
