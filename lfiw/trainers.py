@@ -12,13 +12,14 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
     Callback,
-    EMAWeightAveraging,
     ModelCheckpoint,
     RichProgressBar,
+    WeightAveraging,
 )
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.trainer.states import TrainerStatus
+from torch import Tensor
 
 from lfiw.checkpoints import AtomicCheckpointIO
 from lfiw.errors import InputError, first_line
@@ -37,8 +38,31 @@ QUIET = (
 )
 
 
-class MovingAverage(EMAWeightAveraging):
-    """For modules that build their network in `setup`: the copy to average into is made after that."""
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of the weights; validated and kept in their place.
+
+    After t steps the decay is min(decay, (1 + t) / (10 + t)), so that the random weights of the start are soon
+    forgotten (TensorFlow's ExponentialMovingAverage with num_updates). For modules that build their network in
+    `setup`: the copy to average into is made after that.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=True, multi_avg_fn=self._average)
+        self.decay, self._step = decay, 0
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        if step_idx is None:
+            return False
+        self._step = step_idx
+        return True
+
+    @torch.no_grad()
+    def _average(self, averages: list[Tensor], current: list[Tensor], _: Tensor) -> None:
+        if averages[0].is_floating_point():
+            decay = min(self.decay, (1 + self._step) / (10 + self._step))
+            torch._foreach_lerp_(averages, current, 1 - decay)
+        else:  # numbers that count
+            torch._foreach_copy_(averages, current)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         pl_module.setup(stage)
