@@ -4,7 +4,6 @@ python tools/render_results.py            rewrite the README
 python tools/render_results.py --check    fail if it would change
 """
 
-import argparse
 import json
 import re
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 from lfiw.tables import number
 
@@ -23,7 +22,7 @@ Study = dict[str, Any]
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, fail if the README is out of date")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
