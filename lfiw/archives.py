@@ -35,7 +35,9 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except (*BROKEN, ValueError) as error:
-            raise InputError(f"{path}: not a zip archive ({first_line(error)})") from None
+            raise InputError(
+                f"{path}: not a zip archive, or only a part of one ({first_line(error)}): write or download it again"
+            ) from None
         try:
             entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
             self._check(entries)

@@ -1,14 +1,30 @@
 """How every script ends: with its result, or with one line that says what to mend."""
 
+import argparse
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from lfiw.errors import InputError
 from lfiw.stopping import Stopped, is_first_process
 
 DEBUG = "--debug"
+
+
+class Parser(argparse.ArgumentParser):
+    """For a tool's arguments, with a description of lines that stay as they are.
+
+    What is wrong with them is one line, as all other mistakes are.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(f"{message} (see {self.prog} --help)")
 
 
 def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None = None) -> int:

@@ -3,9 +3,9 @@
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -27,6 +27,7 @@ from lfiw.finite_loss import FiniteLoss
 from lfiw.resuming import LAST, LastCheckpoint, LogPosition, Patience
 from lfiw.schemas import Trainer as TrainerOptions
 
+T = TypeVar("T")
 MONITOR = "val/log_loss"
 CHECKPOINTS = "checkpoints"
 QUIET = (
@@ -90,7 +91,18 @@ class MovingAverage(WeightAveraging):
 
 
 class ProgressBar(RichProgressBar):
-    """Without the logger's version number."""
+    """Without the logger's version number, and for more than batches."""
+
+    def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
+        """A bar of its own while Lightning's is shown, for what is done at the end of an epoch."""
+        if self.progress is None:
+            yield from items
+            return
+        task = self.progress.add_task(description, total=total)
+        for item in items:
+            yield item
+            self.progress.advance(task)
+            self.refresh(hard=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}

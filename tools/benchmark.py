@@ -6,7 +6,6 @@ python tools/benchmark.py --only frechet_2048 trainer_step --rounds 5
 python tools/benchmark.py --out results/benchmarks.json    where the whole run goes by itself
 """
 
-import argparse
 import os
 import shlex
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lfiw.cli import DEBUG, run_script
+from lfiw.cli import DEBUG, Parser, run_script
 
 THREADS = 2
 OUT = Path(__file__).parent.parent / "results" / "benchmarks.json"
@@ -98,7 +97,7 @@ def remarks(row: Any) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--rounds", type=int, default=7, help="pairs of timings (default 7; slow peers fewer)")
     parser.add_argument("--out", type=Path, help="JSON file (default results/benchmarks.json; with --only, none)")

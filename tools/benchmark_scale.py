@@ -5,7 +5,6 @@ python tools/benchmark_scale.py                              10⁶ images are sc
 python tools/benchmark_scale.py --num 10000 --out /tmp/scale.json --folder /tmp/scale
 """
 
-import argparse
 import json
 import resource
 import shlex
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +63,7 @@ class Stage:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--num", type=int, default=1_100_000, metavar="N", help="generated images (default: 1100000)")
     parser.add_argument("--folder", type=Path, default=Path("cache/scale"), help="made, and removed at the end")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="default: results/scale.json")

@@ -8,7 +8,6 @@ functions under the data are estimated from the model's samples: with uniform we
 those that the gate chooses, and exact ones; in few dimensions also with densratio's RuLSIF.
 """
 
-import argparse
 import multiprocessing
 import os
 import sys
@@ -18,14 +17,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=30, metavar="N", help="repetitions a pair (default: 30)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="of the repetitions (default: 0)")
     parser.add_argument("--only", default="", metavar="TEXT", help="pairs whose name contains this")

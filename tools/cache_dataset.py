@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.data.importers.commands import add_command, add_file_commands, write_cache
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def omniglot(options: argparse.Namespace) -> "Imported":
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="SOURCE")
     add_command(commands, "digits", "The 8 × 8 digits of scikit-learn; no download.", digits)
     for name in NAMES:

@@ -3,15 +3,14 @@
 python tools/cache_rollouts.py Swimmer-v5 policies/Swimmer-v5-behaviour.safetensors --episodes 200 --out cache/swimmer
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("environment", help="of gymnasium, as Swimmer-v5")
     parser.add_argument("policy", type=Path, help="of tools/train_policy.py (.safetensors), or a SAC .zip")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the cache to make")

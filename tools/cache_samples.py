@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lfiw.cli import DEBUG, run_script
+from lfiw.cli import DEBUG, Parser, run_script
 from lfiw.errors import InputError
 from lfiw.generators import SOURCES, find_source
 
@@ -29,7 +29,7 @@ SHORTHAND = ("--callable", "--info", "--verify")  # these may be given as option
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="SOURCE", dest="source")
     for name in SOURCES:
         source = find_source(name)

@@ -4,7 +4,6 @@ python tools/render_results.py            rewrite the pages
 python tools/render_results.py --check    fail if one would change
 """
 
-import argparse
 import json
 import re
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from rendering import augmentation, cifar10, policies, ratios, sets, speed
 from rendering.cells import Study
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +51,7 @@ TABLES: dict[str, Callable[[Study], str]] = {
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, fail if a page is out of date")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)

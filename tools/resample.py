@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def column_blocks(cache: "SampleCache", rows: "Tensor", name: str) -> "Iterator[
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="the samples")
     parser.add_argument(
         "--log-ratio", required=True, metavar="NAME", help="column log_ratio/RUN, or an .npz file of tools/score.py"

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     run = next((a.partition("=")[2] for a in arguments if a.startswith("run=")), None)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help="samples, .npz or .npy")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go, .npz")
     parser.add_argument("--key", metavar="NAME", help="which array of the .npz holds the samples")

@@ -5,17 +5,16 @@ python tools/screenshot.py PAGE --width 400 --dark --out narrow.png
 python tools/screenshot.py runs/digits/ID/report.html --width 1280 --height 1275 --out results/digits-report.png
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 from lfiw.files import write_atomically
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("page", type=Path, metavar="PAGE", help="an HTML file")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG file to write")
     parser.add_argument("--width", type=int, default=1400, metavar="PIXELS", help="of the window (default: 1400)")

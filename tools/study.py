@@ -19,14 +19,13 @@ python tools/study.py omniglot_quality --seeds 10 logger=none                  t
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
-import argparse
 import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +48,7 @@ STUDIES = (
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="repetitions (default: 5)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/<study>.json")

@@ -8,7 +8,6 @@ python tools/test_versions.py lowest -- tests/metrics -k fid      other tests
 An environment takes 5 GB; one that is there is used again. Needs uv (pip install uv).
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +48,7 @@ WARNINGS = ("-W", "ignore::DeprecationWarning")
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("which", choices=RESOLUTIONS)
     parser.add_argument("--venv", type=Path, metavar="DIR", help="of the environment (default: .venv-WHICH)")
     parser.add_argument("--python", default="3.11", help="version (default: 3.11)")

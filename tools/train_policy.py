@@ -4,13 +4,12 @@ python tools/train_policy.py Swimmer-v5 --steps 300000 --keep 20000 100000 30000
 writes policies/Swimmer-v5-20000.safetensors, …
 """
 
-import argparse
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lfiw.cli import run_script
+from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ HIDDEN = (64, 64)
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("environment", help="of gymnasium, as Swimmer-v5")
     parser.add_argument("--steps", type=int, default=300_000, metavar="N", help="of the environment (default: 300000)")
     parser.add_argument("--keep", type=int, nargs="+", default=[], metavar="N", help="steps after which to keep it")

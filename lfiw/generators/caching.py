@@ -99,7 +99,8 @@ def check_numbers(generator: Generator, num: int | None, seed: int, batch_size: 
     there = generator.num_rows
     if there is None:
         if num is None or num < 1:
-            raise InputError(f"how many samples? Give --num-samples N, at least 1 (it is {num})")
+            given = "" if num is None else f" (it is {num})"
+            raise InputError(f"how many samples? Give --num-samples N, at least 1{given}")
         return num
     if append:
         raise InputError("--append goes with generators that draw samples; these are there already, in a fixed number")

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -69,7 +70,17 @@ class CalledGenerator:
 
     def _call(self, num: int, generator: torch.Generator, labels: Tensor | None) -> dict[str, Any]:
         options = {"labels": labels} if self.takes_labels and labels is not None else {}
-        returned = self.function(num, generator, **options)
+        try:
+            returned = self.function(num, generator, **options)
+        except InputError:
+            raise
+        except Exception as error:  # of the user's code: any
+            *_, last = traceback.extract_tb(error.__traceback__)
+            where = f"{last.filename}, line {last.lineno}" if last.filename != __file__ else "in the call"
+            raise InputError(
+                f"{self.name}(num={num}, generator=…) ended by {type(error).__name__}: {first_line(error)} ({where}; "
+                "--debug shows all of it)"
+            ) from error
         samples = dict(returned) if isinstance(returned, Mapping) else {"image": returned}
         if "image" not in samples:
             raise InputError(f"{self.name}: returned columns {', '.join(samples)}, expected one called image")

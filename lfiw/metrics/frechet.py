@@ -136,12 +136,26 @@ class FrechetReference:
     """
 
     def __init__(self, features: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None = None) -> None:
-        self.mean, covariance = weighted_moments(features, weights)
-        self.root = _covariance_root(covariance)
+        sample = _weighted_sample(features, weights, "reference")
+        self.mean = sample.mean
+        if len(sample.features) < features.shape[1]:
+            self.root = sample.root()
+        else:
+            self.root = _covariance_root(weighted_moments(features, weights)[1])
 
     def distance(self, features: Float[Tensor, "m d"], weights: Float[Tensor, " m"] | None = None) -> Float[Tensor, ""]:
         """`frechet_distance` to the moments of another weighted sample, at least 0, in float64."""
-        return _distance_from_root(self.mean, self.root, *weighted_moments(features, weights))
+        sample = _weighted_sample(features, weights, "sample")
+        if len(sample.features) >= features.shape[1]:
+            return _distance_from_root(self.mean, self.root, *weighted_moments(features, weights))
+        # as in `frechet_distance_from_features`: no d × d matrix of few rows
+        check_same_width(self.root.T, features)
+        other = sample.root()
+        cross = self.root.T @ other
+        _require_finite(cross)
+        trace = self.root.square().sum() + other.square().sum()
+        distance = (self.mean - sample.mean).square().sum() + trace - 2 * torch.linalg.svdvals(cross).sum()
+        return distance.clamp(min=0)
 
 
 class FrechetDistance(WeightedMetric):
@@ -312,6 +326,10 @@ class _WeightedSample(NamedTuple):
         """Rows X of which XᵀX is the covariance, in float64."""
         for features, factors in zip(self.features.split(_ROW_BLOCK), self.factors.split(_ROW_BLOCK), strict=True):
             yield (features.double() - self.mean) * factors
+
+    def root(self) -> Float[Tensor, "d n"]:
+        """R with RRᵀ the covariance."""
+        return torch.cat(list(self.row_blocks())).T
 
 
 def _weighted_sample(features: Tensor, weights: Tensor | None, side: str) -> _WeightedSample:

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from lfiw.data.mixed import GENERATED, REAL, REFERENCE
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 from lfiw.metrics.class_proportions import ClassProportions
+from lfiw.trainers import ProgressBar
 from lfiw.weights import Weighting
 
 
@@ -131,16 +132,18 @@ class Evaluation(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         # every process computes the same from all rows: no further reduction
-        self.scores = self._compute(self.scored)
+        self.scores = self._compute(self.scored, "scores")
         if self.with_reference:
-            self.reference = self._compute(self.referenced)
+            self.reference = self._compute(self.referenced, "scores of the reference")
         if self.logits:
             self.proportions = self.class_shares.compute().tolist()
             self.real_proportions = self.real_class_shares.compute()[0].tolist()
 
-    def _compute(self, metrics: nn.ModuleDict) -> Scores:
+    def _compute(self, metrics: nn.ModuleDict, description: str) -> Scores:
         scores = {}
-        for name in metrics:
+        bar = self.trainer.progress_bar_callback
+        names = bar.track(metrics, len(metrics), description) if isinstance(bar, ProgressBar) else metrics
+        for name in names:
             kind, i = name.split()
             column = (self.logits if kind == "is" else self.features)[int(i)]
             found = metric_of(metrics, name).compute()

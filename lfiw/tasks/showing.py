@@ -8,6 +8,7 @@ import torch
 import yaml
 from jaxtyping import Float
 from pytorch_lightning import Trainer
+from rich.progress import Progress
 from torch import Tensor
 
 from lfiw import tracking
@@ -49,7 +50,7 @@ def show(
             # the training loss is a log-loss under the logistic loss alone
             training = logged_losses(log, TRAINING) if config.loss.name == "logistic" else {}
             pictures = draw_evaluation(record, log_ratio, validation, logged_losses(log, VALIDATION), training)
-            files = {name: picture.write(run_dir / f"{name}.png") for name, picture in pictures.items()}
+            files = write_pictures(pictures, run_dir, progress=config.trainer.progress)
             grids: list[Picture] = []
             if datamodule.samples == "image":
                 groups = sample_groups(datamodule, record, log_ratio, seed=config.seed)
@@ -65,8 +66,22 @@ def show(
                 configuration=configuration,
                 seconds=seconds_of(run_dir),
             )
+            print(f"report: {run_dir / 'report.html'}")
         track(trainer, record, files, log_ratio)
     trainer.strategy.barrier()
+
+
+def write_pictures(pictures: Mapping[str, Picture], folder: Path, *, progress: bool) -> dict[str, Path]:
+    """PNG files, by the pictures' names.
+
+    Args:
+        progress: show a progress bar.
+    """
+    files = {}
+    with Progress(transient=True, disable=not progress) as bar:
+        for name, picture in bar.track(pictures.items(), description="figures"):
+            files[name] = picture.write(folder / f"{name}.png")
+    return files
 
 
 def track(trainer: Trainer, record: Record, pictures: Mapping[str, Path], log_ratio: Float[Tensor, " n"]) -> None:

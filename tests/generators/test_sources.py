@@ -121,6 +121,23 @@ def test_a_batch_unlike_the_first(code: Path) -> None:
         open_generator("callable", f"{code}:short").sample(10, torch.Generator())
 
 
+def test_a_callable_that_fails(tmp_path: Path) -> None:
+    """Its own mistake is told with its place; the traceback is for --debug."""
+    file = tmp_path / "fails.py"
+    file.write_text(
+        "def sample(num, generator):\n    raise RuntimeError('out of memory\\nmore')\n\ndef alone(): pass\n"
+    )
+    with pytest.raises(InputError) as error:
+        open_generator("callable", f"{file}:sample")
+    assert "ended by RuntimeError: out of memory (" in str(error.value)
+    assert f"{file}, line 2; --debug" in str(error.value)
+    assert isinstance(error.value.__cause__, RuntimeError)
+    with pytest.raises(
+        InputError, match=r"TypeError: alone\(\) takes 0 positional arguments .* \(in the call; --debug"
+    ):
+        open_generator("callable", f"{file}:alone")
+
+
 def test_names_of_callables(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(code.parent)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -326,12 +326,31 @@ def test_no_run_yet(here, capfd):
     assert sorted(entry.name for entry in here.iterdir()) == ["x.npy"]
 
 
-@pytest.mark.parametrize("script", ["tools/score.py", "tools/cache_samples.py", "tools/cache_dataset.py"])
-def test_unknown_arguments_of_the_tools(capsys, script):
-    with pytest.raises(SystemExit) as ended:
-        module(script).main(["x.npy", "--out", "w.npz", "--colour", "red"])
-    assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("script", "arguments", "names"),
+    [
+        ("tools/score.py", ["x.npy", "--out", "w.npz", "--colour", "red"], ["--colour red", "score.py --help"]),
+        ("tools/score.py", ["x.npy"], ["--out"]),
+        ("tools/cache_samples.py", ["x.npy", "--out", "w"], ["'x.npy'", "npz", "callable"]),
+        ("tools/cache_samples.py", ["npz", "x.npy"], ["--out", "cache_samples.py npz --help"]),
+        (
+            "tools/cache_samples.py",
+            ["callable", "a:b", "--num-samples", "ten", "--out", "w"],
+            ["--num-samples", "'ten'"],
+        ),
+        ("tools/cache_dataset.py", ["cifar11", "--split", "train", "--out", "w"], ["'cifar11'", "cifar10"]),
+        ("tools/cache_dataset.py", ["cifar10", "--out", "w"], ["--split", "cache_dataset.py cifar10 --help"]),
+        ("tools/resample.py", [], ["--cache", "--log-ratio", "--num"]),
+        ("tools/sample.py", ["--num", "many"], ["--num"]),
+    ],
+)
+def test_arguments_of_the_tools(here, capfd, monkeypatch, script, arguments, names):
+    """One line, as everywhere, where argparse would print its usage."""
+    monkeypatch.setattr("sys.argv", [Path(script).name])
+    told = refused(capfd, script, *arguments)
+    for name in names:
+        assert name in told
+    assert not list(here.iterdir())
 
 
 def test_resume_with_other_rows(digits, run, capfd):

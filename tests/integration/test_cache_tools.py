@@ -127,9 +127,12 @@ def test_what_is_missing_is_told(tmp_path, capsys):
     np.save(tmp_path / "a.npy", IMAGES)
     assert run_script(main_of("cache_dataset"), ["npz", str(tmp_path / "a.npy"), "--out", "/proc/none/mine"]) == 2
     assert capsys.readouterr().err.startswith("error: /proc/none/mine: cannot write there")
-    with pytest.raises(SystemExit) as ended:
-        run_script(main_of("cache_dataset"), ["mnist", "--split", "both", *out])
-    assert ended.value.code == 2
+    assert run_script(main_of("cache_dataset"), ["mnist", "--split", "both", *out]) == 2
+    assert "--split" in capsys.readouterr().err
+    assert run_script(main_of("cache_dataset"), ["folder", str(tmp_path / "a.npy"), *out]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: {tmp_path}/a.npy: no such folder: it is a file; an .npz file goes"
+    )
 
 
 def test_in_process_with_every_option(tmp_path, capsys):

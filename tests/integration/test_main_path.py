@@ -60,7 +60,9 @@ def test_the_run_folder(digits):
         assert (digits.folder / name).stat().st_size > 0
         if name.endswith(".png"):
             assert (digits.folder / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert str(digits.folder.relative_to(digits.cwd)) in digits.stdout
+    folder = digits.folder.relative_to(digits.cwd)
+    assert digits.stdout.startswith(f"run folder: {folder}\n")
+    assert digits.stdout.endswith(f"report: {folder}/report.html\n")
     assert digits.stderr == ""
     lines = [json.loads(line) for line in (digits.folder / "metrics.jsonl").read_text().splitlines()]
     logged = [line for line in lines if "val/log_loss" in line]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 from lfiw.metrics import FrechetDistance, frechet_distance, frechet_distance_from_features, weighted_moments
+from lfiw.metrics.frechet import FrechetReference
 
 D = 12
 examples = settings(max_examples=25, deadline=None, derandomize=True)
@@ -80,6 +81,38 @@ def test_weighted_metric_equals_numpy_with_weights_on_both_sides() -> None:
     expected = numpy_distance(real, generated, v, w)
     assert streamed(real, generated, v, w).item() == pytest.approx(expected, rel=1e-9)
     assert frechet_distance_from_features(real, generated, v, w).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 7), (5, 40), (40, 7), (40, 30), (D, D), (D - 1, D + 1)])
+def test_reference_of_few_rows(n: int, m: int) -> None:
+    """Against the definition: the roots of the eigenvalues of √Σₐ·Σ_b·√Σₐ, with √Σₐ by NumPy."""
+    real, generated, v, w = samples(n, 20), samples(m, 21), skewed_weights(n, 22), skewed_weights(m, 23)
+    v[1] = w[2] = 0
+    a, b = (np.cov(x, rowvar=False, aweights=u) for x, u in ((real, v), (generated, w)))
+    values, vectors = np.linalg.eigh(a)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    difference = np.average(real, axis=0, weights=v) - np.average(generated, axis=0, weights=w)
+    roots = np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(0))
+    expected = difference @ difference + np.trace(a + b) - 2 * roots.sum()
+    distance = FrechetReference(real, v).distance(generated, w)
+    assert distance.dtype == torch.float64
+    assert distance.item() == pytest.approx(expected, rel=1e-6)  # of singular ones, roots of rounding
+
+
+def test_reference_of_few_rows_forms_no_matrix_of_the_dimensions() -> None:
+    """200,000 dimensions: their covariance would take 320 GB."""
+    generator = torch.Generator().manual_seed(0)
+    real, generated = (torch.randn(4, 200_000, generator=generator) for _ in range(2))
+    reference = FrechetReference(real)
+    assert reference.distance(real).item() == pytest.approx(0, abs=1e-6)
+    expected = frechet_distance_from_features(real, generated).item()
+    assert reference.distance(generated).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_reference_of_another_width() -> None:
+    for num in (4, 40):
+        with pytest.raises(InputError, match="columns"):
+            FrechetReference(samples(num, 0)).distance(samples(4, 1, d=D + 1))
 
 
 def test_error_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,8 @@ def import_folder(path: Path, size: int | None = None, skip_bad: bool = False) -
         InputError: no image, sizes that differ, a file that is not an image or has more than 8 bits a channel.
     """
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder")
+        hint = ": it is a file; an .npz file goes as npz FILE, an archive as zip FILE" if path.is_file() else ""
+        raise InputError(f"{path}: no such folder{hint}")
     names = [PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
     files = ImageFiles(path, names, lambda name: read_bounded(path / name))
     return import_images(files, {"folder": path.resolve().name}, size, skip_bad)
