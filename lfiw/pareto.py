@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lfiw.errors import InputError
@@ -44,6 +44,14 @@ def pareto_k_of_columns(log_ratio: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
     return log_ratio.new_full((log_ratio.shape[1],), math.nan).double() if tails is None else tails.k
 
 
+def has_flat_tail(log_ratio: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
+    """Of each column: whether the values that a tail would be fitted to are all the same, so that none is heavy."""
+    if len(log_ratio) < MIN_VALUES:
+        return torch.zeros(log_ratio.shape[1], dtype=torch.bool, device=log_ratio.device)
+    largest = torch.topk(log_ratio, _tail_size(len(log_ratio)), dim=0).values
+    return largest[0] == largest[-1]
+
+
 def smooth_log_weights(log_weights: Float[Tensor, "n *k"]) -> Float[Tensor, "n *k"]:
     """Replace the largest weights by the expected order statistics of the fitted Pareto tail.
 
@@ -81,14 +89,18 @@ def _fit_tails(log_weights: Float[Tensor, "n k"]) -> _Tails | None:
     n = len(log_weights)
     if n < MIN_VALUES:
         return None
-    size = math.floor(3 * math.sqrt(n)) if n > 225 else n // 5  # Vehtari et al. 2024, section 3: min(n/5, 3√n)
-    values, rows = torch.topk(log_weights, size + 1, dim=0)
+    values, rows = torch.topk(log_weights, _tail_size(n) + 1, dim=0)
     values, rows = values.flip(0) - values[0], rows.flip(0)
     cutoff, tail = values[0], values[1:]
     k, sigma = fit_generalized_pareto(tail.exp() - cutoff.exp())
     flat = tail[-1] - tail[0] < torch.finfo(torch.float64).tiny
     lost = flat | ~torch.isfinite(k) | ~torch.isfinite(sigma) | ~(sigma > 0)
     return _Tails(torch.where(lost, math.nan, k), sigma, cutoff, rows[1:])
+
+
+def _tail_size(n: int) -> int:
+    """min(n/5, 3√n) values (Vehtari et al. 2024, section 3)."""
+    return math.floor(3 * math.sqrt(n)) if n > 225 else n // 5
 
 
 def fit_generalized_pareto(excess: Float[Tensor, "m k"]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lfiw.diagnostics import effective_sample_size, kl_gain, rank_test, two_sample_test
 from lfiw.intervals.kinds import MIN_ESS_PER_DIMENSION
-from lfiw.pareto import pareto_k_of_columns
+from lfiw.pareto import has_flat_tail, pareto_k_of_columns
 from lfiw.weights import Weighting
 
 UNIFORM, AUTO = "uniform", "auto"
@@ -99,7 +99,9 @@ def judge_all(
     """Every weighting on held-out rows of both sides.
 
     Without a k̂ below the threshold and an ESS of at least max(100, ess_share·m) it is not eligible: the estimated
-    log-mean of the weights then misses their tail, and the gain looks largest where it is negative.
+    log-mean of the weights then misses their tail, and the gain looks largest where it is negative. Nor is one whose
+    tail cannot be fitted, unless its largest weights are all equal: where a floor (clip) makes most of the tail, ESS
+    looks well, and the few rows above it decide on other samples.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
@@ -107,15 +109,14 @@ def judge_all(
     # smoothing is a property of one sample of weights, not of the ratio: the gain is that of the unsmoothed ones
     unsmoothed = [Weighting(w.flatten, w.clip) for w in weightings]
     columns = torch.stack([w.log_weights(log_ratio_generated) for w in unsmoothed], dim=1)
-    ks = pareto_k_of_columns(columns).tolist()
+    ks, flat = pareto_k_of_columns(columns).tolist(), has_flat_tail(columns).tolist()
     m = len(columns)
     found = []
-    for w, generated, k in zip(unsmoothed, columns.T, ks, strict=True):
+    for w, generated, k, bounded in zip(unsmoothed, columns.T, ks, flat, strict=True):
         gain, error = kl_gain(w.log_weights(log_ratio_real), generated)
         ess = effective_sample_size(torch.softmax(generated, dim=0)).item()
-        # nan: too few rows for a tail fit, or a constant tail, as clipped or bounded weights have
-        heavy = k >= pareto_k_threshold(m)
-        eligible = not heavy and ess >= max(MIN_ESS, ess_share * m)
+        light = bounded or k < pareto_k_threshold(m)  # k̂ is nan where there is no fit
+        eligible = light and ess >= max(MIN_ESS, ess_share * m)
         found.append(Candidate(gain.item(), error.item(), k, ess, eligible))
     return found
 

@@ -187,3 +187,20 @@ def test_a_score_of_many_features_asks_for_many_effective_samples() -> None:
 )
 def test_min_ess_share(features: int, samples: int, share: float) -> None:
     assert min_ess_share(features, samples) == pytest.approx(share)
+
+
+def test_a_floor_with_a_few_rows_above_it_is_not_believed() -> None:
+    """Most of the tail are ties, so that there is no k̂; ESS looks well, as the few above the floor are not heavy yet."""
+    generator = torch.Generator().manual_seed(0)
+    generated = torch.randn(4000, generator=generator, dtype=torch.float64) - 20
+    generated[:40] = torch.linspace(0.0, 1.0, 40, dtype=torch.float64)
+    real = torch.randn(4000, generator=generator, dtype=torch.float64) + 5
+    floored, uniform, capped = judge_all(
+        [Weighting(clip=1.0), Weighting(flatten=0.0), Weighting(clip=1e3)], real, generated
+    )
+    assert math.isnan(floored.pareto_k)
+    assert floored.ess > 3000
+    assert floored.lower_bound > 0
+    assert not floored.eligible
+    assert uniform.eligible  # all equal: nothing is heavy
+    assert capped.eligible
