@@ -190,7 +190,7 @@ def test_min_ess_share(features: int, samples: int, share: float) -> None:
 
 
 def test_a_floor_with_a_few_rows_above_it_is_not_believed() -> None:
-    """Most of the tail are ties, so that there is no k̂; ESS looks well, as the few above the floor are not heavy yet."""
+    """Most of the tail are ties: no k̂, and an ESS that looks well, as the few above the floor are not heavy yet."""
     generator = torch.Generator().manual_seed(0)
     generated = torch.randn(4000, generator=generator, dtype=torch.float64) - 20
     generated[:40] = torch.linspace(0.0, 1.0, 40, dtype=torch.float64)
