@@ -85,7 +85,7 @@ def trained_generators(study: Study) -> str:
             f"{mean_of(study, name, 'seconds') / 60:.0f}",
             cell(name, "val/bits_per_dim"),
         ]
-        for name in scored_generators(study)
+        for name in trained_names(study)
     ]
     return markdown(titles, rows)
 
@@ -107,7 +107,8 @@ def generators(study: Study) -> str:
     titles += ["KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
     metrics = ["correction_fid", "kid", "is@resnet56", "fid@resnet56"]
     rows = []
-    for name in scored_generators(study):
+    scored = {r["name"].partition(":")[0] for r in study["rows"] if ": " in r["name"]}
+    for name in (n for n in trained_names(study) if n in scored):
         for weighting, shown in WEIGHTINGS.items():
             key = f"{name}: {weighting}"
             width = f"± {widths[key]:.2g}" if widths.get(key) else "–"
@@ -116,7 +117,7 @@ def generators(study: Study) -> str:
     return markdown(titles, rows)
 
 
-def scored_generators(study: Study) -> list[str]:
+def trained_names(study: Study) -> list[str]:
     """Those that the study has."""
     names = {r["name"] for r in study["rows"]}
     return [name for name in GENERATORS if name in names]
