@@ -78,7 +78,7 @@ POINTS = [
 @pytest.fixture(scope="module")
 def stopped_early(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("early")
-    run("ratio", folder, max_epochs=9, patience=1)
+    run("ratio", folder, max_epochs=9, patience=2)
     kept = everything(folder)
     assert kept["last.ckpt progress"][0] < 8, "it has to stop early"
     return kept
@@ -88,7 +88,7 @@ def stopped_early(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize(("hook", "step"), POINTS)
 def test_a_crash_anywhere(tmp_path: Path, stopped_early: dict[str, Any], hook: str, step: int, every: int) -> None:
     """Five steps an epoch; early stopping is over where it was, and not sooner."""
-    options: dict[str, Any] = {"max_epochs": 9, "patience": 1, "checkpoint_steps": every}
+    options: dict[str, Any] = {"max_epochs": 9, "patience": 2, "checkpoint_steps": every}
     with pytest.raises(Crash):
         run("ratio", tmp_path, callbacks=[CrashAt(hook, step)], **options)
     run("ratio", tmp_path, resume=True, **options)
@@ -96,8 +96,8 @@ def test_a_crash_anywhere(tmp_path: Path, stopped_early: dict[str, Any], hook: s
 
 
 def test_more_patience_and_more_epochs(tmp_path: Path, stopped_early: dict[str, Any]) -> None:
-    run("ratio", tmp_path, max_epochs=9, patience=1)
-    run("ratio", tmp_path, resume=True, max_epochs=9, patience=1)  # nothing is left to do
+    run("ratio", tmp_path, max_epochs=9, patience=2)
+    run("ratio", tmp_path, resume=True, max_epochs=9, patience=2)  # nothing is left to do
     check_same(everything(tmp_path), stopped_early)
     run("ratio", tmp_path, resume=True, max_epochs=9, patience=9)
     assert everything(tmp_path)["last.ckpt progress"][0] == 8
