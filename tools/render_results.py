@@ -44,7 +44,6 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "omniglot_quality": augmentation.quality,
     "ope": policies.problems,
     "ope_estimates": policies.estimates,
-    "ope_curve": policies.problems,
     "benchmarks": speed.benchmarks,
     "scale": speed.scale,
 }

@@ -39,11 +39,7 @@ def weighted_moments(
             features overflow.
     """
     sample = _weighted_sample(features, weights, "sample")
-    upper = sample.mean.new_zeros(features.shape[1], features.shape[1])
-    for rows in sample.row_blocks():
-        _add_upper_product(upper, rows, rows)
-    _require_finite(upper)
-    return sample.mean, _mirror_upper(upper)
+    return sample.mean, sample.covariance()
 
 
 def frechet_distance(
@@ -104,23 +100,19 @@ def frechet_distance_from_features(
     few, many = (a, b) if len(a.features) <= len(b.features) else (b, a)
     d = real.shape[1]
     if len(few.features) >= d:
-        return frechet_distance(*weighted_moments(real, real_weights), *weighted_moments(generated, generated_weights))
-
-    few_rows = torch.cat(list(few.row_blocks()))
-    trace = few_rows.square().sum()
+        return frechet_distance(a.mean, a.covariance(), b.mean, b.covariance())
     if len(many.features) < d:
-        many_rows = torch.cat(list(many.row_blocks()))
-        trace += many_rows.square().sum()
-        _require_finite(trace)
-        nuclear_norm = torch.linalg.svdvals(few_rows @ many_rows.T).sum()
-    else:
-        gram = few_rows.new_zeros(len(few_rows), len(few_rows))
-        for rows in many.row_blocks():
-            trace += rows.square().sum()
-            cross = rows @ few_rows.T
-            _add_upper_product(gram, cross, cross)
-        _require_finite(gram)
-        nuclear_norm = torch.linalg.eigvalsh(gram, UPLO="U").clamp(min=0).sqrt().sum()
+        return _distance_of_roots(few.mean, few.root(), many.mean, many.root())
+
+    few_root = few.root()
+    trace = few_root.square().sum()
+    gram = few_root.new_zeros(len(few.features), len(few.features))
+    for rows in many.row_blocks():
+        trace += rows.square().sum()
+        cross = rows @ few_root
+        _add_upper_product(gram, cross, cross)
+    _require_finite(gram)
+    nuclear_norm = torch.linalg.eigvalsh(gram, UPLO="U").clamp(min=0).sqrt().sum()
     return ((a.mean - b.mean).square().sum() + trace - 2 * nuclear_norm).clamp(min=0)
 
 
@@ -138,24 +130,16 @@ class FrechetReference:
     def __init__(self, features: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None = None) -> None:
         sample = _weighted_sample(features, weights, "reference")
         self.mean = sample.mean
-        if len(sample.features) < features.shape[1]:
-            self.root = sample.root()
-        else:
-            self.root = _covariance_root(weighted_moments(features, weights)[1])
+        few = len(sample.features) < features.shape[1]
+        self.root = sample.root() if few else _covariance_root(sample.covariance())
 
     def distance(self, features: Float[Tensor, "m d"], weights: Float[Tensor, " m"] | None = None) -> Float[Tensor, ""]:
         """`frechet_distance` to the moments of another weighted sample, at least 0, in float64."""
         sample = _weighted_sample(features, weights, "sample")
         if len(sample.features) >= features.shape[1]:
-            return _distance_from_root(self.mean, self.root, *weighted_moments(features, weights))
-        # as in `frechet_distance_from_features`: no d × d matrix of few rows
+            return _distance_from_root(self.mean, self.root, sample.mean, sample.covariance())
         check_same_width(self.root.T, features)
-        other = sample.root()
-        cross = self.root.T @ other
-        _require_finite(cross)
-        trace = self.root.square().sum() + other.square().sum()
-        distance = (self.mean - sample.mean).square().sum() + trace - 2 * torch.linalg.svdvals(cross).sum()
-        return distance.clamp(min=0)
+        return _distance_of_roots(self.mean, self.root, sample.mean, sample.root())
 
 
 class FrechetDistance(WeightedMetric):
@@ -327,6 +311,13 @@ class _WeightedSample(NamedTuple):
         for features, factors in zip(self.features.split(_ROW_BLOCK), self.factors.split(_ROW_BLOCK), strict=True):
             yield (features.double() - self.mean) * factors
 
+    def covariance(self) -> Float[Tensor, "d d"]:
+        upper = self.mean.new_zeros(len(self.mean), len(self.mean))
+        for rows in self.row_blocks():
+            _add_upper_product(upper, rows, rows)
+        _require_finite(upper)
+        return _mirror_upper(upper)
+
     def root(self) -> Float[Tensor, "d n"]:
         """R with RRᵀ the covariance."""
         return torch.cat(list(self.row_blocks())).T
@@ -382,6 +373,20 @@ def _distance_from_root(
     trace_of_root = torch.linalg.eigvalsh(congruent, UPLO="U").clamp(min=0).sqrt().sum()
     trace = root_a.square().sum() + cov_b.trace()
     return ((mean_a - mean_b).square().sum() + trace - 2 * trace_of_root).clamp(min=0)
+
+
+def _distance_of_roots(
+    mean_a: Float[Tensor, " d"],
+    root_a: Float[Tensor, "d rank_a"],
+    mean_b: Float[Tensor, " d"],
+    root_b: Float[Tensor, "d rank_b"],
+) -> Float[Tensor, ""]:
+    """`frechet_distance` with both covariances given by their roots: no d × d matrix is formed."""
+    trace = root_a.square().sum() + root_b.square().sum()
+    cross = root_a.T @ root_b
+    _require_finite(trace)
+    _require_finite(cross)
+    return ((mean_a - mean_b).square().sum() + trace - 2 * torch.linalg.svdvals(cross).sum()).clamp(min=0)
 
 
 def _require_finite(product: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lfiw.data import CacheWriter, SampleCache
 
-from .measure import Row, Side, compare, copy_bandwidth, drain, fastest, interleave, seconds_each
+from .measure import Row, Side, compare, copy_bandwidth, drain, fastest, interleave, limit_beside, seconds_each
 
 SHAPE = (3, 32, 32)
 BYTES = 3 * 32 * 32
@@ -36,12 +36,8 @@ def run(rounds: int, num_images: int = 200_000, batch: int = 256, num_batches: i
         kept = {name: sides[name] for name in ("ours", best, "HF arrow", "RAM")}
         seconds = interleave(kept, rounds)
     ours = statistics.median(seconds["ours"])
-    limit = {
-        "what": "index_select in a tensor in memory",
-        "share": statistics.median([b / a for a, b in zip(seconds["ours"], seconds["RAM"], strict=True)]),
-        "value": 1 / statistics.median(seconds["RAM"]),
-        "share_of_copy_bandwidth": 2 * BYTES / ours / copy_bandwidth(),
-    }
+    limit = limit_beside("index_select in a tensor in memory", seconds["ours"], seconds["RAM"])
+    limit["share_of_copy_bandwidth"] = 2 * BYTES / ours / copy_bandwidth()
     note = f"{num_images:,} uint8 images of 3×32×32, {batch} a batch, warm page cache; goal also {GOAL_RATE:,} images/s"
     return [
         compare(

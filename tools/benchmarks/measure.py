@@ -114,6 +114,12 @@ def compare(
     )
 
 
+def limit_beside(what: str, ours: list[float], limit: list[float]) -> dict[str, Any]:
+    """The limit of a row, where it was timed in the same rounds: its name, our share of its speed, and that speed."""
+    share = statistics.median([b / a for a, b in zip(ours, limit, strict=True)])
+    return {"what": what, "share": share, "value": 1 / statistics.median(limit)}
+
+
 def in_unit(seconds: float, unit: str) -> float:
     if unit.endswith("/s"):
         return 1 / seconds

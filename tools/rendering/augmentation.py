@@ -1,6 +1,6 @@
 """Tables of the classifiers that are trained on weighted samples."""
 
-from .cells import Row, Study, markdown, plus_minus
+from .cells import Row, Study, by_name, markdown, plus_minus
 
 REGIMES = {
     "real": "real",
@@ -22,7 +22,7 @@ RECALLED_AUGMENTATION = {
 
 
 def omniglot(study: Study) -> str:
-    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    found = by_name(study)
 
     def cell(name: str) -> str:
         return percent(found.get((name, "accuracy")))
@@ -38,7 +38,7 @@ def omniglot(study: Study) -> str:
 
 def quality(study: Study) -> str:
     """A generator a row: what was chosen on splits of their own, and the regimes' accuracies on the reporting ones."""
-    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    found = by_name(study)
     titles = ["generator", "λ, α, β", *(f"{REGIMES[r]}, %" for r in ("real", "both", "both_weighted"))]
     titles += ["weighted − unweighted", "ESS of the weights"]
     rows = []

@@ -12,9 +12,14 @@ def markdown(titles: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def by_name(study: Study) -> dict[tuple[str, str], Row]:
+    """(name, metric) → its row."""
+    return {(r["name"], r["metric"]): r for r in study["rows"]}
+
+
 def cells(study: Study) -> Callable[[str, str], str]:
     """(name, metric) → mean ± standard error, two digits of the error."""
-    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    found = by_name(study)
 
     def cell(name: str, metric: str) -> str:
         row = found.get((name, metric))

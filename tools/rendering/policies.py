@@ -1,6 +1,6 @@
 """Tables of off-policy evaluation."""
 
-from .cells import Row, Study, cells, markdown, with_interval
+from .cells import Row, Study, by_name, cells, markdown, with_interval
 
 # |error| with the full-horizon correction over that without, from memory; not read, not measured here
 RECALLED_RATIOS = {"Swimmer-v5": 0.17, "HalfCheetah-v5": 0.63, "HumanoidStandup-v5": 0.83}
@@ -12,7 +12,7 @@ CHOSEN = ("auto", "resampled", "trajectory", "trajectory, H by ESS", "importance
 def problems(study: Study) -> str:
     """A problem a row: the uncorrected error, and that of some estimates over it."""
     cell = cells(study)
-    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    found = by_name(study)
     titles = [
         "environment",
         "return of π_e",
@@ -30,7 +30,7 @@ def problems(study: Study) -> str:
 
 def estimates(study: Study) -> str:
     """An estimate a row: its |error| over that of the uncorrected one in every problem."""
-    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    found = by_name(study)
     names = list(dict.fromkeys(r["name"].rpartition("/")[2] for r in study["rows"] if r["metric"] == "abs_error"))
     rows = [[n, *(ratio(found.get((f"{p}/{n}", "abs_error_ratio"))) for p in problems_of(study))] for n in names]
     return markdown(["estimate", *problems_of(study)], rows)

@@ -1,6 +1,6 @@
 """Tables of small problems and known truths: is the learned ratio right?"""
 
-from .cells import Study, cells, markdown
+from .cells import Study, by_name, cells, markdown
 
 
 def digits(study: Study) -> str:
@@ -57,7 +57,7 @@ def statistics(study: Study) -> str:
         ("median_mse_over_uniform_low_dimensions", "auto"): "… `auto`",
         ("median_mse_over_uniform_low_dimensions", "RuLSIF"): "… densratio's RuLSIF (500 rows a side)",
     }
-    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    found = by_name(study)
     rows = []
     for key, title in names.items():
         r = found[key]

@@ -1,12 +1,12 @@
 """Tables of resampled sets."""
 
-from .cells import Study, cells, markdown
+from .cells import Study, by_name, cells, markdown
 
 
 def resampling(study: Study, data: str, classifier: str) -> str:
     """Sets of as many samples; T and the percentile of rejection stand in their names."""
     cell = cells(study)
-    found = {(r["name"], r["metric"]): r for r in study["rows"]}
+    found = by_name(study)
     prefix = f"{data}/"
     names = [r["name"] for r in study["rows"] if r["name"].startswith(prefix) and r["metric"] == "candidates"]
     titles = ["set", "candidates a sample", "distinct", "FID ↓", "FID − uniform, 95 %", f"FID ↓ @{classifier}", "KID ↓"]
