@@ -434,11 +434,12 @@ class Dynamics:
     width: int = key(128, "units a layer")
     depth: int = key(2, "hidden layers")
     linear_from: int = key(100, "observations from which on the mean has a linear part beside the network")
+    beta: float = key(0.5, "likelihood terms are weighted by σ^(2·beta): 0 plain likelihood … 1 means by least squares")
     lr: float = key(0.003, "learning rate; it falls to zero along a cosine")
     weight_decay: float = key(1e-4, "decoupled weight decay")
     batch_size: int = key(256, "transitions a step, for each member")
-    max_epochs: int = key(50, "most epochs to train")
-    patience: int = key(10, "stop after so many epochs without a higher held-out log-likelihood; 0: never")
+    max_epochs: int = key(100, "most epochs to train")
+    patience: int = key(20, "stop after so many epochs without a higher held-out log-likelihood; 0: never")
 
 
 @dataclass
@@ -448,7 +449,7 @@ class OpeTask:
     name: str = key("ope", "what to do")
     dynamics: Dynamics = key(Dynamics, "the model of the environment")
     num_trajectories: int = key(500, "simulated trajectories of each policy")
-    candidates: int = key(16, "outcomes that each simulated step chooses from by the ratio, for `resampled`")
+    candidates: int = key(16, "outcomes that each simulated step chooses from by the ratio, or averages by it")
     min_ess: float = key(0.1, "effective sample size, as a share of the trajectories, that weights must keep")
     evaluation_states: bool = key(
         False, "also give the ratio simulated transitions at the evaluation policy's simulated states"

@@ -91,7 +91,7 @@ def dagan(folder: Path) -> tuple[LightningModule, LightningDataModule]:
 def dynamics(folder: Path) -> tuple[LightningModule, LightningDataModule]:
     values = vectors(100, 0)
     rows = Transitions(values, values[:, :1], values[:, 0], values + 1)
-    options = {"linear_from": 100, "members": 2, "width": 8, "depth": 1, "lr": 1e-3, "weight_decay": 0.0}
+    options = {"linear_from": 100, "beta": 0.5, "members": 2, "width": 8, "depth": 1, "lr": 1e-3, "weight_decay": 0.0}
     return DynamicsModel(options), TransitionsDataModule(rows, rows, members=2, batch_size=20)
 
 

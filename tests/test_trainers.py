@@ -1,10 +1,16 @@
-"""The progress bar of a run."""
+"""The trainer of a run: its progress bar, and which hooks of callbacks it calls."""
+
+from pathlib import Path
+from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
+from trainings import ratio
 
-from lfiw.trainers import ProgressBar, quiet
+from lfiw.finite_loss import FiniteLoss
+from lfiw.schemas import Trainer as TrainerOptions
+from lfiw.trainers import STEP_HOOKS, ProgressBar, build_trainer, fit, quiet
 
 
 class Scored(LightningModule):
@@ -33,3 +39,31 @@ def test_the_end_of_an_epoch_has_a_bar(tmp_path, capfd) -> None:
 
 def test_where_no_bar_is_shown_all_is_done_the_same() -> None:
     assert list(ProgressBar().track([1, 2], 2, "scores")) == [1, 2]
+
+
+class Counting(Callback):
+    """A user's callback, which fills two hooks of a step."""
+
+    def __init__(self) -> None:
+        self.seen = {"on_after_backward": 0, "on_train_batch_end": 0}
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seen["on_after_backward"] += 1
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seen["on_train_batch_end"] += 1
+
+
+def test_only_empty_hooks_are_skipped(tmp_path: Path) -> None:
+    counting = Counting()
+    options = TrainerOptions(accelerator="cpu", max_epochs=1, progress=False)
+    trainer = build_trainer(options, tmp_path, [], callbacks=[counting])
+    module, datamodule = ratio()
+    fit(trainer, module, datamodule)
+    steps = trainer.global_step
+    assert steps > 1
+    assert counting.seen == {"on_after_backward": steps, "on_train_batch_end": steps}
+    left = {name for name in STEP_HOOKS if callable(getattr(counting, name))}
+    assert left == set(counting.seen)
+    finite = next(callback for callback in trainer.callbacks if isinstance(callback, FiniteLoss))
+    assert [name for name in STEP_HOOKS if callable(getattr(finite, name))] == ["on_train_batch_end"]

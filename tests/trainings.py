@@ -96,7 +96,7 @@ def dynamics() -> tuple[TrainedModule, LightningDataModule]:
         Transitions(numbers(n, 2, n), numbers(n, 1, n + 1), numbers(n, 1, n + 2)[:, 0], numbers(n, 2, n + 3))
         for n in (83, 31)
     ]
-    options = {"linear_from": 100, "members": 2, "width": 8, "depth": 1, "lr": 0.01, "weight_decay": 1e-3}
+    options = {"linear_from": 100, "beta": 0.5, "members": 2, "width": 8, "depth": 1, "lr": 0.01, "weight_decay": 1e-3}
     return DynamicsModel(options, SEED), TransitionsDataModule(*parts, members=2, batch_size=16, seed=SEED)
 
 

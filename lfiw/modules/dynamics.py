@@ -30,16 +30,18 @@ class DynamicsModel(TrainedModule):
     Inputs and targets are standardised by the training rows. Coordinates that do not change in them are predicted not
     to change, without noise. The mean of wide observations (`linear_from`) is a linear function of the inputs plus the
     network, most of them being nearly linear.
-    Trained by the log-likelihood of independent Gaussians; the best epoch is the one with the highest on held-out rows
-    (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of positions and velocities go
-    together, however: `fit_noise` then gives each member's noise the covariance that its standardised errors have on
+    Trained by the log-likelihood of independent Gaussians, each term weighted by σ̂^(2·beta), without its gradient
+    (Seitzer et al., ICLR 2022): by the plain likelihood, beta=0, means that start badly are excused by a large σ̂ and
+    stay bad; beta=1 fits means as least squares do. The best epoch is the one with the highest likelihood on held-out
+    rows (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of positions and velocities
+    go together, however: `fit_noise` then gives each member's noise the covariance that its standardised errors have on
     held-out rows.
 
     Simulated outcomes are cut to the range of the training rows, widened on each side by half of it: a network knows
     nothing beyond, and one state far out would take a whole simulation with it.
 
     Args:
-        options: members, width, depth, linear_from, lr, weight_decay.
+        options: members, width, depth, linear_from, beta, lr, weight_decay.
         seed: of the initial weights.
         sizes: (observation, action), from a checkpoint; none: taken from the data module.
     """
@@ -161,19 +163,25 @@ class DynamicsModel(TrainedModule):
         self.factor.copy_(torch.linalg.cholesky(shrunk))
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = self._log_loss(*batch[:2]).mean(1).sum()  # members do not share anything: the sum trains each on its own
-        self.add_up(log_loss=loss / self.members)
-        return loss
+        losses, log_std = self._log_losses(*batch[:2])
+        self.add_up(log_loss=losses.detach().sum(-1).mean() / self.changes.sum())
+        weights = (2 * self.options["beta"] * log_std.detach()).exp()
+        # members do not share anything: the sum trains each on its own
+        return (weights * losses).mean((1, 2)).sum() * (losses.shape[-1] / self.changes.sum())
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         inputs, targets = (values.expand(self.members, *values.shape) for values in batch[:2])
-        self.log("val/log_loss", self._log_loss(inputs, targets).mean(), batch_size=len(batch[0]))
+        losses, _ = self._log_losses(inputs, targets)
+        self.log("val/log_loss", losses.sum(-1).mean() / self.changes.sum(), batch_size=len(batch[0]))
 
-    def _log_loss(self, inputs: Float[Tensor, "m n i"], targets: Float[Tensor, "m n o"]) -> Float[Tensor, "m n"]:
+    def _log_losses(
+        self, inputs: Float[Tensor, "m n i"], targets: Float[Tensor, "m n o"]
+    ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
+        """−log-likelihood of each coordinate in standardised units, 0 where nothing changes, and log σ̂."""
         mean, log_std = self._standardised(inputs)
         z = ((targets - self.target_mean) / self.target_std - mean) * (-log_std).exp()
         loss = 0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)
-        return (loss * self.changes).sum(-1) / self.changes.sum()
+        return loss * self.changes, log_std
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(

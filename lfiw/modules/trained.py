@@ -28,6 +28,13 @@ class TrainedModule(LightningModule):
         super().__init__()
         self._sums: dict[str, tuple[Tensor, int]] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":
+            # Lightning notes which hook runs, dozens of times a step; torch's way would look for parameters each time
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         seed_global(mix_seeds(self.seed, self.current_epoch, batch_idx, self.global_rank), self.device)
 

@@ -63,22 +63,27 @@ def simulate(
     *,
     log_ratio: LogRatio | None = None,
     candidates: int = 1,
+    average: bool = False,
 ) -> Simulated:
     """One trajectory from each first state, each by one member of the ensemble; blocks of them in threads.
 
     With several candidates, each step draws that many outcomes and keeps one of them by its ratio: sampling-importance-
-    resampling of P̂·ŵ a step, so that the correction is in the trajectories and no weights are multiplied.
+    resampling of P̂·ŵ a step, so that the correction is in the trajectories and no weights are multiplied. Or it takes
+    their mean, weighted by the ratio: the self-normalised estimate of the expected outcome under P̂·ŵ, which is the
+    outcome itself where the environment is deterministic. Those candidates are antithetic, so that a ratio of one
+    everywhere gives the mean of P̂ itself.
 
     Args:
         start: first states; as many as a multiple of the members are used.
         log_ratio: log ŵ of `ratio_inputs`.
-        candidates: outcomes to choose from at each step.
+        candidates: outcomes to choose from at each step; one more if they are to be averaged and odd.
+        average: take the candidates' weighted mean, not one of them.
 
     Raises:
         InputError: candidates without a ratio, fewer first states than members, or every trajectory diverged.
     """
     members, size = model.members, len(start) // model.members
-    if candidates < 1 or (candidates > 1 and log_ratio is None) or horizon < 1 or not size:
+    if candidates < 1 or ((candidates > 1 or average) and log_ratio is None) or horizon < 1 or not size:
         raise InputError(
             f"simulation: {candidates} candidates (several need a ratio), horizon {horizon}, {len(start)} first states "
             f"for {members} members: expected at least 1 of each"
@@ -101,7 +106,7 @@ def simulate(
         state, columns, seed = block
         into = dict(zip(whole, columns, strict=True))
         own = torch.Generator().manual_seed(seed)
-        simulate_block(model, policy, state, into, terminal, own, log_ratio, candidates)
+        simulate_block(model, policy, state, into, terminal, own, log_ratio, candidates, average)
 
     in_threads(simulate_into, list(zip(states, parts, seeds, strict=True)))
     found = {name: values.flatten(0, 1) for name, values in whole.items()}
@@ -125,6 +130,7 @@ def simulate_block(
     generator: torch.Generator,
     log_ratio: LogRatio | None,
     candidates: int,
+    average: bool,
 ) -> None:
     """As `simulate`; writes reward, log_ratio, observation, action (m, n, horizon, …) and which trajectories diverged.
 
@@ -135,16 +141,22 @@ def simulate_block(
     low, high = policy.low, policy.high
     ones = torch.ones(state.shape[-1])
     running = torch.ones(members, size, dtype=torch.bool)
+    drawn = (candidates + 1) // 2 if average else candidates
     for step in range(into["reward"].shape[2]):
         action = policy.sample(state.flatten(0, 1), generator).clamp(low, high).view(members, size, -1)
-        noise = torch.randn(candidates, members, size, state.shape[-1] + 1, generator=generator)
+        noise = torch.randn(drawn, members, size, state.shape[-1] + 1, generator=generator)
+        if average:
+            noise = torch.cat([noise, -noise])
         into["observation"][:, :, step], into["action"][:, :, step] = state, action
         step_ratio = None
         if log_ratio is not None:
             inputs = ratio_inputs(state, action, noise[..., model.changes])
-            of_candidates = log_ratio(inputs.flatten(0, 2)).view(candidates, n)
-            step_ratio = (torch.logsumexp(of_candidates, 0) - math.log(candidates)).view(members, size)
-            if candidates > 1:
+            of_candidates = log_ratio(inputs.flatten(0, 2)).view(len(noise), n)
+            step_ratio = (torch.logsumexp(of_candidates, 0) - math.log(len(noise))).view(members, size)
+            if average:
+                weights = torch.softmax(of_candidates, 0).to(noise.dtype).view(*noise.shape[:3], 1)
+                noise = (weights * noise).sum(0, keepdim=True)
+            elif candidates > 1:
                 chosen = torch.multinomial(torch.softmax(of_candidates, 0).T, 1, generator=generator).squeeze(1)
                 noise = noise.flatten(1, 2)[chosen, torch.arange(n)].view(1, members, size, -1)
         following, reward = (values[0] for values in model.step(state, action, noise))

@@ -29,7 +29,18 @@ from lfiw.ope.baselines import (
     importance_sampling,
 )
 from lfiw.ope.cached import kept_rollouts
-from lfiw.ope.candidates import AUTO, Estimate, choose, model_estimates
+from lfiw.ope.candidates import (
+    ANCHORED,
+    AUTO,
+    AVERAGED,
+    RESAMPLED,
+    SIMULATIONS,
+    UNCORRECTED,
+    Estimate,
+    anchored,
+    choose,
+    model_estimates,
+)
 from lfiw.ope.environments import Environment, check_policy
 from lfiw.ope.estimators import ess_by_horizon, flatten_by_ess, horizon_by_ess, trajectory_weighted
 from lfiw.ope.policy import Policy, load_policy
@@ -166,7 +177,7 @@ def estimate(
     rows, held_out_rows = (transitions_of(part, problem.behaviour) for part in (train, held_out))
     model = train_dynamics(config, run_dir, loggers, rows, held_out_rows)
 
-    def simulation(policy: Policy, ratio: Any = None, candidates: int = 1) -> Simulated:
+    def simulation(policy: Policy, ratio: Any = None, **options: Any) -> Simulated:
         start = torch.randint(len(data), (task.num_trajectories,), generator=generator)
         return simulate(
             model,
@@ -176,30 +187,34 @@ def estimate(
             problem.terminal,
             generator,
             log_ratio=ratio,
-            candidates=candidates,
+            **options,
         )
 
     states = simulation(problem.evaluation)
     ratio = train_ratio(config, run_dir, loggers, model, held_out_rows, states if task.evaluation_states else None)
-    num_simulated, num_diverged = task.num_trajectories, states.num_diverged
-    estimates: dict[str, dict[str, Estimate]] = {}
-    plain: dict[str, Simulated] = {}
-    for role in ("behaviour", "evaluation"):
-        policy = getattr(problem, role)
-        plain[role] = simulation(policy, ratio.classifier.log_ratio)
-        resampled = simulation(policy, ratio.classifier.log_ratio, task.candidates)
-        min_ess = task.min_ess * len(plain[role].reward)
-        estimates[role] = model_estimates(plain[role], resampled, min_ess, task.bootstraps, generator)
-        num_simulated += 2 * task.num_trajectories
-        num_diverged += plain[role].num_diverged + resampled.num_diverged
+    of_transition = ratio.classifier.log_ratio
+    simulated = {
+        role: {
+            UNCORRECTED: simulation(policy, of_transition),
+            RESAMPLED: simulation(policy, of_transition, candidates=task.candidates),
+            AVERAGED: simulation(policy, of_transition, candidates=task.candidates, average=True),
+        }
+        for role, policy in (("behaviour", problem.behaviour), ("evaluation", problem.evaluation))
+    }
+    plain = simulated["evaluation"][UNCORRECTED]
+    min_ess = task.min_ess * len(plain.reward)
+    estimates = {role: model_estimates(of, min_ess, task.bootstraps, generator) for role, of in simulated.items()}
     found = estimates["evaluation"]
+    for name in SIMULATIONS:
+        of_evaluation, of_behaviour = simulated["evaluation"][name], simulated["behaviour"][name]
+        found[name + ANCHORED] = anchored(of_evaluation, of_behaviour, data.returns(), task.bootstraps, generator)
     gain, gain_error = (value.item() for value in kl_gain(*ratio.calibrated))
-    chosen, reason = choose(estimates["behaviour"], data.returns(), (gain, gain_error))
+    chosen, reason = choose((gain, gain_error), deterministic=not config.data.noise)
     found[AUTO] = found[chosen]
     found.update(baselines(config, problem, model, data, held_out, generator))
 
-    log_ratio, rewards = plain["evaluation"].log_ratio, plain["evaluation"].reward
-    min_ess = task.min_ess * len(rewards)
+    runs = [states, *(run for of in simulated.values() for run in of.values())]
+    log_ratio, rewards = plain.log_ratio, plain.reward
     horizons = range(config.data.horizon + 1)
     shift = measure_shift(config, run_dir, held_out_rows.inputs(), states_and_actions(states, len(held_out_rows)))
     return {
@@ -215,8 +230,8 @@ def estimate(
         "by_horizon": [trajectory_weighted(log_ratio, rewards, h).item() for h in horizons],
         "ess_by_horizon": ess_by_horizon(log_ratio).tolist(),
         "settings": {"H": horizon_by_ess(log_ratio, min_ess), "flatten": flatten_by_ess(log_ratio, min_ess)},
-        "num_simulated": num_simulated,
-        "num_diverged": num_diverged,
+        "num_simulated": len(runs) * task.num_trajectories,
+        "num_diverged": sum(run.num_diverged for run in runs),
         "classifier": {
             **diagnose(ratio.raw, ratio.calibrated),
             "kl_gain": gain,

@@ -14,7 +14,7 @@ from lfiw.nets.ensemble import EnsembleMLP
 from lfiw.schemas import Trainer
 from lfiw.trainers import best_checkpoint, build_trainer, fit
 
-OPTIONS = {"members": 2, "width": 32, "depth": 1, "linear_from": 40, "lr": 0.01, "weight_decay": 0.0}
+OPTIONS = {"members": 2, "width": 32, "depth": 1, "linear_from": 40, "beta": 0.5, "lr": 0.01, "weight_decay": 0.0}
 COVARIANCE = torch.tensor([[0.04, 0.03, 0.0], [0.03, 0.04, 0.0], [0.0, 0.0, 0.01]])
 
 

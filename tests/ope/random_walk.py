@@ -14,7 +14,15 @@ SHIFT = torch.tensor([0.6, -0.4])  # of the real drift and reward, in σ
 
 def random_walk(members: int = 2) -> DynamicsModel:
     """s′ ~ N(s + 0.5, 0.2²), r ~ N(1, 0.2²), whatever the action."""
-    options = {"members": members, "width": 4, "depth": 1, "linear_from": 100, "lr": 1e-3, "weight_decay": 0.0}
+    options = {
+        "members": members,
+        "width": 4,
+        "depth": 1,
+        "linear_from": 100,
+        "beta": 0.5,
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+    }
     model = DynamicsModel(options, sizes=(1, 1)).requires_grad_(False)
     for parameter in model.parameters():
         parameter.zero_()

@@ -35,7 +35,15 @@ def test_the_models_own_return() -> None:
 
 def random_model(generator: torch.Generator, linear_from: int) -> DynamicsModel:
     """Two members with three observations, the last of which never changes, and two actions."""
-    options = {"members": 2, "width": 8, "depth": 2, "linear_from": linear_from, "lr": 1e-3, "weight_decay": 0.0}
+    options = {
+        "members": 2,
+        "width": 8,
+        "depth": 2,
+        "linear_from": linear_from,
+        "beta": 0.5,
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+    }
     model = DynamicsModel(options, sizes=(3, 2)).requires_grad_(False).eval()
     for values in (*model.parameters(), model.input_mean, model.target_mean):
         values.copy_(0.5 * torch.randn(values.shape, generator=generator))
@@ -128,6 +136,41 @@ def test_choosing_each_step_by_the_exact_ratio_gives_the_real_process() -> None:
     assert last.std().item() == pytest.approx(SIGMA * math.sqrt(7), rel=0.06)
     # what is left of the ratio, the mean over the candidates, is near 1
     assert simulated.log_ratio.abs().mean().item() < 0.1
+
+
+def test_averaging_by_the_exact_ratio_gives_the_real_expectation_without_its_noise() -> None:
+    averaged = simulate(
+        random_walk(),
+        policy(),
+        START,
+        STEPS,
+        never,
+        generator(),
+        log_ratio=exact_log_ratio,
+        candidates=64,
+        average=True,
+    )
+    assert model_based(averaged.reward).item() == pytest.approx(REAL_RETURN, abs=0.06)  # bias of order 1/64 a step
+    last = averaged.observation[:, -1, 0].double()
+    assert last.mean().item() == pytest.approx((STEPS - 1) * (DRIFT + SIGMA * SHIFT[0].item()), abs=0.06)
+    assert last.std().item() < 0.25 * SIGMA * math.sqrt(7)
+
+
+@pytest.mark.parametrize("candidates", [2, 5])
+def test_averaging_by_a_ratio_of_one_gives_the_mean_of_the_model(candidates: int) -> None:
+    averaged = simulate(
+        random_walk(),
+        policy(),
+        START,
+        STEPS,
+        never,
+        generator(),
+        log_ratio=lambda inputs: torch.zeros(len(inputs), dtype=torch.float64),
+        candidates=candidates,
+        average=True,
+    )
+    torch.testing.assert_close(averaged.reward, torch.full_like(averaged.reward, REWARD))
+    assert not averaged.log_ratio.any()
 
 
 def test_episodes_end_in_terminal_states() -> None:

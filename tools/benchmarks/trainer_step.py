@@ -3,6 +3,7 @@
 Both train in one process, an epoch of one after an epoch of the other, from the same weights over the same batches.
 """
 
+import statistics
 import time
 from copy import deepcopy
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from lfiw.schemas import MLP, Optimizer, ResNet, Trainer
 from lfiw.tracking import JsonLines
 from lfiw.trainers import build_trainer, fit
 
-from .measure import Row, compare
+from .measure import Row, compare, limit_beside
 
 BATCH = 256
 GOAL = 0.95
@@ -37,14 +38,22 @@ def run_resnet(rounds: int, steps: int = 8) -> list[Row]:
 
 
 def run_mlp(rounds: int, steps: int = MLP_STEPS) -> list[Row]:
-    """The digits' network, whose step is so short that the trainer's own work shows."""
-    return [time_training("trainer_step_mlp", MLP(), (1, 8, 8), steps, rounds)]
+    """The digits' network, whose step is so short that the trainer's own work shows: beside Lightning's alone."""
+    return [time_training("trainer_step_mlp", MLP(), (1, 8, 8), steps, rounds, with_limit=True)]
 
 
-def time_training(name: str, net: ResNet | MLP, shape: tuple[int, ...], steps: int, rounds: int) -> Row:
+def time_training(
+    name: str, net: ResNet | MLP, shape: tuple[int, ...], steps: int, rounds: int, *, with_limit: bool = False
+) -> Row:
     with TemporaryDirectory() as folder:
-        alternation, _ = train(net, shape, steps, rounds, Path(folder))
-    epoch_end = sorted(alternation.epoch_end)[len(alternation.epoch_end) // 2]
+        alternation, classifier = train(net, shape, steps, rounds, Path(folder))
+    limit = None
+    if with_limit:
+        alone = time_lightning_alone(classifier, datamodule_of(shape, steps), rounds)
+        limit = limit_beside(
+            "Lightning's trainer without callbacks and loggers, the same step", alternation.ours[1:], alone
+        )
+    epoch_end = statistics.median(alternation.epoch_end)
     return compare(
         name,
         "a bare PyTorch loop: same loader, network, loss and AdamW",
@@ -52,6 +61,7 @@ def time_training(name: str, net: ResNet | MLP, shape: tuple[int, ...], steps: i
         alternation.theirs[1:],
         unit="ms/step",
         goal=GOAL,
+        limit=limit,
         note=f"{net.name} on {shape}, batch {BATCH}, epochs of {steps} steps; not in it: validation, checkpoint and "
         f"one line of metrics.jsonl at the end of an epoch, {1000 * epoch_end:.0f} ms",
     )
@@ -62,9 +72,7 @@ def train(
 ) -> tuple["Alternation", RatioClassifier]:
     """One fit as `lfiw.tasks.ratio` builds it, with the bare loop's epochs in between."""
     torch.manual_seed(0)
-    datamodule = MixedDataModule(
-        *tables(shape, steps), batch_size=BATCH, fractions={"train": 0.5, "validation": 0.5, "evaluation": 0.0}
-    )
+    datamodule = datamodule_of(shape, steps)
     classifier = RatioClassifier(asdict(net), asdict(Optimizer()))
     alternation = Alternation()
     options = Trainer(accelerator="cpu", max_epochs=rounds + 1, patience=rounds + 1, progress=False)
@@ -73,8 +81,14 @@ def train(
     return alternation, classifier
 
 
+def datamodule_of(shape: tuple[int, ...], steps: int) -> MixedDataModule:
+    """An epoch of so many steps; half of each side trains."""
+    fractions = {"train": 0.5, "validation": 0.5, "evaluation": 0.0}
+    return MixedDataModule(*tables(shape, steps), batch_size=BATCH, fractions=fractions)
+
+
 def tables(shape: tuple[int, ...], steps: int) -> tuple[TensorTable, TensorTable]:
-    """Noise, the generated a little darker; half of each side trains."""
+    """Noise, the generated a little darker."""
     generator = torch.Generator().manual_seed(0)
     rows = steps * BATCH  # a balanced batch takes half its rows from each side
     real, generated = (torch.randint(top, (rows, *shape), dtype=torch.uint8, generator=generator) for top in (256, 250))
@@ -106,6 +120,46 @@ class Alternation(Callback):
         self.ours.append((self._stop - self._start) / int(trainer.num_training_batches))
 
 
+def time_lightning_alone(classifier: RatioClassifier, datamodule: MixedDataModule, rounds: int) -> list[float]:
+    """Seconds a step of the epochs after the first: what no callback or hook of ours can go below."""
+    datamodule.setup()
+    loader = datamodule.train_dataloader()
+    module = BareModule(BareLoop(classifier, loader))
+    trainer = LightningTrainer(
+        accelerator="cpu",
+        max_epochs=rounds + 1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module, loader)
+    return module.seconds[1:]
+
+
+class BareModule(LightningModule):
+    """The bare loop's step in Lightning's loop; notes the seconds a step of each epoch."""
+
+    def __init__(self, bare: "BareLoop") -> None:
+        super().__init__()
+        self.bare, self.net = bare, bare.net
+        self.seconds: list[float] = []
+        self._start = 0.0
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return self.bare.loss(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.bare.optimizer
+
+    def on_train_epoch_start(self) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        self.seconds.append((time.perf_counter() - self._start) / len(self.bare.loader))
+
+
 class BareLoop:
     """What one writes without a trainer."""
 
@@ -123,10 +177,13 @@ class BareLoop:
         self.loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         start = time.perf_counter()
         for batch in self.loader:
-            samples = (batch["image"].float() - self.mean).div_(self.std)
-            logits = self.net(samples).squeeze(1)
-            loss = F.binary_cross_entropy_with_logits(logits, (batch["side"] == 0).float())
+            loss = self.loss(batch)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
         return (time.perf_counter() - start) / len(self.loader)
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        samples = (batch["image"].float() - self.mean).div_(self.std)
+        logits = self.net(samples).squeeze(1)
+        return F.binary_cross_entropy_with_logits(logits, (batch["side"] == 0).float())
