@@ -10,6 +10,7 @@ from lfiw.data.cache.names import check_column_name
 from lfiw.errors import InputError
 from lfiw.files import write_atomically, write_errors
 from lfiw.processes import by_first_process
+from lfiw.yaml_files import read_yaml
 
 RUNS = Path("runs")
 STOPPED = "stopped"  # by a signal: train.py resume= goes on
@@ -83,13 +84,24 @@ def _claim(path: Path, may_rename: bool) -> Path:
     raise InputError(f"{path} holds a run already: give another run_dir, or go on with resume={path}")
 
 
-def latest_run() -> Path:
-    """The run whose config.yaml was written last, of all experiments.
+def latest_run(task: str | None = None) -> Path:
+    """The run whose config.yaml was written last, of all experiments or of those with this task.
 
     Raises:
         InputError: there is none.
     """
-    found = sorted(RUNS.glob("*/*/config.yaml"), key=lambda file: file.stat().st_mtime)
-    if not found:
-        raise InputError(f"no run in {RUNS}/: run train.py first, or give run=FOLDER")
-    return found[-1].parent
+    found = sorted(RUNS.glob("*/*/config.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
+    chosen = next((file.parent for file in found if task in (None, task_of(file))), None)
+    if chosen is None:
+        kind = f" with task={task}" if task and found else ""
+        raise InputError(f"no run{kind} in {RUNS}/: run train.py first, or give run=FOLDER")
+    return chosen
+
+
+def task_of(config: Path) -> str | None:
+    """Name of the task in a run's config.yaml; none if it cannot be read."""
+    try:
+        task = read_yaml(config).get("task")
+    except InputError:
+        return None
+    return task.get("name") if isinstance(task, dict) else None

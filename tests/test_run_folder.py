@@ -93,3 +93,12 @@ def test_latest() -> None:
         os.utime(run / "config.yaml", (time, time))
     Path("runs/c/unfinished").mkdir(parents=True)
     assert latest_run() == Path("runs/b/2")
+    with pytest.raises(InputError, match=r"no run with task=ratio in runs/: run train\.py first"):
+        latest_run("ratio")
+    (runs[0] / "config.yaml").write_text("task: {name: ratio}\n")
+    os.utime(runs[0] / "config.yaml", (20, 20))
+    (runs[1] / "config.yaml").write_text("task: {name: augmentation}\n")
+    assert latest_run() == Path("runs/b/2")
+    assert latest_run("ratio") == Path("runs/a/1")
+    (runs[1] / "config.yaml").write_text("task: [\n")  # not YAML
+    assert latest_run("ratio") == Path("runs/a/1")

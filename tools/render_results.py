@@ -44,6 +44,7 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "omniglot_quality": augmentation.quality,
     "ope": policies.problems,
     "ope_estimates": policies.estimates,
+    "ope_curve": policies.curve,
     "benchmarks": speed.benchmarks,
     "scale": speed.scale,
 }

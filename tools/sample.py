@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> None:
         check_target(Path(options.out), overwrite=False)
     if options.images:
         check_images_target(Path(options.images))
-    run = Path(options.run) if options.run else latest_run()
+    run = Path(options.run) if options.run else latest_run("ratio")
     config = load(run).config
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     datamodule.prepare_data()

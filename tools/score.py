@@ -1,7 +1,7 @@
 """Log-ratios and importance weights of samples that were not there when the classifier was trained.
 
 python tools/score.py run=runs/digits/ID samples.npz --out weights.npz
-python tools/score.py samples.npz --out weights.npz --flatten 0.5          with the latest run
+python tools/score.py samples.npz --out weights.npz --flatten 0.5          with the latest run of task=ratio
 
 The samples are images as the classifier was trained on, in an .npz or .npy file. The output has, in the order of the
 file, `log_ratio` and `weights` (float64, one a sample, the weights summing to 1).
@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> None:
     weighting = Weighting(options.flatten, options.clip, options.smooth)
     if options.out.suffix != ".npz":
         raise InputError(f"--out {options.out}: expected a name that ends in .npz")
-    run = Path(options.run) if options.run else latest_run()
-    scorer = Scorer(run)
     samples = import_arrays(options.file, options.key, options.layout, options.value_range)
+    run = Path(options.run) if options.run else latest_run("ratio")
+    scorer = Scorer(run)
     log_ratio = torch.cat([scorer(block) for block in samples.blocks()])
     weights = weighting(log_ratio)
     with replacing(options.out) as temporary:

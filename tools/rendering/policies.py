@@ -6,7 +6,7 @@ from .cells import Row, Study, by_name, cells, markdown, with_interval
 RECALLED_RATIOS = {"Swimmer-v5": 0.17, "HalfCheetah-v5": 0.63, "HumanoidStandup-v5": 0.83}
 
 
-CHOSEN = ("auto", "resampled", "trajectory", "trajectory, H by ESS", "importance sampling", "fitted Q")
+CHOSEN = ("auto", "averaged", "resampled", "uncorrected, anchored", "trajectory", "importance sampling", "fitted Q")
 
 
 def problems(study: Study) -> str:
@@ -26,6 +26,20 @@ def problems(study: Study) -> str:
         row.append(cell(f"{problem}/uncorrected", "abs_error"))
         rows.append(row + [ratio(found.get((f"{problem}/{name}", "abs_error_ratio"))) for name in CHOSEN])
     return markdown([*titles, "trajectory, as recalled"], [[*r, recalled(r[0])] for r in rows])
+
+
+def curve(study: Study) -> str:
+    """A variation a row, and beside it what explains it."""
+    cell = cells(study)
+    found = by_name(study)
+    varied = [c for c in CHOSEN if c != "fitted Q"]
+    titles = ["environment, what is varied", "\\|error\\|, uncorrected", *(f"{c} / uncorrected" for c in varied)]
+    rows = []
+    for problem in problems_of(study):
+        row = [problem, cell(f"{problem}/uncorrected", "abs_error")]
+        row += [ratio(found.get((f"{problem}/{name}", "abs_error_ratio"))) for name in varied]
+        rows.append([*row, cell(f"{problem}/ratio", "kl_gain"), cell(f"{problem}/shift", "accuracy")])
+    return markdown([*titles, "KL gain of ŵ, nats", "accuracy, π_e from π_b"], rows)
 
 
 def estimates(study: Study) -> str:
