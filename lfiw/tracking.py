@@ -19,6 +19,7 @@ from lfiw.files import write_atomically
 
 WANDB_ID = "wandb_id.txt"
 CONNECT_SECONDS = 20.0  # without an answer from W&B for so long, a run is kept offline
+ASK_SECONDS = 5  # for an answer from W&B in the middle of a run
 FINISH_SECONDS = 60.0  # for what W&B has not taken in at the end of a run; it stays on the disk
 
 
@@ -183,6 +184,8 @@ def build_loggers(
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
         os.environ.setdefault("WANDB_SILENT", "true")  # its banner would stand between the tables
+        # for each table it asks the server for a check that it can do without; in an outage, for 19 s
+        os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(ASK_SECONDS))
         options = {
             "project": project,
             "entity": entity,

@@ -1,6 +1,9 @@
 """W&B goes away in the middle of an online run: the run and its evaluation end well, and soon."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -110,3 +113,26 @@ def test_a_wandb_that_breaks(tmp_path, capfd, monkeypatch):
     assert len(calls) == 1
     (told,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W&B")]
     assert told == "W&B failed (Connection lost): the run goes on without it"
+
+
+@pytest.mark.slow
+def test_a_table_in_an_outage_takes_seconds(server, tmp_path, monkeypatch):
+    """In a process of its own: wandb reads how long it may wait when it is imported."""
+    script = """
+import os, sys, time
+from pathlib import Path
+from tracking_server import TrackingServer
+from lfiw import tracking
+server = TrackingServer()
+os.environ["WANDB_BASE_URL"] = server.url
+loggers = tracking.build_loggers("wandb", Path(sys.argv[1]), {}, mode="online")
+server.close()
+started = time.monotonic()
+tracking.log_table(loggers, "table", ["x"], [[1]])
+print(time.monotonic() - started, flush=True)
+os._exit(0)
+"""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < tracking.ASK_SECONDS + 3
