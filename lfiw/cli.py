@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None = None) -> int:
+def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None = None, *, goes_on: bool = False) -> int:
     """Runs a script's main function → its exit code.
 
         if __name__ == "__main__":
@@ -36,6 +36,7 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
     Args:
         main: takes the arguments without the script's name. `--debug` is left among them.
         argv: the arguments; those of this process by default.
+        goes_on: the same command, given again, goes on where it was interrupted, which is told then.
 
     Returns:
         0, also where a scheduler has stopped a run that can go on; 2 after an `InputError`, told as `error: …` on
@@ -65,7 +66,7 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
     except KeyboardInterrupt:
         if DEBUG in arguments:
             traceback.print_exc()
-        print("interrupted", file=sys.stderr)
+        print("interrupted: the same command goes on" if goes_on else "interrupted", file=sys.stderr)
         return 130
     leave_processes()
     return 0

@@ -143,4 +143,4 @@ def tell(options: argparse.Namespace, notes: Sequence[str], rate: float, started
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(run_script(main, goes_on=True))

@@ -100,4 +100,4 @@ def without_folder(argument: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(run_script(main, goes_on=True))
