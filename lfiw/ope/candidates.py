@@ -21,6 +21,7 @@ from lfiw.selection import CONFIDENCE
 
 UNCORRECTED, RESAMPLED, AVERAGED, AUTO = "uncorrected", "resampled", "averaged", "auto"
 SIMULATIONS = (UNCORRECTED, RESAMPLED, AVERAGED)  # ways to simulate a policy; the uncorrected one first
+MEAN = "mean of the model"  # each step its mean, without the ratio: what averaging alone does
 ANCHORED = ", anchored"  # after one of them
 PAPER_HORIZON = 80  # of the paper's truncated estimate, as recalled
 

@@ -33,19 +33,21 @@ from lfiw.ope.candidates import (
     ANCHORED,
     AUTO,
     AVERAGED,
+    MEAN,
     RESAMPLED,
     SIMULATIONS,
     UNCORRECTED,
     Estimate,
     anchored,
     choose,
+    mean_return,
     model_estimates,
 )
 from lfiw.ope.environments import Environment, check_policy
 from lfiw.ope.estimators import ess_by_horizon, flatten_by_ess, horizon_by_ess, trajectory_weighted
 from lfiw.ope.policy import Policy, load_policy
 from lfiw.ope.rollouts import Rollouts, from_table
-from lfiw.ope.simulation import Simulated, simulate
+from lfiw.ope.simulation import Simulated, ratio_of_one, simulate
 from lfiw.ope.termination import Terminal, terminal_states
 from lfiw.plots.horizons import estimates_by_horizon
 from lfiw.plots.style import save
@@ -212,8 +214,14 @@ def estimate(
     chosen, reason = choose((gain, gain_error), deterministic=not config.data.noise)
     found[AUTO] = found[chosen]
     found.update(baselines(config, problem, model, data, held_out, generator))
+    means = [
+        simulation(policy, ratio_of_one, candidates=2, average=True)
+        for policy in (problem.evaluation, problem.behaviour)
+    ]
+    found[MEAN] = mean_return(means[0], task.bootstraps, generator)
+    found[MEAN + ANCHORED] = anchored(means[0], means[1], data.returns(), task.bootstraps, generator)
 
-    runs = [states, *(run for of in simulated.values() for run in of.values())]
+    runs = [states, *means, *(run for of in simulated.values() for run in of.values())]
     log_ratio, rewards = plain.log_ratio, plain.reward
     horizons = range(config.data.horizon + 1)
     shift = measure_shift(config, run_dir, held_out_rows.inputs(), states_and_actions(states, len(held_out_rows)))

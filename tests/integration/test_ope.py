@@ -34,7 +34,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[st
 def test_the_study_has_a_row_for_every_estimate(study: tuple[Path, dict[tuple[str, str], Any]]) -> None:
     cwd, rows = study
     for problem in ("Swimmer-v5", "Swimmer-v5, noise 0.1"):
-        model_based = ("uncorrected", "resampled", "averaged", "averaged, anchored", "trajectory", "per-decision")
+        model_based = ("uncorrected", "resampled", "averaged", "averaged, anchored", "mean of the model", "trajectory")
         for name in ("auto", *model_based, "doubly robust", "fitted Q"):
             error = rows[f"{problem}/{name}", "abs_error"]
             ratio = rows[f"{problem}/{name}", "abs_error_ratio"]
@@ -64,7 +64,7 @@ def test_a_policy_is_evaluated_on_a_users_own_episodes(here: Path, capfd: pytest
     record = json.loads((here / "run/ope.json").read_text())
     assert record["num_episodes"] == 20
     assert record["behaviour_return"] == pytest.approx(cache["reward"].double().sum().item() / 20)
-    assert "diverged: 0 of 350" in out
+    assert "diverged: 0 of 450" in out
     code, again, err = launch("evaluate.py", "run=run", cwd=here)
     assert code == 0, err
     assert "auto: " in again

@@ -11,7 +11,7 @@ from lfiw.modules.dynamics import LOG_STD, DynamicsModel
 from lfiw.ope import simulation
 from lfiw.ope.estimators import model_based, per_decision
 from lfiw.ope.policy import Policy
-from lfiw.ope.simulation import model_values, ratio_inputs, simulate
+from lfiw.ope.simulation import model_values, ratio_inputs, ratio_of_one, simulate
 from lfiw.ope.termination import never
 
 START = torch.zeros(4000, 1)
@@ -165,7 +165,7 @@ def test_averaging_by_a_ratio_of_one_gives_the_mean_of_the_model(candidates: int
         STEPS,
         never,
         generator(),
-        log_ratio=lambda inputs: torch.zeros(len(inputs), dtype=torch.float64),
+        log_ratio=ratio_of_one,
         candidates=candidates,
         average=True,
     )
