@@ -217,7 +217,7 @@ def skip_idle_hooks(trainer: Trainer) -> None:
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         for name in STEP_HOOKS:
-            if getattr(type(callback), name) is getattr(Callback, name):
+            if getattr(getattr(callback, name), "__func__", None) is getattr(Callback, name):
                 setattr(callback, name, None)
 
 

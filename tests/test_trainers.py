@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import LambdaCallback
 from torch.utils.data import DataLoader
 from trainings import ratio
 
@@ -57,12 +58,15 @@ class Counting(Callback):
 def test_only_empty_hooks_are_skipped(tmp_path: Path) -> None:
     counting = Counting()
     options = TrainerOptions(accelerator="cpu", max_epochs=1, progress=False)
-    trainer = build_trainer(options, tmp_path, [], callbacks=[counting])
+    begun: list[int] = []
+    function = LambdaCallback(on_train_batch_start=lambda *arguments: begun.append(arguments[-1]))
+    trainer = build_trainer(options, tmp_path, [], callbacks=[counting, function])
     module, datamodule = ratio()
     fit(trainer, module, datamodule)
     steps = trainer.global_step
     assert steps > 1
     assert counting.seen == {"on_after_backward": steps, "on_train_batch_end": steps}
+    assert begun == list(range(steps))
     left = {name for name in STEP_HOOKS if callable(getattr(counting, name))}
     assert left == set(counting.seen)
     finite = next(callback for callback in trainer.callbacks if isinstance(callback, FiniteLoss))
