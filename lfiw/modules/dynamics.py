@@ -164,7 +164,7 @@ class DynamicsModel(TrainedModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         losses, log_std = self._log_losses(*batch[:2])
-        self.add_up(log_loss=losses.detach().sum(-1).mean() / self.changes.sum())
+        self.add_up(log_loss=self._mean_loss(losses.detach()))
         weights = (2 * self.options["beta"] * log_std.detach()).exp()
         # members do not share anything: the sum trains each on its own
         return (weights * losses).mean((1, 2)).sum() * (losses.shape[-1] / self.changes.sum())
@@ -172,7 +172,11 @@ class DynamicsModel(TrainedModule):
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         inputs, targets = (values.expand(self.members, *values.shape) for values in batch[:2])
         losses, _ = self._log_losses(inputs, targets)
-        self.log("val/log_loss", losses.sum(-1).mean() / self.changes.sum(), batch_size=len(batch[0]))
+        self.log("val/log_loss", self._mean_loss(losses), batch_size=len(batch[0]))
+
+    def _mean_loss(self, losses: Float[Tensor, "m n o"]) -> Float[Tensor, ""]:
+        """Of the rows and of the coordinates that change."""
+        return losses.sum(-1).mean() / self.changes.sum()
 
     def _log_losses(
         self, inputs: Float[Tensor, "m n i"], targets: Float[Tensor, "m n o"]

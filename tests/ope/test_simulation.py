@@ -1,6 +1,7 @@
 """Simulation in a model that is a random walk: everything expected is a closed form or a naive loop."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -118,8 +119,12 @@ def test_each_trajectory_is_that_of_a_naive_loop(
     assert found.num_diverged == 0
 
 
+def walk(**options: Any) -> simulation.Simulated:
+    return simulate(random_walk(), policy(), START, STEPS, never, generator(), **options)
+
+
 def test_weights_by_the_exact_ratio_give_the_real_return() -> None:
-    simulated = simulate(random_walk(), policy(), START, STEPS, never, generator(), log_ratio=exact_log_ratio)
+    simulated = walk(log_ratio=exact_log_ratio)
     uncorrected = abs(model_based(simulated.reward).item() - REAL_RETURN)
     corrected = abs(per_decision(simulated.log_ratio, simulated.reward).item() - REAL_RETURN)
     assert uncorrected > 0.5
@@ -127,9 +132,7 @@ def test_weights_by_the_exact_ratio_give_the_real_return() -> None:
 
 
 def test_choosing_each_step_by_the_exact_ratio_gives_the_real_process() -> None:
-    simulated = simulate(
-        random_walk(), policy(), START, STEPS, never, generator(), log_ratio=exact_log_ratio, candidates=64
-    )
+    simulated = walk(log_ratio=exact_log_ratio, candidates=64)
     assert model_based(simulated.reward).item() == pytest.approx(REAL_RETURN, abs=0.06)  # bias of order 1/64 a step
     last = simulated.observation[:, -1, 0].double()
     assert last.mean().item() == pytest.approx((STEPS - 1) * (DRIFT + SIGMA * SHIFT[0].item()), abs=0.06)
@@ -139,17 +142,7 @@ def test_choosing_each_step_by_the_exact_ratio_gives_the_real_process() -> None:
 
 
 def test_averaging_by_the_exact_ratio_gives_the_real_expectation_without_its_noise() -> None:
-    averaged = simulate(
-        random_walk(),
-        policy(),
-        START,
-        STEPS,
-        never,
-        generator(),
-        log_ratio=exact_log_ratio,
-        candidates=64,
-        average=True,
-    )
+    averaged = walk(log_ratio=exact_log_ratio, candidates=64, average=True)
     assert model_based(averaged.reward).item() == pytest.approx(REAL_RETURN, abs=0.06)  # bias of order 1/64 a step
     last = averaged.observation[:, -1, 0].double()
     assert last.mean().item() == pytest.approx((STEPS - 1) * (DRIFT + SIGMA * SHIFT[0].item()), abs=0.06)
@@ -158,17 +151,7 @@ def test_averaging_by_the_exact_ratio_gives_the_real_expectation_without_its_noi
 
 @pytest.mark.parametrize("candidates", [2, 5])
 def test_averaging_by_a_ratio_of_one_gives_the_mean_of_the_model(candidates: int) -> None:
-    averaged = simulate(
-        random_walk(),
-        policy(),
-        START,
-        STEPS,
-        never,
-        generator(),
-        log_ratio=ratio_of_one,
-        candidates=candidates,
-        average=True,
-    )
+    averaged = walk(log_ratio=ratio_of_one, candidates=candidates, average=True)
     torch.testing.assert_close(averaged.reward, torch.full_like(averaged.reward, REWARD))
     assert not averaged.log_ratio.any()
 

@@ -28,9 +28,8 @@ FIRST_SEED = 2  # 0, 1 and those from 1000 on were looked at while `auto` and th
 HORIZONS = (1, 2, 5, 10, 20, 50, 100)
 RESAMPLES = 2000
 # what is varied around the experiment's own settings: the model's quality, the data, the distance of the policies
-BASE = "as in the table"
 CURVE = {
-    BASE: [],
+    "as in the table": [],
     "plain likelihood": ["task.dynamics.beta=0"],
     "width 8": ["task.dynamics.width=8"],
     "50 episodes": ["data.episodes=50"],
