@@ -249,6 +249,11 @@ class MixedDataModule(LightningDataModule):
         real, generated = self.splits["train"]
         return len(real), len(generated)
 
+    @property
+    def reading(self) -> dict[str, int]:
+        """How passes in order read the tables: rows per step and process, and loader processes."""
+        return {"batch_size": self.evaluation_batch_size, "num_workers": self.num_workers}
+
     def input_spec(self) -> InputSpec:
         """Shape and statistics of the classifier's input, from the training rows of both sides in equal parts."""
         column = self.splits["train"][REAL].table.column(self.input)

@@ -1,82 +1,58 @@
-"""Columns that a task computes in the tables."""
+"""Columns that a pass over the tables computes: features, logits, log-ratios."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
-from lfiw.data import SampleCache
+from lfiw.data import SampleCache, Table
 from lfiw.data.in_order import InOrderDataModule
-from lfiw.data.mixed import MixedDataModule
-from lfiw.features import EXTRACTORS, Extractor, FeatureOptions, build_extractor
+from lfiw.features import Extractor
 from lfiw.modules.extraction import ColumnsWriter, FeatureExtraction
-from lfiw.schemas import Features
 
 
-def extractor_for(name: str, datamodule: MixedDataModule, features: Features) -> Extractor:
-    """The extractor of that name for the data module's samples; its weights, or those that the data set makes."""
-    shape = datamodule.tables["real"].column(datamodule.samples).shape
-    return build_extractor(name, shape, feature_options(features, datamodule))
+def extract(
+    trainer: Trainer, extractor: Extractor, tables: Iterable[Table], samples: str, *, batch_size: int, num_workers: int
+) -> None:
+    """Computes the extractor's features and logits for every row of every table on disk that lacks them.
 
-
-def feature_options(features: Features, datamodule: MixedDataModule) -> FeatureOptions:
-    """The configuration's options; the classifier that a data set makes stands in for one that is not named."""
-    weights = features.classifier_weights or datamodule.classifier_weights
-    return FeatureOptions(**{**asdict(features), "classifier_weights": weights})
-
-
-def extract(trainer: Trainer, extractor: Extractor, datamodule: MixedDataModule) -> None:
-    """The extractor's features and logits of every row of every table, unless they are there already."""
-    module = FeatureExtraction(extractor, datamodule.samples)
+    Args:
+        samples: the column of the samples, `image` or `vector`.
+        batch_size: rows per step and process; a slow extractor takes fewer.
+    """
+    module = FeatureExtraction(extractor, samples)
+    size = min(batch_size, extractor.batch_size or batch_size)
     write_columns(
-        trainer,
-        module,
-        datamodule,
-        datamodule.samples,
-        extractor.columns,
-        extractor.stamp,
-        most=extractor.batch_size,
+        trainer, module, tables, samples, extractor.columns, extractor.stamp, batch_size=size, num_workers=num_workers
     )
-
-
-def prepare_input(trainer: Trainer, datamodule: MixedDataModule, features: Features) -> None:
-    """If the classifier is to see the features of an extractor (data.input=features/NAME), compute them."""
-    name = datamodule.input.removeprefix("features/")
-    if name == datamodule.input or name not in EXTRACTORS:
-        return
-    extractor = extractor_for(name, datamodule, features)
-    extract(trainer, extractor, datamodule)
-    datamodule.input = extractor.columns["features"]
 
 
 def write_columns(
     trainer: Trainer,
     module: LightningModule,
-    datamodule: MixedDataModule,
+    tables: Iterable[Table],
     input: str,
     columns: Mapping[str, str],
     stamp: Mapping[str, Any],
     *,
-    most: int | None = None,
+    batch_size: int,
+    num_workers: int,
 ) -> None:
-    """One pass of `module.predict_step` over the tables that lack its columns, each process its own rows.
+    """Runs `module.predict_step` once over the tables that lack its columns; each process computes its own rows.
 
-    What an interrupted pass has left is kept: this one computes the rest.
+    Rows that an interrupted pass has written are not computed again.
 
     Args:
-        most: rows a step, where the module is slow; none: as many as the data module's.
+        input: the column that a batch holds.
+        columns: output of `predict_step` → name of the column.
+        stamp: what computes them.
+        batch_size: rows per step and process.
     """
-    lacking = [cache for cache in distinct_caches(datamodule) if not has_columns(cache, columns.values(), stamp)]
+    lacking = [cache for cache in distinct_caches(tables) if not has_columns(cache, columns.values(), stamp)]
     if not lacking:
         return
     writer = ColumnsWriter(lacking, columns, stamp)
-    rows = InOrderDataModule(
-        writer.missing,
-        [input],
-        batch_size=min(datamodule.evaluation_batch_size, most or datamodule.evaluation_batch_size),
-        num_workers=datamodule.num_workers,
-    )
+    rows = InOrderDataModule(writer.missing, [input], batch_size=batch_size, num_workers=num_workers)
     trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     try:
         trainer.predict(module, datamodule=rows, return_predictions=False)
@@ -86,10 +62,9 @@ def write_columns(
         cache.refresh()
 
 
-def distinct_caches(datamodule: MixedDataModule) -> list[SampleCache]:
+def distinct_caches(tables: Iterable[Table]) -> list[SampleCache]:
     """The tables on disk; one that holds samples of both sides only once."""
-    caches = {id(table): table for table in datamodule.tables.values() if isinstance(table, SampleCache)}
-    return list(caches.values())
+    return list({id(table): table for table in tables if isinstance(table, SampleCache)}.values())
 
 
 def has_columns(cache: SampleCache, names: Iterable[str], stamp: Mapping[str, Any]) -> bool:

@@ -73,7 +73,15 @@ def write_log_ratios(
         classifier.calibrator = None
         stamp: dict[str, Any] = {"sha256": state_sha256(classifier.state_dict()), "counts": list(classifier.counts)}
         columns = {"log_ratio": member_column(run_dir, member)}
-        write_columns(trainer, classifier, datamodule, datamodule.input, columns, {"name": "RatioClassifier", **stamp})
+        write_columns(
+            trainer,
+            classifier,
+            datamodule.tables.values(),
+            datamodule.input,
+            columns,
+            {"name": "RatioClassifier", **stamp},
+            **datamodule.reading,
+        )
         stamps.append(stamp)
 
     calibrators, judging = calibrate(config, run_dir, datamodule)
@@ -84,7 +92,7 @@ def write_log_ratios(
     states = [c.state() if c is not None else None for c in calibrators]
     stamp = {"name": "RatioClassifier", "members": stamps, "folds": config.folds, "calibration": states}
     names = [log_ratio_column(run_dir)] + ([spread_column(run_dir)] if config.ensemble > 1 else [])
-    for table in distinct_caches(datamodule):
+    for table in distinct_caches(datamodule.tables.values()):
         if not has_columns(table, names, stamp):
             if trainer.is_global_zero:
                 fold_of = datamodule.folds_of(table)

@@ -17,7 +17,7 @@ from lfiw.modules.ratio import RatioEnsemble
 from lfiw.processes import by_first_process
 from lfiw.schemas import CachedData, Config, DigitsData, PoliciesData, RealData, SkewedData, ToyData
 from lfiw.stages import timed
-from lfiw.tasks.columns import prepare_input
+from lfiw.tasks.extractors import prepare_input
 from lfiw.tasks.log_ratios import write_log_ratios
 from lfiw.tasks.members import train_members
 from lfiw.tasks.scoring import check_scores, score

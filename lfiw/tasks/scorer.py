@@ -11,7 +11,7 @@ from lfiw.config import load
 from lfiw.errors import InputError
 from lfiw.features import Extractor, build_extractor
 from lfiw.modules.ratio import RatioClassifier
-from lfiw.tasks.columns import feature_options
+from lfiw.tasks.extractors import feature_options
 from lfiw.tasks.ratio import build_datamodule
 
 

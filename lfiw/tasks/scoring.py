@@ -22,7 +22,7 @@ from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, pape
 from lfiw.record import EXACT, Record, evaluation_record, finite_or_null
 from lfiw.schemas import Config
 from lfiw.selection import AUTO, UNIFORM, choose, judge, min_ess_share
-from lfiw.tasks.columns import extract, extractor_for
+from lfiw.tasks.extractors import build_extractors, extract_all
 from lfiw.tasks.flattening import flattening_curves
 from lfiw.tasks.log_ratios import Validation, log_ratio_column
 from lfiw.tasks.uncertainty import uncertainties_of
@@ -45,7 +45,7 @@ def score(
     choice = choose(*validation.calibrated, ess_share=share)
     weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     for extractor in extractors.values():
-        extract(trainer, extractor, datamodule)
+        extract_all(trainer, extractor, datamodule)
 
     column = log_ratio_column(run_dir)
     real, generated = datamodule.splits["evaluation"]
@@ -194,14 +194,6 @@ def named_weightings(specs: list[Any]) -> dict[str, Weighting]:
             )
         weightings[spec.name] = Weighting(spec.flatten, spec.clip, spec.smooth)
     return weightings
-
-
-def build_extractors(config: Config, datamodule: MixedDataModule) -> dict[str, Extractor]:
-    """The extractors for FID and KID, and the classifier for IS, by name."""
-    if not config.evaluation.extractors:
-        raise InputError("evaluation.extractors is empty: name at least one")
-    names = dict.fromkeys([*config.evaluation.extractors, config.metrics.inception_score.classifier])
-    return {name: extractor_for(name, datamodule, config.features) for name in names if name}
 
 
 def logit_columns(classifier: str | None, extractors: Mapping[str, Extractor], main: str) -> list[LogitColumn]:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from lfiw.data import SampleCache
 from lfiw.data.cache.column_writer import ColumnWriter
-from lfiw.data.mixed import MixedDataModule
 from lfiw.features import Pixels
 from lfiw.schemas import Trainer
 from lfiw.tasks.columns import extract
@@ -30,4 +29,4 @@ assert ColumnWriter.__init__.__kwdefaults__ is not None
 ColumnWriter.__init__.__kwdefaults__["part_seconds"] = 0.0  # every batch is kept
 with TemporaryDirectory() as folder:
     trainer = build_trainer(Trainer(accelerator="cpu", progress=False), Path(folder), [])
-    extract(trainer, SlowPixels((1, 4, 4)).eval(), MixedDataModule(cache, None))
+    extract(trainer, SlowPixels((1, 4, 4)).eval(), [cache], "image", batch_size=1000, num_workers=0)

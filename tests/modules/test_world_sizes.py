@@ -122,7 +122,7 @@ def columns(folder: Path, world_size: int) -> None:
             torch.distributed.barrier()
     trainer = build_trainer(Trainer(accelerator="cpu", progress=False, **options_of(world_size)), folder, [])
     data = MixedDataModule(SampleCache(path), None, evaluation_batch_size=BATCH)
-    write_columns(trainer, Rows(), data, "vector", COLUMNS, {"test": "x"})
+    write_columns(trainer, Rows(), data.tables.values(), "vector", COLUMNS, {"test": "x"}, **data.reading)
 
 
 def process(rank: int, world_size: int, folder: str) -> None:

@@ -10,7 +10,7 @@ from lfiw.config import compose
 from lfiw.features.inception import PRECISIONS, InceptionFeatures
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
 from lfiw.results import row
-from lfiw.tasks.columns import extract
+from lfiw.tasks.extractors import extract_all
 from lfiw.tasks.ratio import build_datamodule
 from lfiw.trainers import build_trainer
 
@@ -41,7 +41,7 @@ def scores_and_sizes(overrides: Sequence[str]) -> dict[str, Any]:
         trainer = build_trainer(config.trainer, Path(folder), [])
         for precision in PRECISIONS:
             extractor = InceptionFeatures(tables["real"].column("image").shape, config.features.weights, precision)
-            extract(trainer, extractor.eval(), datamodule)
+            extract_all(trainer, extractor.eval(), datamodule)
             column = extractor.columns["features"]
             real, generated = (tables[side][column] for side in ("real", "generated"))
             scores[precision] = {

@@ -27,7 +27,7 @@ from lfiw.resampling.methods import resample
 from lfiw.resampling.streaming import PoolSampler
 from lfiw.results import row
 from lfiw.selection import AUTO
-from lfiw.tasks.columns import extractor_for
+from lfiw.tasks.extractors import extractor_for
 from lfiw.tasks.log_ratios import log_ratio_column
 from lfiw.tasks.ratio import build_datamodule
 from lfiw.weights import Weighting
