@@ -48,6 +48,26 @@ def members_of(config: Config) -> list[Member]:
     ]
 
 
+def train_classifier(
+    config: Config, run_dir: Path, loggers: Sequence[Logger], datamodule: MixedDataModule, seed: int, name: str
+) -> dict[str, float]:
+    """Trains one classifier on the data module's rows; a resumed run continues where it stopped.
+
+    Args:
+        seed: of the initial weights.
+        name: of its folder below checkpoints/, and what its logged values are prefixed with; may be empty.
+
+    Returns:
+        What the training logged last.
+    """
+    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss))
+    own = [Prefixed(logger, f"{name}/") for logger in loggers] if name else loggers
+    folder = run_dir / CHECKPOINTS / name
+    trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=config.optimizer.ema_decay)
+    fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
 def train_members(
     config: Config, run_dir: Path, loggers: Sequence[Logger], datamodule: MixedDataModule
 ) -> dict[str, float]:
@@ -61,15 +81,9 @@ def train_members(
         seed = member.seed(config.seed)
         datamodule.use_fold(member.fold)
         datamodule.seed = seed
-        classifier = RatioClassifier(
-            asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss)
-        )
-        own = [Prefixed(logger, f"{member.name}/") for logger in loggers] if member.name else loggers
-        folder = member.checkpoints(run_dir)
-        trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=config.optimizer.ema_decay)
-        fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
-        for name, value in trainer.callback_metrics.items():
-            logged[name].append(float(value))
+        found = train_classifier(config, run_dir, loggers, datamodule, seed, member.name)
+        for name, value in found.items():
+            logged[name].append(value)
     datamodule.seed = config.seed
     datamodule.use_fold(0)
     return {name: fmean(values) for name, values in logged.items()}

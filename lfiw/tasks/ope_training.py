@@ -9,7 +9,6 @@ from jaxtyping import Float
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from lfiw.calibration import fit_calibrator
 from lfiw.checkpoints import write_calibrator
 from lfiw.data.batches import mix_seeds
 from lfiw.data.mixed import MixedDataModule
@@ -20,7 +19,9 @@ from lfiw.modules.ratio import RatioClassifier, RatioEnsemble
 from lfiw.ope.policy import Policy
 from lfiw.ope.rollouts import Rollouts
 from lfiw.ope.simulation import Simulated, ratio_inputs
-from lfiw.schemas import Config
+from lfiw.schemas import Config, LogisticLoss
+from lfiw.tasks.log_ratios import Sides, fit_calibrators
+from lfiw.tasks.members import train_classifier
 from lfiw.tracking import Prefixed
 from lfiw.trainers import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 
@@ -105,37 +106,25 @@ def train_ratio(
         batch_size=config.data.batch_size,
     )
     datamodule.setup()
-    classifiers, raw, calibrated = [], [], []
+    classifiers: list[RatioClassifier] = []
+    files: list[Path] = []
+    judging: list[Sides] = []
     for fold in range(config.folds):
         datamodule.use_fold(fold)
-        seed = mix_seeds(config.seed, fold) % 2**32
-        classifier = RatioClassifier(
-            asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss)
-        )
-        folder = run_dir / CHECKPOINTS / f"fold{fold}"
-        own = [Prefixed(logger, f"fold{fold}/") for logger in loggers]
-        trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=config.optimizer.ema_decay)
-        fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
-        file = best_checkpoint(folder)
-        best = RatioClassifier.load(file)
+        train_classifier(config, run_dir, loggers, datamodule, mix_seeds(config.seed, fold) % 2**32, f"fold{fold}")
+        files.append(best_checkpoint(run_dir / CHECKPOINTS / f"fold{fold}"))
+        classifiers.append(RatioClassifier.load(files[-1]))
         if config.folds > 1:
             sides = [t["vector"][datamodule.folds_of(t) == fold] for t in tables]
         else:
             sides = [subset.column("vector") for subset in datamodule.splits["validation"]]
-        of_real, of_generated = (best.log_ratio(side) for side in sides)
-        if config.calibration != "none":
-            best.calibrator = fit_calibrator(config.calibration, of_real[0::2], of_generated[0::2])
-            write_calibrator(file, best.calibrator)
-            of_real, of_generated = of_real[1::2], of_generated[1::2]
-        classifiers.append(best)
-        raw.append((of_real, of_generated))
-        calibrated.append(tuple(best.calibrator(x) if best.calibrator else x for x in (of_real, of_generated)))
-    return TrainedRatio(RatioEnsemble(classifiers), pooled(raw), pooled(calibrated))
-
-
-def pooled(folds: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
-    real, generated = (torch.cat(side) for side in zip(*folds, strict=True))
-    return real, generated
+        of_real, of_generated = (classifiers[-1].log_ratio(side) for side in sides)
+        judging.append((of_real, of_generated))
+    calibrators, validation = fit_calibrators(config.calibration, judging)
+    for file, classifier, calibrator in zip(files, classifiers, calibrators, strict=True):
+        classifier.calibrator = calibrator
+        write_calibrator(file, calibrator)
+    return TrainedRatio(RatioEnsemble(classifiers), validation.raw, validation.calibrated)
 
 
 @torch.inference_mode()
@@ -182,12 +171,10 @@ def measure_shift(
         seed=config.seed,
         batch_size=config.data.batch_size,
     )
-    folder = run_dir / CHECKPOINTS / "shift"
-    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=config.seed)
     options = replace(config.trainer, max_epochs=min(10, config.trainer.max_epochs))
-    trainer = build_trainer(options, run_dir, [], checkpoints=folder)
-    fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
-    best = RatioClassifier.load(best_checkpoint(folder))
+    own = replace(config, trainer=options, loss=LogisticLoss(), optimizer=replace(config.optimizer, ema_decay=0.0))
+    train_classifier(own, run_dir, [], datamodule, config.seed, "shift")
+    best = RatioClassifier.load(best_checkpoint(run_dir / CHECKPOINTS / "shift"))
     of_evaluation, of_behaviour = (
         best.log_ratio(subset.column("vector")) for subset in datamodule.splits["evaluation"]
     )
