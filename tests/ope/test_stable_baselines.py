@@ -153,7 +153,7 @@ def test_an_agent_trained_with_vecnormalize_needs_its_statistics(
     expected, _ = trained.predict(env.normalize_obs(observation.numpy()), deterministic=True)
     np.testing.assert_allclose(acts(policy, observation), expected, atol=1e-5)
     for wrong in ({"mean": np.zeros(3)}, {"mean": np.zeros(2), "var": np.ones(2), "epsilon": 0.0, "clip": 1.0}):
-        np.savez("agent.vecnormalize.npz", **wrong)  # type: ignore[arg-type]
+        np.savez("agent.vecnormalize.npz", **wrong)
         with pytest.raises(InputError, match=r"agent\.vecnormalize\.npz"):
             load_policy(tmp_path / "agent.zip")
 
