@@ -12,7 +12,9 @@ from lfiw.cli import Parser, run_script
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("environment", help="of gymnasium, as Swimmer-v5")
-    parser.add_argument("policy", type=Path, help="of tools/train_policy.py (.safetensors), or a SAC .zip")
+    parser.add_argument(
+        "policy", type=Path, help="of tools/train_policy.py (.safetensors), or a stable-baselines3 .zip"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the cache to make")
     parser.add_argument("--episodes", type=int, default=200, metavar="N", help="default: 200")
     parser.add_argument("--horizon", type=int, default=100, metavar="T", help="steps an episode (default: 100)")

@@ -95,7 +95,7 @@ def as_policy(agent: "PPO", environments: "VecNormalize") -> "Policy":
     network = agent.policy
     actions: Any = agent.action_space
     moments: Any = environments.obs_rms
-    policy = Policy((len(moments.mean), *HIDDEN, actions.shape[0]))
+    policy = Policy((len(moments.mean), *HIDDEN, actions.shape[0]), clip=environments.clip_obs)
     weights = partial(torch.as_tensor, dtype=torch.float32)
     theirs = {f"layers.{k}": v for k, v in network.mlp_extractor.policy_net.state_dict().items()}
     theirs |= {f"mean.{k}": v for k, v in network.action_net.state_dict().items()}

@@ -21,6 +21,7 @@ def provenance(environment: Environment, policy: Policy, num_episodes: int, seed
         "horizon": environment.horizon,
         "noise": environment.noise,
         "policy_sha256": state_sha256(policy.state_dict()),
+        "policy_options": policy.options(),
         "policy_noise": policy.noise,
         "episodes": num_episodes,
         "seed": seed,

@@ -61,16 +61,32 @@ def quiet_mujoco() -> None:
 
 
 def check_policy(policy: Policy, environment: Environment) -> None:
-    """Raises InputError unless the policy's observations and actions are the environment's."""
+    """Raises InputError unless the policy's observations and actions, and their bounds, are the environment's."""
+    from gymnasium.spaces import Box
+
     instance = environment.make()
-    observations, actions = (
-        int(np.prod(space.shape or ())) for space in (instance.observation_space, instance.action_space)
-    )
+    observation, action = instance.observation_space, instance.action_space
     instance.close()
-    if (policy.sizes[0], policy.sizes[-1]) != (observations, actions):
+    for space in (observation, action):
+        if not isinstance(space, Box) or len(space.shape) != 1:
+            raise InputError(
+                f"env={environment.name}: it has a space {type(space).__name__} of shape {space.shape}, expected "
+                "observations and actions in a Box of one dimension: give another environment"
+            )
+    bounds: Any = action
+    sizes = (observation.shape or ())[0], bounds.shape[0]
+    if (policy.sizes[0], policy.sizes[-1]) != sizes:
         raise InputError(
             f"the policy takes {policy.sizes[0]} observations and gives {policy.sizes[-1]} actions, {environment.name} "
-            f"has {observations} and {actions}: give a policy that was trained in it"
+            f"has {sizes[0]} and {sizes[1]}: give a policy that was trained in it"
+        )
+    low, high = policy.low.numpy(), policy.high.numpy()
+    other = ~(np.isclose(low, bounds.low, rtol=1e-6) & np.isclose(high, bounds.high, rtol=1e-6))
+    if other.any():
+        i = int(other.argmax())
+        raise InputError(
+            f"the policy's action {i} lies in {low[i]:g} … {high[i]:g}, {environment.name}'s in {bounds.low[i]:g} … "
+            f"{bounds.high[i]:g}: give a policy that was trained in it, without a wrapper that rescales actions"
         )
 
 

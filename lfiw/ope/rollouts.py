@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lfiw.data.batches import mix_seeds
-from lfiw.data.table import Table
+from lfiw.data.table import Table, table_name
 from lfiw.errors import InputError
 from lfiw.ope.environments import Environment
 from lfiw.ope.policy import Policy
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BLOCK = 50  # episodes that step together, from one seed: what comes out does not depend on the number of workers
 COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "step", "episode")
+VECTORS = ("observation", "action", "next_observation")  # of each row; the other columns are numbers
 
 
 @dataclass(frozen=True)
@@ -135,28 +136,40 @@ def from_table(table: Table, horizon: int) -> Rollouts:
     """The episodes that a table of steps holds.
 
     Raises:
-        InputError: a column is missing, steps of an episode are missing or in another order, or an episode is neither
-            `horizon` steps long nor ended in a terminal state.
+        InputError: a column is missing, or is not what it is called; steps of an episode are missing or in another
+            order; or an episode is neither `horizon` steps long nor ended in a terminal state, its only one.
     """
-    if absent := [name for name in COLUMNS if name not in table.columns]:
-        raise InputError(f"{table} is not a table of rollouts: it has no column {', '.join(absent)}")
-    names = [*COLUMNS, *(["log_prob"] if "log_prob" in table.columns else [])]
-    columns = table.read(slice(0, len(table)), names)
-    episodes, index = columns["episode"].unique_consecutive(return_inverse=True)
-    if len(episodes) != len(columns["episode"].unique()):
-        raise InputError(f"{table}: the steps of an episode do not stand together")
-    step, lengths = columns["step"], torch.bincount(index)
+    columns = read_columns(table)
+    name, episode, step = table_name(table), columns["episode"], columns["step"]
+    episodes, index = episode.unique_consecutive(return_inverse=True)
+    if len(episodes) != len(episode.unique()):
+        raise InputError(
+            f"{name}: column episode: the steps of an episode do not stand together: sort the rows by episode and step"
+        )
+    lengths = torch.bincount(index)
     starts = lengths.cumsum(0) - lengths
-    if not torch.equal(step, torch.arange(len(step)) - starts[index]):
-        raise InputError(f"{table}: the steps of an episode are not 0, 1, 2, …")
+    expected = torch.arange(len(step)) - starts[index]
+    if not torch.equal(step, expected):
+        row = int((step != expected).nonzero()[0])
+        raise InputError(
+            f"{name}: column step: the steps of an episode are not 0, 1, 2, …: row {row} (episode {int(episode[row])}) "
+            f"has {int(step[row])}, expected {int(expected[row])}: number the steps of each episode from 0, in order"
+        )
     terminated = columns["terminated"]
     last = starts + lengths - 1
+    if (early := terminated.index_fill(0, last, False)).any():
+        row = int(early.nonzero()[0])
+        raise InputError(
+            f"{name}: column terminated: episode {int(episode[row])} goes on after step {int(step[row])}, which is "
+            "terminal: give what follows an episode number of its own"
+        )
     wrong = (lengths > horizon) | ((lengths < horizon) & ~terminated[last])
     if wrong.any():
         which = int(wrong.nonzero()[0])
         raise InputError(
-            f"{table}: episodes of unequal length: episode {int(episodes[which])} has {int(lengths[which])} steps, "
-            f"expected {horizon}, or fewer if it ends in a terminal state; roll out again with this horizon"
+            f"{name}: episodes of unequal length: episode {int(episodes[which])} has {int(lengths[which])} steps, "
+            f"expected {horizon}, or fewer if it ends in a terminal state; roll out again with this horizon, or set "
+            "data.horizon"
         )
     valid = torch.arange(horizon) < lengths[:, None]
 
@@ -165,8 +178,63 @@ def from_table(table: Table, horizon: int) -> Rollouts:
         wide[index, step] = values
         return wide
 
-    kept = [name for name in names if name not in ("step", "episode")]
+    kept = columns.keys() - {"step", "episode"}
     return Rollouts(**{name: spread(columns[name]) for name in kept}, valid=valid)
+
+
+def read_columns(table: Table) -> dict[str, Tensor]:
+    """The columns in the types and shapes of `Rollouts`, whatever types and shapes the same numbers are kept in.
+
+    Raises:
+        InputError: a column is missing, or has other shapes or values than its name allows.
+    """
+    name = table_name(table)
+    if absent := [column for column in COLUMNS if column not in table.columns]:
+        raise InputError(f"{name} is not a table of rollouts: it has no column {', '.join(absent)}")
+    names = [*COLUMNS, *(["log_prob"] if "log_prob" in table.columns else [])]
+    columns = table.read(slice(0, len(table)), names)
+    for column, values in columns.items():
+        try:
+            columns[column] = read_column(column, values)
+        except ValueError as error:
+            raise InputError(f"{name}: column {column} {error}") from None
+    width, following = (columns[column].shape[1] for column in ("observation", "next_observation"))
+    if width != following:
+        raise InputError(
+            f"{name}: column next_observation has {following} values a step, expected {width}, as observation"
+        )
+    return columns
+
+
+def read_column(column: str, values: Tensor) -> Tensor:
+    """One column as `Rollouts` keeps it, with `step` and `episode` as int64.
+
+    Raises:
+        ValueError: with the rest of a sentence about the column.
+    """
+    shape = tuple(values.shape[1:])
+    vector = column in VECTORS
+    if values.is_complex() or not (len(shape) <= 1 if vector else shape in ((), (1,))):
+        raise ValueError(f"is {values.dtype} of shape {shape} a row, expected {'a vector' if vector else 'a number'}")
+    values = values.reshape(len(values), -1) if vector else values.reshape(-1)
+    numbers = values.float() if column == "reward" or vector else values.double()
+    if not torch.isfinite(numbers).all():
+        row = int((~torch.isfinite(numbers)).nonzero()[0, 0])
+        raise ValueError(
+            f"is NaN, infinite or beyond {numbers.dtype} in row {row}, expected finite numbers: mend that episode, or "
+            "drop it"
+        )
+    if column == "terminated":
+        if not ((numbers == 0) | (numbers == 1)).all():
+            raise ValueError(
+                f"has values from {numbers.min():g} to {numbers.max():g}, expected only 0 and 1, or booleans"
+            )
+        return numbers.bool()
+    if column in ("step", "episode"):
+        if values.long().double().ne(numbers).any():
+            raise ValueError("has values that are not whole numbers: number the episodes, and the steps of each from 0")
+        return values.long()
+    return numbers
 
 
 def behaviour_log_prob(rollouts: Rollouts) -> Float[Tensor, "n t"]:

@@ -14,6 +14,7 @@ from lfiw import tracking
 from lfiw.config import CONF
 from lfiw.data import SampleCache
 from lfiw.data.batches import mix_seeds
+from lfiw.data.table import table_name
 from lfiw.diagnosis import diagnose
 from lfiw.diagnostics import balanced_accuracy, kl_gain
 from lfiw.errors import InputError
@@ -58,6 +59,7 @@ from lfiw.tasks.ope_training import measure_shift, train_dynamics, train_ratio, 
 POLICIES = CONF.parent / "policies"
 RECORD = "ope.json"
 TRUTH_SEED = 2**31  # of the real episodes that judge: no run's own
+ROUNDING = 1e-5  # of actions
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,19 @@ def behaviour_episodes(config: Config, problem: Problem) -> Rollouts:
             Path(data.folder), problem.environment, problem.behaviour, data.episodes, seed, data.workers
         )
     episodes = from_table(table, data.horizon)
-    shapes = (episodes.observation.shape[2], episodes.action.shape[2])
-    if shapes != (problem.behaviour.sizes[0], problem.behaviour.sizes[-1]):
+    for column, width in (("observation", problem.behaviour.sizes[0]), ("action", problem.behaviour.sizes[-1])):
+        if (found := getattr(episodes, column).shape[2]) != width:
+            raise InputError(
+                f"{table_name(table)}: column {column} has {found} values a step, {data.env} has {width}: give "
+                "episodes of that environment, or its name as data.env"
+            )
+    low, high = problem.behaviour.low, problem.behaviour.high
+    actions = episodes.action[episodes.valid]
+    if problem.behaviour.squashed and ((actions < low - ROUNDING) | (actions > high + ROUNDING)).any():
         raise InputError(
-            f"{table}: its episodes have {shapes[0]} observations and {shapes[1]} actions a step, "
-            f"{data.env} has {problem.behaviour.sizes[0]} and {problem.behaviour.sizes[-1]}"
+            f"{table_name(table)}: column action lies in {actions.min():g} … {actions.max():g}, beyond the bounds "
+            f"of data.behaviour, which squashes into {low.min():g} … {high.max():g}: give actions as the environment "
+            "took them (a replay buffer of stable-baselines3 holds them scaled to -1 … 1)"
         )
     return episodes
 

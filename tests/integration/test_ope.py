@@ -101,6 +101,29 @@ def test_mistakes(here: Path, capfd: pytest.CaptureFixture[str], arguments: list
     assert not list(here.glob("runs/*/*"))
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"action": lambda x: torch.cat([x, x[:, :1]], 1)}, "column action has 3 values a step, Swimmer-v5 has 2"),
+        ({name: lambda x: x[:, :5] for name in ("observation", "next_observation")}, "column observation has 5 values"),
+        ({"action": lambda x: 3 * x}, "column action lies in -3 … 3, beyond the bounds of data.behaviour"),
+    ],
+)
+def test_logs_that_do_not_fit_are_refused_before_training(
+    here: Path, capfd: pytest.CaptureFixture[str], change: dict[str, Any], named: str
+) -> None:
+    index, zeros = torch.arange(40), torch.zeros(40, 8)
+    columns = {"observation": zeros, "next_observation": zeros, "reward": zeros[:, 0], "terminated": zeros[:, 0]}
+    columns |= {"action": (-1.0) ** index[:, None].expand(-1, 2), "step": index % 10, "episode": index // 10}
+    with CacheWriter("mine") as writer:
+        writer.write({name: change.get(name, lambda x: x)(values) for name, values in columns.items()})
+    with torch.random.fork_rng():
+        Policy((8, 4, 2), squashed=True).save(here / "squashed.safetensors")
+    arguments = ["data.rollouts=mine", "data.behaviour=squashed.safetensors", "task.baselines=[fitted_q]"]
+    assert named in refused(capfd, "train.py", *FAST, *arguments)
+    assert not list(here.glob("runs/*/*"))
+
+
 def test_a_policy_of_other_shapes(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with torch.random.fork_rng():
         Policy((3, 4, 2)).save(here / "other.safetensors")

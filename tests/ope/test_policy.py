@@ -3,11 +3,9 @@
 import zipfile
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import SAC
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 from torch.distributions.transforms import AffineTransform, ComposeTransform
 
@@ -108,16 +106,6 @@ def test_a_trained_policy_acts_as_stable_baselines3s(tmp_path: Path, monkeypatch
     expected, _ = agent.predict(environments.normalize_obs(observation), deterministic=True)
     actions = load_policy(file, noise=0.0).sample(torch.from_numpy(observation).float(), generator()).numpy()
     np.testing.assert_allclose(actions.clip(-1, 1), expected, atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_sac_agent_of_stable_baselines3(tmp_path: Path) -> None:
-    agent = SAC("MlpPolicy", gymnasium.make("Pendulum-v1"), policy_kwargs={"net_arch": [16, 16]}, device="cpu")
-    agent.save(tmp_path / "agent.zip")
-    policy = load_policy(tmp_path / "agent.zip", noise=0.0)
-    observation = torch.randn(50, 3, generator=generator())
-    expected, _ = agent.predict(observation.numpy(), deterministic=True)
-    np.testing.assert_allclose(policy.sample(observation, generator()).numpy(), expected / 2, atol=1e-5)  # bounds ± 2
 
 
 @pytest.mark.parametrize("content", [b"", b"not a policy", b"PK\x03\x04 half a zip"])

@@ -1,6 +1,7 @@
 """Rollouts in real environments, and as rows of a table."""
 
 import builtins
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from lfiw.data.table import TensorTable
 from lfiw.errors import InputError
@@ -118,6 +120,97 @@ def test_tables_that_hold_no_whole_episodes(hopper: Rollouts) -> None:
         from_table(changed(hopper, episode=columns["step"]), 60)
 
 
+def logged(num: int = 6, steps: int = 5) -> dict[str, Tensor]:
+    """Episodes as another program's log might hold them."""
+    made = torch.Generator().manual_seed(0)
+    state, following = torch.randn(2, num * steps, 3, generator=made, dtype=torch.float64)
+    index = torch.arange(num * steps)
+    columns = {"observation": state, "action": state[:, :2] / 5, "reward": state[:, 2], "next_observation": following}
+    return {**columns, "terminated": index < 0, "step": index % steps, "episode": index // steps}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"observation": torch.float32, "reward": torch.float16},
+        {"terminated": torch.float32, "step": torch.int32, "episode": torch.int16},
+        {"terminated": torch.uint8, "step": torch.float64, "episode": torch.uint8},
+    ],
+)
+def test_other_types_of_the_same_numbers(change: dict[str, torch.dtype]) -> None:
+    columns = {name: values.to(change.get(name, values.dtype)) for name, values in logged().items()}
+    columns["reward"] = columns["reward"][:, None]
+    found = from_table(TensorTable(columns), 5)
+    for name in ("observation", "action", "reward", "next_observation"):
+        assert getattr(found, name).dtype == torch.float32
+        expected = columns[name].double().numpy().astype(np.float32).reshape(getattr(found, name).shape)
+        np.testing.assert_array_equal(getattr(found, name).numpy(), expected)
+    assert found.terminated.dtype == torch.bool
+    assert not found.terminated.any()
+    assert found.valid.all()
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "named"),
+    [
+        ("reward", lambda x: x.index_fill(0, torch.tensor([7]), torch.nan), "column reward is NaN.* in row 7"),
+        ("reward", lambda x: x[:, None].expand(-1, 2), r"column reward is torch.float64 of shape \(2,\) a row"),
+        ("action", lambda x: x * 1e300, "column action is NaN, infinite or beyond torch.float32"),
+        ("observation", lambda x: x[:, None], r"of shape \(1, 3\) a row, expected a vector"),
+        ("next_observation", lambda x: x[:, :2], "column next_observation has 2 values a step, expected 3"),
+        ("terminated", lambda x: x + 0.5, "column terminated has values from 0.5 to 0.5, expected only 0 and 1"),
+        ("terminated", lambda x: torch.arange(len(x)) == 2, "episode 0 goes on after step 2, which is terminal"),
+        ("step", lambda x: x + 1, r"column step: .* row 0 \(episode 0\) has 1, expected 0: number the steps"),
+        ("step", lambda x: x + 0.5, "column step has values that are not whole numbers"),
+        ("episode", lambda x: torch.arange(len(x)) % 6, "column episode: .* sort the rows"),
+    ],
+)
+def test_a_column_that_is_not_what_it_is_called(column: str, change: Any, named: str) -> None:
+    columns = logged()
+    columns[column] = change(columns[column])
+    with pytest.raises(InputError, match=named):
+        from_table(TensorTable(columns), 5)
+
+
+TYPES = (torch.float16, torch.float32, torch.int8, torch.int64, torch.uint8, torch.bool, torch.complex64)
+CHANGES: tuple[Any, ...] = (
+    *(lambda x, dtype=dtype: x.to(dtype) for dtype in TYPES),
+    lambda x: x[..., None],
+    lambda x: x[:, None],
+    lambda x: x.flip(0),
+    lambda x: x.roll(3, 0),
+    lambda x: x * 1e40,
+    lambda x: x + 1,
+    lambda x: torch.where(torch.arange(len(x)).view(-1, *[1] * (x.ndim - 1)) == 4, torch.nan, x.double()),
+)
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_odd_logs_are_read_as_they_are_or_refused(count: int) -> None:
+    """The oracle is numpy's reshape of the changed columns."""
+    refused = 0
+    for seed in range(count):
+        draw = random.Random(seed)
+        columns = logged()
+        for name in draw.sample(sorted(columns), 2):
+            columns[name] = draw.choice(CHANGES)(columns[name])
+        try:
+            found = from_table(TensorTable(columns), 5)
+        except InputError:
+            refused += 1
+            continue
+        order = columns["step"].numpy().ravel(), columns["episode"].numpy().ravel()
+        assert np.array_equal(order[0], np.tile(np.arange(5), 6))
+        assert len(np.unique(order[1])) == 6
+        for name in ("observation", "action", "reward", "next_observation", "terminated"):
+            own = getattr(found, name).numpy()
+            expected = columns[name].double().numpy().reshape(own.shape)
+            np.testing.assert_array_equal(own, expected.astype(own.dtype), err_msg=f"{seed} {name}")
+            assert np.isfinite(own).all()
+    assert 0.3 * count < refused < count
+
+
 def test_rollouts_without_densities(hopper: Rollouts) -> None:
     without = Rollouts(**{**vars(hopper), "log_prob": None})
     with pytest.raises(InputError, match="no column log_prob"):
@@ -184,6 +277,11 @@ def test_what_is_not_installed_is_named_with_its_extra(absent: str, monkeypatch:
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=r"Swimmer-v5 .*not installed.*pip install -e '\.\[ope\]'"):
         Environment("Swimmer-v5").make()
+
+
+def test_an_environment_whose_actions_are_choices() -> None:
+    with pytest.raises(InputError, match=r"env=CartPole-v1: it has a space Discrete of shape \(\)"):
+        check_policy(untrained("Swimmer-v5"), Environment("CartPole-v1"))
 
 
 def test_a_policy_of_another_environment() -> None:
