@@ -121,7 +121,7 @@ class PoliciesData:
     noise: float = key(
         0.0, "σ of Gaussian noise on velocities and reward (σ·dt on positions) after each step; 0: deterministic"
     )
-    behaviour: str | None = key(None, "policy that made the data, .safetensors or SAC .zip; null: policies/")
+    behaviour: str | None = key(None, "policy that made the data, .safetensors or a stable-baselines3 .zip; null: policies/")
     evaluation: str | None = key(None, "policy to evaluate; null: policies/")
     behaviour_noise: float = key(1.0, "factor of the behaviour policy's standard deviation")
     evaluation_noise: float = key(1.0, "factor of the evaluation policy's; 0: its mean action")
