@@ -115,7 +115,7 @@ def test_callables_that_do_not_do(code: Path, name: str, told: str) -> None:
 
 def test_a_batch_unlike_the_first(code: Path) -> None:
     generator = open_generator("callable", f"{code}:later")
-    with pytest.raises(InputError, match=r"outside \[0, 1\] of the first one: give --range"):
+    with pytest.raises(InputError, match=r"batch 1 contradicts .* \[0, 1\] of the first one: .* --range signed"):
         generator.sample(100, torch.Generator())
     with pytest.raises(InputError, match="returned 9 rows of image, asked for 10"):
         open_generator("callable", f"{code}:short").sample(10, torch.Generator())
