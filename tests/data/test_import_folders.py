@@ -298,7 +298,12 @@ def test_links_are_followed_as_torchvision_does(tmp_path):
     with pytest.raises(InputError, match=r"photos/bird: a link to what is not there"):
         import_folder(tmp_path / "photos")
     (tmp_path / "photos/bird").rename(tmp_path / "photos/.#lock")  # as editors leave them
-    assert import_folder(tmp_path / "photos").num_rows == 9
+    (tmp_path / "photos/.b").symlink_to(tmp_path / "photos/.b")
+    (tmp_path / "photos/ant").mkdir()
+    imported = import_folder(tmp_path / "photos")
+    assert imported.num_rows == 9
+    assert imported.source["classes"] == ["cat", "dog"]
+    assert "folders without an image, which get no label: 1 (as ant)" in imported.notes
 
 
 def test_names_that_are_not_utf8(tmp_path):

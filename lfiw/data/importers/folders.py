@@ -36,6 +36,7 @@ class ImageFiles:
     where: Path
     names: Sequence[PurePosixPath]
     content: Callable[[PurePosixPath], bytes]
+    folders: frozenset[PurePosixPath] = frozenset()  # at the top, as far as they are known
 
     def place(self, name: PurePosixPath) -> str:
         return printable(self.where / name)
@@ -85,7 +86,9 @@ def import_folder(path: Path, size: int | None = None, skip_bad: bool = False) -
     if not path.is_dir():
         hint = ": it is a file; an .npz file goes as npz FILE, an archive as zip FILE" if path.is_file() else ""
         raise InputError(f"{printable(path)}: no such folder{hint}")
-    files = ImageFiles(path, list(walk(path)), lambda name: read_bounded(path / name))
+    names = list(walk(path))
+    folders = frozenset(PurePosixPath(entry.name) for entry in path.iterdir() if entry.is_dir())
+    files = ImageFiles(path, names, lambda name: read_bounded(path / name), folders)
     return import_images(files, {"folder": printable(path.resolve().name)}, size, skip_bad)
 
 
@@ -156,7 +159,7 @@ def walk(folder: Path) -> Iterator[PurePosixPath]:
             raise InputError(f"{printable(where)}: a link to a folder that it lies in, without an end: remove the link")
         for entry in entries:
             name = part / entry.name
-            if entry.is_dir():
+            if os.path.isdir(entry):
                 there.append((name, (*above, itself)))
             elif entry.is_symlink() and not os.path.exists(entry) and not is_hidden(name):
                 raise InputError(f"{printable(folder / name)}: a link to what is not there: mend or remove it")
@@ -206,7 +209,11 @@ def find_images(found: ImageFiles) -> tuple[list[PurePosixPath], list[str], list
     for name in names:
         if len(name.parts) > 2:
             others.add("files in folders within a class, which are not told apart", name)
-    return names, sorted({name.parts[0] for name in names}) if depths[True] else [], others.lines()
+    classes = sorted({name.parts[0] for name in names}) if depths[True] else []
+    for name in sorted(found.folders - set(map(PurePosixPath, classes))):
+        if not is_hidden(name):
+            others.add("folders without an image, which get no label", name)
+    return names, classes, others.lines()
 
 
 def without_bad(files: ImageFiles) -> tuple[ImageFiles, list[PurePosixPath]]:
