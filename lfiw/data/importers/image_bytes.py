@@ -51,8 +51,8 @@ def look(content: bytes) -> Header:
     with warnings.catch_warnings(record=True) as warned, opened(content) as image:
         warnings.simplefilter("always")
         turned = orientation(image, content)
-        width, height = image.size
-        if turned >= 5 and image.format != "TIFF":  # of these Pillow states the size as it is shown
+        width, height = stored_size(image)
+        if turned >= 5:
             width, height = height, width
         changed = {
             "turned upright as EXIF says": turned != 1,
@@ -103,6 +103,12 @@ def orientation(image: Image.Image, content: bytes) -> int:
         return 1
     turned = image.getexif().get(ExifTags.Base.Orientation)
     return turned if isinstance(turned, int) and turned in UPRIGHT else 1
+
+
+def stored_size(image: Any) -> tuple[int, int]:
+    """Width and height in the file; of a turned TIFF file Pillow may state what it will have."""
+    tags = (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
+    return tuple(image.tag_v2[tag] for tag in tags) if image.format == "TIFF" else image.size
 
 
 def bits_of(image: Any, content: bytes) -> int:
