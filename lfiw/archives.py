@@ -3,11 +3,12 @@
 import contextlib
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import cast
 
-from lfiw.errors import InputError, first_line
+from lfiw.errors import InputError, first_line, printable
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound on what comes out at once
 HARMLESS_BYTES = 1 << 30  # an archive that unpacks to less may be packed as well as it likes
@@ -26,8 +27,8 @@ class Archive:
         members: name → entry, without the folders.
 
     Raises:
-        InputError: it is none, a member would lie outside of the folder that it is unpacked to, is packed by another
-            method than deflate, or all of them together unpack to much more than real files do.
+        InputError: it is none, two members have one name, one would lie outside of the folder that it is unpacked to or
+            is packed by another method than deflate, or all together unpack to much more than real files do.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,6 +60,10 @@ class Archive:
                 f"{self.path}: {packed:,} bytes that unpack to {unpacked:,}, as no real file does; if it is meant, "
                 "make it again without compression"
             )
+        names = Counter(PurePosixPath(entry.filename) for entry in entries)
+        if len(names) < len(entries):
+            name, times = names.most_common(1)[0]
+            raise InputError(f"{self.path}: {times} entries are called {printable(name)}: make it again")
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator["BoundedReader"]:

@@ -1,6 +1,7 @@
 """How every script ends: with its result, or with one line that says what to mend."""
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -44,6 +45,8 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
         read any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names of files may be no UTF-8
     try:
         main(arguments)
     except InputError as error:

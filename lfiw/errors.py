@@ -13,3 +13,16 @@ def first_line(error: BaseException) -> str:
     """What an error of another library says, cut to one line; its type where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
+
+
+def printable(name: object) -> str:
+    """The name of a file as it can be shown anywhere: bytes that are no UTF-8, and control characters, as \\xNN."""
+    return "".join(map(_printable, str(name)))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

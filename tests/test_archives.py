@@ -164,6 +164,15 @@ def test_bombs_of_images(tmp_path: Path) -> None:
     assert "unpack to 15," in lines[4]
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_two_members_of_one_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a.png", "b.png", "./b.png"):
+            archive.writestr(name, png(4, 4))
+    with pytest.raises(InputError, match=r"a\.zip: 2 entries are called b\.png"):
+        import_zip(tmp_path / "a.zip")
+
+
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_names_are_as_they_stand_in_the_archive(tmp_path: Path, skip_bad: bool) -> None:
     path = zipped(tmp_path / "a.zip", **{"./cat//a.png": png(4, 4), "dog/b.png": png(4, 4)})

@@ -100,14 +100,12 @@ def log_ratio_of(cache: "SampleCache", name: str) -> "Tensor":
         if column.shape or not column.dtype.is_floating_point:
             raise InputError(f"--log-ratio {name}: expected one number a row, the column has {tuple(column.shape)}")
         return cache[name].double()
-    import torch
-
+    from lfiw.data.arrays import to_tensor
     from lfiw.data.importers.arrays import load_arrays
 
     try:
         values = load_arrays(Path(name))["log_ratio"]
-    except KeyError:
-        raise InputError(f"--log-ratio {name}: there is no array log_ratio in it") from None
+        log_ratio = to_tensor(values, "log_ratio")
     except InputError as error:
         raise InputError(f"--log-ratio {name}: no array log_ratio can be read from it ({error})") from None
     if values.shape != (len(cache),) or values.dtype.kind != "f":
@@ -115,7 +113,7 @@ def log_ratio_of(cache: "SampleCache", name: str) -> "Tensor":
             f"--log-ratio {name}: {values.dtype} of shape {values.shape} for the {len(cache):,} rows of {cache.path}: "
             "score the samples of this cache"
         )
-    return torch.from_numpy(values).double()
+    return log_ratio.double()
 
 
 def check_has_images(cache: "SampleCache") -> None:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from lfiw.cli import Parser, run_script
+from lfiw.data.importers.commands import add_pixel_arguments
 from lfiw.errors import InputError
 
 
@@ -50,10 +51,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("file", type=Path, metavar="FILE", help="samples, .npz or .npy")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go, .npz")
     parser.add_argument("--key", metavar="NAME", help="which array of the .npz holds the samples")
-    parser.add_argument("--layout", choices=("nchw", "nhwc"), help="order of the axes (default: detected)")
-    parser.add_argument(
-        "--range", dest="value_range", choices=("unit", "signed", "byte"), help="of the values (default: detected)"
-    )
+    add_pixel_arguments(parser)
     parser.add_argument("--flatten", type=float, default=1.0, metavar="α", help="exponent of the weights (default: 1)")
     parser.add_argument("--clip", type=float, default=0.0, metavar="β", help="lower bound of the ratio (default: 0)")
     parser.add_argument("--smooth", action="store_true", help="Pareto-smooth the upper tail")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from lfiw.data.arrays import to_tensor
 from lfiw.errors import InputError
 
 ROW = "row"  # the column that holds the numbers of rows in the table that they are of
@@ -120,7 +121,7 @@ def row_index(rows: Tensor | np.ndarray | Sequence[int], num_rows: int) -> Int64
         InputError: not a list of whole numbers, or one is below 0 or not below `num_rows`.
     """
     try:
-        index = rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+        index = rows if isinstance(rows, Tensor) else to_tensor(np.asarray(rows))
     except (TypeError, ValueError):
         raise InputError("rows are not a list of whole numbers") from None
     if index.shape == (0,):

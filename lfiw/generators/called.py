@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from lfiw.data.arrays import to_tensor
 from lfiw.errors import InputError, first_line
 from lfiw.generators.pixels import DetectedPixels, as_array, check_rows
 
@@ -47,13 +48,14 @@ class CalledGenerator:
         self.function, self.name, self.rows_per_seed = function, name, rows_per_seed
         self.takes_labels = "labels" in inspect.signature(function).parameters
         self.layout, self.value_range = layout, value_range
-        self._pixels: DetectedPixels | None = None
         self.source: dict[str, Any] = {"callable": name, **(source or {}), "rows_per_seed": rows_per_seed}
-        self.notes: tuple[str, ...] = ()
         first = self._call(rows_per_seed, torch.Generator().manual_seed(0), torch.zeros(rows_per_seed).long())
         self._pixels = DetectedPixels(name, first["image"], layout, value_range)
-        self.notes = (*self._pixels.notes, f"called for {rows_per_seed} samples a seed")
         self.source["notes"] = list(self.notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self._pixels.notes, f"called for {self.rows_per_seed} samples a seed")
 
     def sample(
         self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
@@ -61,12 +63,14 @@ class CalledGenerator:
         if labels is not None and not self.takes_labels:
             raise InputError(f"{self.name} takes no labels: leave out --classes")
         samples = self._call(num, generator, labels)
-        assert self._pixels is not None
         images = self._pixels.read(samples.pop("image"))
-        others = {column: torch.from_numpy(as_array(self.name, values)) for column, values in samples.items()}
+        others = {column: self._column(column, values) for column, values in samples.items()}
         result = {"image": images, **others}
         check_rows(self.name, result, num)
         return result
+
+    def _column(self, column: str, values: Any) -> Tensor:
+        return to_tensor(as_array(self.name, values), f"{self.name}: column {column}")
 
     def _call(self, num: int, generator: torch.Generator, labels: Tensor | None) -> dict[str, Any]:
         options = {"labels": labels} if self.takes_labels and labels is not None else {}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lfiw.data.cache.shards import hash_file
 from lfiw.errors import InputError, first_line
-from lfiw.generators.pixels import check_rows
+from lfiw.generators.pixels import DetectedPixels, check_rows
 
 INDEX = "model_index.json"
 
@@ -72,7 +72,6 @@ class DiffusionGenerator:
             raise InputError(f"{self.name}: pipelines are not given labels: leave out --classes")
         size = {"batch_size": len(generators)} if self.prompt is None else {"prompt": [self.prompt] * len(generators)}
         images = self.pipeline(**size, **self.options, generator=list(generators), output_type="np").images
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-        samples = {"image": (pixels * 255).round().clamp(0, 255).to(torch.uint8).contiguous()}
+        samples = {"image": DetectedPixels(self.name, images, "nhwc", "unit").read(images)}
         check_rows(self.name, samples, len(generators))
         return samples

@@ -17,14 +17,16 @@ class Generator(Protocol):
 
     Attributes:
         source: provenance for a cache's manifest: what it is, the SHA-256 of its weights, options.
-        notes: what was detected or decided, one line each, to be told to the user.
+        notes: what was detected or decided so far, one line each, to be told to the user.
         num_rows: samples that there are, of a file of samples; none: any number can be drawn.
         rows_per_seed: of a generator without `sample_each`: samples that are drawn from one seed.
     """
 
     source: dict[str, Any]
-    notes: tuple[str, ...]
     rows_per_seed: int
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     @property
     def num_rows(self) -> int | None: ...

@@ -58,11 +58,14 @@ class ExportedGenerator:
         probe = [torch.Generator().manual_seed(row) for row in range(PROBED)]
         first = self._run(self._noise(probe), torch.zeros(PROBED, dtype=torch.int64))
         self._pixels = DetectedPixels(self.name, first, layout, value_range)
-        shape = ", ".join(map(str, self._shape))
-        self.notes: tuple[str, ...] = (f"{noise} noise ({shape}), as the program takes it", *self._pixels.notes)
+        self._noise_note = f"{noise} noise ({', '.join(map(str, self._shape))}), as the program takes it"
         self.source: dict[str, Any] = {
             "program": path.name, "sha256": hash_file(path), "noise": noise, "notes": list(self.notes)
         }  # fmt: skip
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (self._noise_note, *self._pixels.notes)
 
     def sample(
         self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None

@@ -18,6 +18,7 @@ from torch import Tensor
 from lfiw import tracking
 from lfiw.checkpoints import read_checkpoint
 from lfiw.data import SampleCache
+from lfiw.data.arrays import to_tensor
 from lfiw.data.importers.arrays import load_arrays
 from lfiw.data.omniglot import OmniglotDataModule
 from lfiw.diagnostics import effective_sample_size, kl_gain
@@ -175,11 +176,15 @@ def read_log_ratio(source: str | None, generated: str, datamodule: OmniglotDataM
             check_log_ratio(log_ratio)
             return log_ratio
         arrays = load_arrays(Path(source))
-        name = next((name for name in ("log_ratio", "weights") if name in arrays), None)
+        name = next((name for name in ("log_ratio", "weights") if name in arrays.names()), None)
         if name is None:
             raise InputError("the file has neither log_ratio nor weights")
-        values = torch.from_numpy(arrays[name]).double()
-        named = torch.from_numpy(arrays["row"]) if "row" in arrays else torch.arange(len(SampleCache(generated)))
+        values = to_tensor(arrays[name], name).double()
+        named = torch.arange(len(SampleCache(generated)))
+        if "row" in arrays:
+            if arrays["row"].dtype.kind not in "iu" or arrays["row"].ndim != 1:
+                raise InputError(f"row is {arrays['row'].dtype} {arrays['row'].shape}, expected whole numbers (n,)")
+            named = to_tensor(arrays["row"], "row").long()
         values = values_of_rows(values, named, rows)
         if name == "log_ratio":
             check_log_ratio(values)

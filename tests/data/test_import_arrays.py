@@ -53,11 +53,57 @@ def test_key(save):
         import_arrays(save(images=IMAGES, samples=IMAGES))
 
 
-@pytest.mark.parametrize("labels", [LABELS[:5], LABELS.astype(float), LABELS[:, None], np.array(3)], ids=str)
-def test_what_is_no_label_is_left_out_and_said(save, labels):
-    imported = import_arrays(save(images=IMAGES, labels=labels))
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (LABELS[:5], r"int32 (5,): expected one class for each of 12 samples"),
+        (np.array(3), "int64 (): expected one class for each of 12 samples"),
+        (LABELS + 0.5, "float64, not all whole numbers"),
+        (np.full(12, np.nan), "float64, not all whole numbers"),
+        (LABELS - 1, "from -1 to 2, expected classes from 0"),
+        (np.eye(12) * 2, "float64 (12, 12): neither one class for each sample nor one-hot rows"),
+        (np.full(12, "cat"), "it holds text (<U3), expected numbers: save numbers"),
+        (np.full(12, "cat", object), "holds pickled Python objects, which are never loaded"),
+    ],
+    ids=str,
+)
+def test_what_is_no_label_is_left_out_and_said(save, labels, told):
+    imported = import_arrays(save(images=IMAGES, labels=labels, extra=np.zeros(3)))
     assert list(read(imported)) == ["image"]
-    assert "ignored: labels" in imported.notes
+    assert imported.notes[-1].startswith("ignored: ")
+    assert f"labels ({told})" in imported.notes[-1]
+    assert "extra (float64 (3,))" in imported.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS[:, None], LABELS.astype(">f8"), LABELS.astype(">i2"), np.eye(5)[LABELS], np.eye(4, dtype=bool)[LABELS]],
+    ids=str,
+)
+def test_labels_however_they_are_kept(save, labels):
+    columns = read(import_arrays(save(Images=IMAGES, Labels=labels)))
+    assert columns["label"].dtype == torch.int64
+    assert columns["label"].tolist() == LABELS.tolist()
+
+
+def test_images_as_matlab_keeps_them(save):
+    path = save(X=IMAGES.transpose(1, 2, 3, 0), y=LABELS)
+    with pytest.raises(InputError, match="--layout hwcn"):
+        import_arrays(path)
+    columns = read(import_arrays(path, layout="hwcn"))
+    np.testing.assert_array_equal(columns["image"].numpy(), IMAGES.transpose(0, 3, 1, 2))
+    assert columns["label"].tolist() == LABELS.tolist()
+    with pytest.raises(InputError, match="is not HWCN"):
+        import_arrays(save(x=IMAGES), layout="hwcn")
+
+
+def test_objects_beside_samples(save):
+    path = save(images=IMAGES, names=np.array(["a"] * 12, dtype=object))
+    assert read(import_arrays(path))["image"].shape == (12, 3, 6, 6)
+    with pytest.raises(InputError, match="names holds pickled Python objects, which are never loaded: save arrays"):
+        import_arrays(path, key="names")
+    with pytest.raises(InputError, match="images holds pickled Python objects"):
+        import_arrays(save(images=np.array(["a"] * 12, dtype=object), labels=np.zeros((12, 3))))
 
 
 def test_npy_is_mapped(tmp_path):
@@ -87,7 +133,8 @@ def test_vectors(save):
     [
         (np.zeros((0, 3, 4, 4)), "no samples in it"),
         (np.array(3.0), "no samples in it"),
-        (np.zeros(5), r"expected images \(N, H, W\)"),
+        (np.zeros(5), r"expected images \(N, H, W\).*save array\[:, None\]"),
+        (np.zeros(5, dtype=[("a", "f4"), ("b", "f4")]), "structured, with the fields a, b: save plain columns"),
         (np.zeros((2, 3, 4, 5, 6)), r"expected images \(N, H, W\)"),
         (np.full((2, 3), "text"), "expected numbers"),
         (np.full((2, 3, 5, 5), 7.0), "--range"),

@@ -46,11 +46,17 @@ def test_folders_and_arrays_give_the_same(
     monkeypatch.setattr(datasets.Omniglot, "_check_integrity", lambda self: True)
     of_folders = columns(import_omniglot("background", tmp_path, size=105))
     of_file = columns(import_omniglot("background", tmp_path, tmp_path / "background.npz", size=105))
+    np.savez(tmp_path / "wide.npz", **{n: v.astype(v.dtype.newbyteorder(">")) for n, v in arrays.items()})
+    of_wide = columns(import_omniglot("background", tmp_path, tmp_path / "wide.npz", size=105))
+    assert all(torch.equal(of_wide[name], values) for name, values in of_file.items())
     assert list(of_folders) == list(of_file) == ["image", "label", "alphabet", "drawer"]
     for name, values in of_file.items():
         assert torch.equal(values, of_folders[name]), name
     np.testing.assert_array_equal(of_file["image"][:, 0].numpy(), arrays["images"])
     np.testing.assert_array_equal(of_file["label"].numpy(), arrays["character"])
+    (tmp_path / "omniglot-py/images_background/Greek/character01/0001_03.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"0001_03\.jpg: expected a name as in 0001_01\.png"):
+        import_omniglot("background", tmp_path)
 
 
 def test_resized_as_torchvision_does(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
@@ -72,6 +78,9 @@ def test_files_that_do_not_hold_it(arrays: dict[str, np.ndarray], tmp_path: Path
         import_omniglot("background", tmp_path, file)
     np.savez(file, **{**arrays, "drawer": arrays["drawer"][:3]})
     with pytest.raises(InputError, match=r"drawer is int64 \(3,\), expected 6 whole numbers"):
+        import_omniglot("background", tmp_path, file)
+    np.savez(file, **{**arrays, "images": arrays["images"] // 255})
+    with pytest.raises(InputError, match=r"no value of images is above 1, .*: save 255 \* images"):
         import_omniglot("background", tmp_path, file)
     with pytest.raises(InputError, match="--size 2: expected 4 … 105"):
         import_omniglot("background", tmp_path, tmp_path / "background.npz", size=2)

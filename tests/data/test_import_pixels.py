@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lfiw import InputError
-from lfiw.data.importers.pixels import Pixels, find_axes, find_range
+from lfiw.data.importers.pixels import RANGES, Pixels, find_axes, find_range
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from lfiw.data.importers.pixels import Pixels, find_axes, find_range
         ((10, 28, 28), None, None),
         ((10, 3, 5, 3), "nchw", (0, 1, 2, 3)),
         ((10, 3, 5, 3), "nhwc", (0, 3, 1, 2)),
+        ((10, 28, 3), "nhw", None),
     ],
 )
 def test_layouts(shape, layout, axes):
@@ -30,9 +31,12 @@ def test_layouts(shape, layout, axes):
     ("shape", "layout", "message"),
     [
         ((10, 3, 5, 3), None, "both the second and the last axis can be channels .*--layout"),
-        ((10, 8, 8, 8), None, "neither the second nor the last axis can be channels .*--layout"),
+        ((10, 8, 8, 8), None, "neither the second nor the last axis can be channels .*: save "),
         ((10, 3, 32, 32), "nhwc", "is not NHWC: it would have 32 channels"),
         ((10, 28, 28), "nchw", "leave out --layout"),
+        ((8, 8, 3), None, r"one image with 3 channels, or 8 of one channel\? .*array\[None\].*--layout nhw"),
+        ((32, 32, 3, 10), None, "give --layout hwcn"),
+        ((10, 3, 5, 3), "nhw", "it has four axes"),
     ],
 )
 def test_layouts_that_do_not_fit(shape, layout, message):
@@ -42,7 +46,7 @@ def test_layouts_that_do_not_fit(shape, layout, message):
 
 def ranges(values, name=None, dtype=np.float32):
     values = np.array(values).astype(dtype)
-    return find_range(iter([values[:1], values[1:]] if len(values) > 1 else [values]), values.dtype, name)
+    return find_range(values, name)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,16 @@ def ranges(values, name=None, dtype=np.float32):
         ([0, 1], None, np.float32, (0, 1)),
         ([0.2, 0.4], None, np.float64, (0, 1)),
         ([-1, 1], None, np.float16, (-1, 1)),
-        ([-0.1, 0.4], None, np.float32, (-1, 1)),
+        ([-0.6, 0.4], None, np.float32, (-1, 1)),
+        ([-0.02, 0.98], None, np.float32, (0, 1)),
+        ([0, 1.05], None, np.float64, (0, 1)),
+        ([-1.1, 1], None, np.float32, (-1, 1)),
+        ([-0.02, 0.03], "unit", np.float32, (0, 1)),
+        ([0, 1], "unit", np.uint8, (0, 1)),
+        ([0, 1], "byte", np.uint8, (0, 255)),
+        ([0, 1], "unit", np.int64, (0, 1)),
+        ([-1, 1], "signed", np.int8, (-1, 1)),
+        ([0, 1], None, np.longdouble, (0, 1)),
         ([0.2, 0.4], "signed", np.float32, (-1, 1)),
         ([0, 255], "byte", np.float32, (0, 255)),
         ([0, 255], None, np.int64, (0, 255)),
@@ -60,9 +73,9 @@ def ranges(values, name=None, dtype=np.float32):
     ],
 )
 def test_ranges(values, name, dtype, expected):
-    low, high, line = ranges(values, name, dtype)
-    assert (low, high) == expected
-    assert "uint8" in line
+    found = ranges(values, name, dtype)
+    assert RANGES[found.name] == expected
+    assert "uint8" in found.note
 
 
 @pytest.mark.parametrize(
@@ -74,9 +87,15 @@ def test_ranges(values, name, dtype, expected):
         ([-1, 1], None, np.int32, r"outside \[0, 255\]"),
         ([0, 1, np.nan], None, np.float32, "row 2 holds NaN or infinity"),
         ([0, np.inf], None, np.float32, "row 1 holds NaN or infinity"),
-        ([0, 1], "unit", np.uint8, "bytes .* leave out --range unit"),
-        ([0, 1], None, bool, "expected uint8, integers or floats"),
-        ([0, 1], None, np.complex64, "expected uint8, integers or floats"),
+        ([0, 255], "unit", np.uint8, r"outside \[0, 1\]: give --range byte"),
+        ([0, 1], None, np.uint8, r"none above 1: give --range unit if 1 is white, byte if 255 is"),
+        ([0, 1], None, np.int64, r"none above 1: give --range unit if 1 is white, byte if 255 is"),
+        ([0, 256], None, np.int32, r"outside \[0, 255\]: clip or rescale"),
+        ([0, 1.06], "unit", np.float32, r"outside \[0, 1\]: give --range signed"),
+        ([-0.02, 0.03], None, np.float32, "Give --range signed, or else --range unit, which clamps"),
+        ([-0.1, 0.4], None, np.float32, r"Give --range signed, or else numpy\.clip\(array, 0, 1\)"),
+        ([0, 1], None, bool, "expected uint8, integers or floats: save array.astype"),
+        ([0, 1], None, np.complex64, "expected numbers: save their real part"),
     ],
 )
 def test_ranges_that_do_not_fit(values, name, dtype, message):
@@ -110,3 +129,21 @@ def test_axes_are_moved():
     read = Pixels((0, 3, 1, 2), 0, 255).read(block)
     assert read.is_contiguous()
     np.testing.assert_array_equal(read.numpy(), block.transpose(0, 3, 1, 2))
+
+
+def test_what_is_clamped_is_counted():
+    values = np.full((5000, 2, 2), 0.5, np.float32)
+    values[4500, 0], values[4700, 1, 1] = -0.03, 1.04
+    found = find_range(values, None)
+    assert found.clamped == 3
+    assert found.note.endswith("(found -0.03 to 1.04), rounded to uint8; 3 outside it clamped, the first in row 4,500")
+    images = Pixels(None, 0, 1).read(values)
+    np.testing.assert_array_equal(images[:, 0].numpy(), np.rint(values.clip(0, 1) * 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i8", ">i4", "f4", ">f8", "f2"])
+def test_black_and_white_are_the_same_pictures_in_any_type(dtype):
+    values = (np.random.default_rng(0).random((3, 4, 4)) < 0.5).astype(dtype)
+    found = find_range(values, "unit")
+    images = Pixels(None, *RANGES[found.name]).read(values)
+    np.testing.assert_array_equal(images[:, 0].numpy(), np.where(values > 0, 255, 0))

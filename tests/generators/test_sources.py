@@ -43,6 +43,31 @@ def later(num, generator):  # signed, but not in its first batch
     later.calls = getattr(later, "calls", 0) + 1
     return torch.rand(num, 3, 6, 8, generator=generator) - float(later.calls > 1)
 
+def overshoots(num, generator):  # a little, but not in its first batch
+    overshoots.calls = getattr(overshoots, "calls", 0) + 1
+    x = torch.rand(num, 3, 6, 8, generator=generator)
+    if overshoots.calls > 1:
+        x[0, 0, 0, :2] = torch.tensor([-0.03, 1.04])
+    return x
+
+def broken(num, generator):
+    broken.calls = getattr(broken, "calls", 0) + 1
+    x = torch.rand(num, 3, 6, 8, generator=generator)
+    if broken.calls > 2:
+        x[7] = torch.nan
+    return x
+
+def black_and_white(num, generator):
+    return torch.randint(2, (num, 6, 8), generator=generator)
+
+def others(num, generator):
+    import numpy as np
+    images = np.full((num, 6, 8), 0.5, dtype=">f4")
+    return {"image": images, "scores": np.arange(num, dtype=">f8")[::-1], "name": torch.ones(num).bfloat16()}
+
+def sparse(num, generator):
+    return torch.zeros(num, 6, 8).to_sparse()
+
 def short(num, generator):
     return torch.rand(num - 1, 3, 6, 8, generator=generator)
 
@@ -104,6 +129,8 @@ def test_ranges_are_detected_and_told(code: Path, name: str, told: str) -> None:
         ("unclear", "give --range"),
         ("wide", "axis can be channels"),
         ("words", "returned str"),
+        ("black_and_white", "none above 1: give --range unit if 1 is white"),
+        ("sparse", "returned a tensor that NumPy cannot hold"),
         ("table", "has no function 'table'"),
         ("nothing", "has no function 'nothing'"),
     ],
@@ -115,10 +142,33 @@ def test_callables_that_do_not_do(code: Path, name: str, told: str) -> None:
 
 def test_a_batch_unlike_the_first(code: Path) -> None:
     generator = open_generator("callable", f"{code}:later")
-    with pytest.raises(InputError, match=r"outside \[0, 1\] of the first one: give --range"):
+    with pytest.raises(InputError, match=r"batch 1 contradicts .* \[0, 1\] of the first one: .* --range signed"):
         generator.sample(100, torch.Generator())
     with pytest.raises(InputError, match="returned 9 rows of image, asked for 10"):
         open_generator("callable", f"{code}:short").sample(10, torch.Generator())
+
+
+def test_later_batches_are_held_to_the_first_ones_range(code: Path) -> None:
+    generator = open_generator("callable", f"{code}:overshoots")
+    assert "up to 5% outside it are clamped" in generator.notes[1]
+    assert len(generator.notes) == 3
+    first, *others = generator.sample(10, torch.Generator())["image"][0, 0, 0, :2].tolist()
+    assert [first, *others] == [0, 255]
+    generator.sample(10, torch.Generator())
+    assert generator.notes[2] == "4 values in 2 batches were outside the range, clamped"
+    generator = open_generator("callable", f"{code}:broken")
+    generator.sample(10, torch.Generator())
+    with pytest.raises(InputError, match=r"broken: batch 2 contradicts .*row 7 holds NaN"):
+        generator.sample(10, torch.Generator())
+    generator = open_generator("callable", f"{code}:black_and_white", "--range", "unit")
+    assert generator.sample(10, torch.Generator())["image"].unique().tolist() == [0, 255]
+
+
+def test_other_columns_of_any_byte_order(code: Path) -> None:
+    rows = sample_rows(open_generator("callable", f"{code}:others", "--rows-per-seed", "4"), 0, 4, seed=0)
+    assert rows["image"].unique().tolist() == [128]
+    assert rows["scores"].tolist() == [3, 2, 1, 0]
+    assert rows["name"].tolist() == [1] * 4
 
 
 def test_a_callable_that_fails(tmp_path: Path) -> None:

@@ -149,6 +149,19 @@ def test_in_process_with_every_option(tmp_path, capsys):
     assert SampleCache(tmp_path / "mine")["image"].unique().tolist() == [64]
 
 
+def test_names_that_are_not_utf8(tmp_path, capsys):
+    """As an old disk has them: of the folder and of a class."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
+    (folder / "\udce8").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(folder / "\udce8/1.png")
+    assert run_script(main_of("cache_dataset"), ["folder", str(folder), "--out", str(tmp_path / "mine")]) == 0
+    assert "1 classes: \\xe8\n" in capsys.readouterr().out
+    source = SampleCache(tmp_path / "mine").source
+    assert (source["folder"], source["classes"]) == ("\\xe9", ["\\xe8"])
+    assert run_script(lambda arguments: print("caf\udce9"), []) == 0
+    assert capsys.readouterr().out == "caf\\udce9\n"
+
+
 def test_nothing_but_a_cache_is_overwritten(tmp_path, capsys):
     np.save(tmp_path / "a.npy", IMAGES)
     arguments = ["npz", str(tmp_path / "a.npy"), "--out", str(tmp_path), "--overwrite"]

@@ -120,6 +120,7 @@ def test_two_processes_train_as_one(cwd: Path) -> None:
         (["data.generated=cache/other"], "data.generated was made from other drawings"),
         (["data.log_ratio=short.npz"], "(5,) values for 216 generated rows: they are of another cache"),
         (["data.log_ratio=rows.npz"], "generated rows that train have no value"),
+        (["data.log_ratio=fraction.npz"], "row is float64 (216,), expected whole numbers (n,)"),
         (["data.log_ratio=negative.npz"], "weights must be ≥ 0"),
         (["data.log_ratio=zero.npz"], "weights: all are zero"),
         (["data.log_ratio=log_ratio/none"], "no column 'log_ratio/none'"),
@@ -138,7 +139,8 @@ def test_mistakes_are_told_before_training(
         write_generated(Path("cache/other"), other)
         np.savez("short.npz", weights=np.ones(5))
         np.savez("rows.npz", log_ratio=np.zeros(5), row=np.arange(5))
-        np.savez("negative.npz", weights=-np.ones(216))
+        np.savez("fraction.npz", log_ratio=np.zeros(216), row=np.arange(216.0))
+        np.savez("negative.npz", weights=-np.ones(216, ">f8"))
         np.savez("zero.npz", weights=np.zeros(216))
     before = set(Path("runs").glob("*/*")) if Path("runs").exists() else set()
     assert told in refused(capfd, "train.py", "experiment=omniglot", *FAST, *changed)

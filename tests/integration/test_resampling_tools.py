@@ -115,9 +115,11 @@ def test_images_and_copies(here, generated, column, capfd):
 def test_log_ratios_in_a_file(here, generated, column, capfd):
     values = SampleCache(generated)[column]
     np.savez("weights.npz", log_ratio=values.numpy())
-    for name in ("weights.npz", column):
+    np.savez("wide.npz", log_ratio=values.numpy().astype(">f8"))
+    for name in ("weights.npz", "wide.npz", column):
         ended_well(capfd, "tools/resample.py", "--cache", generated, "--log-ratio", name, "--num", 9, "--out", name[:4])
     assert torch.equal(SampleCache("weig")["row"], SampleCache("log_")["row"])
+    assert torch.equal(SampleCache("wide")["row"], SampleCache("log_")["row"])
 
 
 @pytest.mark.parametrize(

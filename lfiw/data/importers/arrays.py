@@ -1,7 +1,6 @@
 """`.npz` and `.npy` files. Pickled content is never loaded."""
 
 import io
-from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
@@ -13,16 +12,41 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from lfiw.archives import Archive
+from lfiw.data.arrays import check_numbers
 from lfiw.data.cache.shards import hash_file
-from lfiw.data.importers.imported import BLOCK_ROWS, Imported
-from lfiw.data.importers.pixels import Pixels, extremes, find_axes, find_range
-from lfiw.errors import InputError, first_line
+from lfiw.data.importers.imported import Imported
+from lfiw.data.importers.labels import find_labels
+from lfiw.data.importers.pixels import RANGES, Pixels, extremes, find_axes, find_range, in_blocks, rows_first
+from lfiw.errors import InputError, first_line, printable
 
 SAMPLE_KEYS = ("images", "image", "samples", "sample", "x", "data", "arr_0")
-LABEL_KEYS = ("labels", "label", "targets", "y")
 HEADERS = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}  # bytes of their length
 MAX_HEADER_BYTES = 10_000  # as numpy's own limit
+OBJECTS = "holds pickled Python objects, which are never loaded"
 NOT_ARRAYS = (ValueError, OSError, EOFError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
+
+
+class Arrays(dict[str, np.ndarray]):
+    """The arrays of a file by name.
+
+    Attributes:
+        path: of the file.
+        left_out: name → why, of what is no array that can be loaded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.left_out: dict[str, str] = {}
+
+    def names(self) -> list[str]:
+        """All that is there, left out or not."""
+        return [*self, *self.left_out]
+
+    def __missing__(self, name: str) -> np.ndarray:
+        """Raises InputError."""
+        if name in self.left_out:
+            raise InputError(f"{self.path}: {name} {self.left_out[name]}: save arrays")
+        raise InputError(f"{self.path}: there is no array {name} in it")
 
 
 def import_arrays(
@@ -31,85 +55,101 @@ def import_arrays(
     """Samples in an `.npz` or `.npy` file.
 
     Images of three or four axes become the column `image`, uint8 (N, C, H, W); rows of numbers (N, D) become `vector`,
-    float32. In an `.npz`, whole numbers (N,) under `labels`, `label`, `targets` or `y` become `label`.
+    float32. In an `.npz`, classes under `labels`, `label`, `targets` or `y` become `label` (`read_labels`); any other
+    array is named as ignored.
 
     Args:
         key: which array of an `.npz` holds the samples; needed if it is not the only one and has no usual name.
-        layout: "nchw" or "nhwc", detected by default.
+        layout: "nchw", "nhwc", "nhw" or "hwcn", detected by default.
         value_range: "unit", "signed" or "byte", detected by default.
 
     Raises:
         InputError: the file cannot be read, or it is not clear what is in it.
     """
     arrays = load_arrays(path)
-    chosen = choose(path, arrays, key)
+    chosen = choose(arrays, key)
     samples = arrays[chosen]
-    if samples.ndim < 1 or 0 in samples.shape:
-        raise InputError(f"{path}: {chosen} has shape {samples.shape}: there are no samples in it")
     try:
+        check_numbers(samples, chosen)
+        moved = [f"layout HWCN as given, shape {samples.shape}: samples first"] if layout == "hwcn" else []
+        samples, layout = rows_first(samples, layout)
+        if samples.ndim < 1 or 0 in samples.shape:
+            raise InputError(f"{chosen} has shape {samples.shape}: there are no samples in it")
         column, read, notes = reader(samples, layout, value_range)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    labels = find_labels(arrays, chosen, len(samples))
-    ignored = [name for name in arrays if name != chosen and name != labels]
+    labels, refused = find_labels(arrays, chosen, len(samples))
+    if labels and labels.note:
+        notes.append(f"labels from {labels.name}, {labels.note}")
+    notes = moved + notes
+    others = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()} | refused | arrays.left_out
+    ignored = [f"{name} ({why})" for name, why in others.items() if name not in (chosen, labels and labels.name)]
     if ignored:
-        notes = [*notes, f"ignored: {', '.join(ignored)}"]
+        notes.append(f"ignored: {', '.join(ignored)}")
 
     def rows(start: int, stop: int) -> dict[str, Tensor]:
         block = {column: read(samples[start:stop])}
         if labels is not None:
-            block["label"] = torch.from_numpy(arrays[labels][start:stop].astype(np.int64))
+            block["label"] = labels.values[start:stop]
         return block
 
-    source = {"file": path.name, "sha256": hash_file(path), "array": chosen, "notes": notes}
+    source = {"file": printable(path.name), "sha256": hash_file(path), "array": chosen, "notes": notes}
     return Imported(source, tuple(notes), len(samples), rows)
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file by name; an `.npy` has one, called by the file's stem, and is mapped.
+def load_arrays(path: Path) -> Arrays:
+    """The arrays of a file; an `.npy` has one, called by the file's stem, and is mapped.
 
     Raises:
-        InputError: missing, not such a file, or it holds pickled objects.
+        InputError: missing, not such a file, or an `.npy` of pickled objects.
     """
     if path.suffix not in (".npz", ".npy"):
         raise InputError(f"{path}: expected a .npz or .npy file")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    arrays = Arrays(path)
     try:
         if path.suffix == ".npz":
             with Archive(path) as archive:
-                return {name.removesuffix(".npy"): read_member(archive, name) for name in archive.members}
+                for member in archive.members:
+                    add_member(arrays, archive, member)
+            return arrays
         with open(path, "rb") as file:
-            check_header(path, file, path.stat().st_size)
-        return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
+            if check_header(file, path.stat().st_size).hasobject:
+                raise InputError(f"{path}: {OBJECTS}: save arrays")
+        arrays[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return arrays
     except InputError:
         raise
     except NOT_ARRAYS as error:
         raise InputError(f"{path}: cannot be read, damaged or not a {path.suffix} file ({first_line(error)})") from None
 
 
-def read_member(archive: Archive, name: str) -> np.ndarray:
-    """One array of an archive.
+def add_member(arrays: Arrays, archive: Archive, member: str) -> None:
+    """Loads one array of an archive; what is none, or holds Python objects, is left out.
 
     Raises:
-        InputError: it holds Python objects.
-        ValueError, …: it is none, or its header asks for more than is there.
+        ValueError, …: it is damaged, or its header asks for more than is there.
     """
-    with archive.open(name) as member:
-        check_header(archive.path, member, archive.members[name].file_size)
-    with archive.open(name) as member:
-        return npy.read_array(member, allow_pickle=False)  # type: ignore[arg-type]
+    if not member.endswith(".npy"):
+        arrays.left_out[member] = "is no array"
+        return
+    name = member.removesuffix(".npy")
+    with archive.open(member) as file:
+        if check_header(file, archive.members[member].file_size).hasobject:
+            arrays.left_out[name] = OBJECTS
+            return
+    with archive.open(member) as file:
+        arrays[name] = npy.read_array(file, allow_pickle=False)  # type: ignore[arg-type]
 
 
-def check_header(path: Path, file: Any, size: int) -> None:
-    """Reads the header of an array file; what it asks for must be there before memory is set aside for it.
+def check_header(file: Any, size: int) -> np.dtype:
+    """The type that the header of an array file states; what it asks for must be there before memory is set aside.
 
     Args:
-        path: for messages.
         size: of the file in bytes.
 
     Raises:
-        InputError: it is of Python objects.
         ValueError, …: it is none.
     """
     version = npy.read_magic(file)
@@ -122,35 +162,29 @@ def check_header(path: Path, file: Any, size: int) -> None:
         raise ValueError(f"a header of {length:,} bytes, at most {MAX_HEADER_BYTES:,}")
     shape, _, dtype = read_header(io.BytesIO(text + file.read(length)))
     if dtype.hasobject:
-        raise InputError(f"{path}: holds pickled Python objects, which are never loaded: save arrays")
+        return dtype
     there = size - npy.MAGIC_LEN - length_bytes - length
     if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize > there:
         raise ValueError(f"{dtype} of shape {shape} would be {prod(shape) * dtype.itemsize:,} bytes, it has {there:,}")
+    return dtype
 
 
-def choose(path: Path, arrays: Mapping[str, np.ndarray], key: str | None) -> str:
+def choose(arrays: Arrays, key: str | None) -> str:
     """Name of the array that holds the samples."""
-    names = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-    if not arrays:
-        raise InputError(f"{path}: there is no array in it")
+    there = {name: str(array.shape) for name, array in arrays.items()} | arrays.left_out
+    names = ", ".join(f"{name} {what}" for name, what in there.items())
+    if not there:
+        raise InputError(f"{arrays.path}: there is no array in it")
     if key is not None:
-        if key not in arrays:
-            raise InputError(f"{path}: no array {key!r}: it has {names}")
+        if key not in there:
+            raise InputError(f"{arrays.path}: no array {key!r}: it has {names}")
         return key
-    if len(arrays) == 1:
-        return next(iter(arrays))
-    usual = [name for name in SAMPLE_KEYS if name in arrays]
+    if len(there) == 1:
+        return next(iter(there))
+    usual = [name for name in there if name.lower() in SAMPLE_KEYS]
     if len(usual) != 1:
-        raise InputError(f"{path}: which array holds the samples? Give --key NAME, one of: {names}")
+        raise InputError(f"{arrays.path}: which array holds the samples? Give --key NAME, one of: {names}")
     return usual[0]
-
-
-def find_labels(arrays: Mapping[str, np.ndarray], chosen: str, rows: int) -> str | None:
-    """Name of the array of class labels: whole numbers, one a sample, under a usual name."""
-    for name in LABEL_KEYS:
-        if name != chosen and name in arrays and arrays[name].dtype.kind in "iu" and arrays[name].shape == (rows,):
-            return name
-    return None
 
 
 def reader(samples: np.ndarray, layout: str | None, value_range: str | None) -> tuple[str, Any, list[str]]:
@@ -172,16 +206,13 @@ def reader(samples: np.ndarray, layout: str | None, value_range: str | None) -> 
         )
         return "vector", as_float, [note]
     if samples.ndim not in (3, 4):
+        column = ": for vectors of one number save array[:, None]" if samples.ndim == 1 else ""
         raise InputError(
-            f"shape {samples.shape}: expected images (N, H, W), (N, C, H, W), (N, H, W, C) or vectors (N, D)"
+            f"shape {samples.shape}: expected images (N, H, W), (N, C, H, W), (N, H, W, C) or vectors (N, D){column}"
         )
     axes, layout_note = find_axes(samples.shape, layout)
-    low, high, range_note = find_range(in_blocks(samples), samples.dtype, value_range)
-    return "image", Pixels(axes, low, high).read, [layout_note, range_note]
-
-
-def in_blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
-    return (samples[start : start + BLOCK_ROWS] for start in range(0, len(samples), BLOCK_ROWS))
+    found = find_range(samples, value_range)
+    return "image", Pixels(axes, *RANGES[found.name]).read, [layout_note, found.note]
 
 
 def as_float(block: np.ndarray) -> Tensor:

@@ -45,7 +45,9 @@ def add_npz_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_pixel_arguments(parser: argparse.ArgumentParser) -> None:
     """How arrays of images are read."""
-    parser.add_argument("--layout", choices=("nchw", "nhwc"), help="order of the axes (default: detected by the shape)")
+    parser.add_argument(
+        "--layout", choices=("nchw", "nhwc", "nhw", "hwcn"), help="order of the axes (default: detected by the shape)"
+    )
     parser.add_argument(
         "--range",
         dest="value_range",

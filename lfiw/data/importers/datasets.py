@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor
 from torchvision import datasets
 
+from lfiw.data.arrays import to_tensor
 from lfiw.data.importers.imported import Imported
 from lfiw.errors import InputError
 
@@ -42,7 +43,7 @@ def import_dataset(name: str, split: str, root: Path) -> Imported:
 
     def read(start: int, stop: int) -> dict[str, Tensor]:
         rows = [samples[row] for row in range(start, stop)]
-        images = torch.from_numpy(np.stack([np.asarray(image) for image, _ in rows]))
+        images = to_tensor(np.stack([np.asarray(image) for image, _ in rows]))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         return {"image": images, "label": torch.tensor([int(label) for _, label in rows])}
 

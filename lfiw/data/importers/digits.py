@@ -2,17 +2,17 @@
 
 import numpy as np
 import sklearn
-import torch
 from sklearn.datasets import load_digits
 
+from lfiw.data.arrays import to_tensor
 from lfiw.data.importers.imported import Imported
 
 
 def import_digits() -> Imported:
     """The 1,797 digits of scikit-learn: `image` uint8 (N, 1, 8, 8), from 0…16 to 0…255, and `label`."""
     digits = load_digits()
-    images = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-    labels = torch.from_numpy(digits.target.astype(np.int64))
+    images = to_tensor(np.rint(digits.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
+    labels = to_tensor(digits.target.astype(np.int64))
     source = {"dataset": "digits", "scikit-learn": sklearn.__version__}
     return Imported(
         source,

@@ -1,30 +1,32 @@
-"""Folders and zip archives of image files."""
+"""Folders and zip archives of image files.
+
+Every file that is there is read, or refused, or counted in a note with an example.
+"""
 
 import hashlib
-import io
-import warnings
+import os
+import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lfiw.archives import Archive
+from lfiw.data.importers.image_bytes import SUFFIXES, decode, look, read_pixels
 from lfiw.data.importers.imported import Imported
-from lfiw.errors import InputError, first_line
+from lfiw.errors import InputError, first_line, printable
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-GRAY, COLOUR = {"1", "L"}, {"RGB", "RGBA", "P", "LA", "CMYK"}  # Pillow's names for 8 bits a channel
+GRAY = {"1", "L"}  # Pillow's names for 8 bits a channel
+COLOUR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "LA", "CMYK", "YCbCr"}
 BLOCK_FILES = 256
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)  # of Pillow, and of archives
-MOST_PIXELS = 1 << 26  # of one image: 8,192 squared
 MOST_BYTES = 1 << 28  # of one file, packed or not, and of the images read at once
 NAMED = 5  # bad files that are told by name
+SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,28 @@ class ImageFiles:
     where: Path
     names: Sequence[PurePosixPath]
     content: Callable[[PurePosixPath], bytes]
+    folders: frozenset[PurePosixPath] = frozenset()  # at the top, as far as they are known
 
-    def open(self, name: PurePosixPath) -> Image.Image:
-        """The image; its pixels are decoded when they are asked for.
-
-        Raises:
-            InputError, one of UNREADABLE: it is damaged, none, or too large.
-        """
-        return open_image(self.content(name))
+    def place(self, name: PurePosixPath) -> str:
+        return printable(self.where / name)
 
     def error(self, name: PurePosixPath, what: str) -> InputError:
-        return InputError(f"{self.where / name}: {what}: remove it, write it again, or leave it out with --skip-bad")
+        return InputError(f"{self.place(name)}: {what}: remove it, write it again, or leave it out with --skip-bad")
+
+
+class Tally:
+    """How often something was met, and the first file of each."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+        self._first: dict[str, PurePosixPath] = {}
+
+    def add(self, what: str, name: PurePosixPath) -> None:
+        self.counts[what] += 1
+        self._first.setdefault(what, name)
+
+    def lines(self) -> list[str]:
+        return [f"{what}: {count:,} (as {printable(self._first[what])})" for what, count in self.counts.items()]
 
 
 @dataclass(frozen=True)
@@ -52,27 +65,31 @@ class Facts:
     """What the headers of all files say."""
 
     mode: str  # "L" or "RGB"
-    alpha: bool
     most_pixels: int  # of an image
     sha256: str  # over names and contents
+    notes: list[str]  # what is not read as it stands in the files
 
 
 def import_folder(path: Path, size: int | None = None, skip_bad: bool = False) -> Imported:
     """Images in a folder, in the order of their names; sub-folders are classes, numbered in the order of theirs.
+
+    Links are followed. Images are turned upright as their EXIF data say.
 
     Args:
         size: crop each image to its central square and resize it to this side (bicubic, antialiased).
         skip_bad: leave out files that cannot be decoded, and tell which.
 
     Raises:
-        InputError: no image, sizes that differ, a file that is not an image or has more than 8 bits a channel.
+        InputError: no image, sizes that differ, a file that is not an image or has more than 8 bits a channel, a link
+            that leads nowhere or round in a circle.
     """
     if not path.is_dir():
         hint = ": it is a file; an .npz file goes as npz FILE, an archive as zip FILE" if path.is_file() else ""
-        raise InputError(f"{path}: no such folder{hint}")
-    names = [PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_file()]
-    files = ImageFiles(path, names, lambda name: read_bounded(path / name))
-    return import_images(files, {"folder": path.resolve().name}, size, skip_bad)
+        raise InputError(f"{printable(path)}: no such folder{hint}")
+    names = list(walk(path))
+    folders = frozenset(PurePosixPath(entry.name) for entry in path.iterdir() if entry.is_dir())
+    files = ImageFiles(path, names, lambda name: read_bounded(path / name), folders)
+    return import_images(files, {"folder": printable(path.resolve().name)}, size, skip_bad)
 
 
 def import_zip(path: Path, size: int | None = None, skip_bad: bool = False) -> Imported:
@@ -82,85 +99,121 @@ def import_zip(path: Path, size: int | None = None, skip_bad: bool = False) -> I
         InputError: as `import_folder`, no such archive, or one that is not to be trusted (`lfiw.archives`).
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{printable(path)}: no such file")
     archive = Archive(path)
-    names = {PurePosixPath(name): name for name in archive.members}
+    names = {PurePosixPath(name.replace("\\", "/")): name for name in archive.members}  # Windows may write either
     files = ImageFiles(path, list(names), lambda name: archive.read(names[name], MOST_BYTES))
-    return import_images(files, {"archive": path.name}, size, skip_bad)
+    return import_images(files, {"archive": printable(path.name)}, size, skip_bad)
 
 
 def import_images(found: ImageFiles, source: dict[str, str], size: int | None, skip_bad: bool) -> Imported:
     """Image files from anywhere; arguments and errors as `import_folder`."""
     if size is not None and size < 1:
         raise InputError(f"size {size}: expected at least 1")
-    names, classes = find_images(found)
+    names, classes, left_out = find_images(found)
     files = ImageFiles(found.where, names, found.content)
-    notes = []
+    notes = left_out
     if skip_bad:
         files, bad = without_bad(files)
         if bad:
             more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-            notes.append(f"skipped {len(bad)} bad files: {', '.join(map(str, bad[:NAMED]))}{more}")
+            notes.append(f"skipped {len(bad)} bad files: {', '.join(map(printable, bad[:NAMED]))}{more}")
     facts = survey(files, size)
     notes.insert(0, f"{len(files.names):,} files, {'grey' if facts.mode == 'L' else 'RGB'}")
-    if facts.alpha:
-        notes.append("alpha channels were dropped")
+    notes += facts.notes
+    shown = [printable(name) for name in classes]
     if classes:
-        notes.append(f"{len(classes)} classes: {', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}")
-    if size is not None:
-        notes.append(f"cropped to the central square and resized to {size} × {size}, bicubic")
+        notes.append(f"{len(classes)} classes: {', '.join(shown[:10])}{', …' if len(classes) > 10 else ''}")
+    number = {name: label for label, name in enumerate(classes)}
 
     def read(start: int, stop: int) -> dict[str, Tensor]:
         part = files.names[start:stop]
         block = {"image": torch.stack([read_image(files, name, facts.mode, size) for name in part])}
         if classes:
-            block["label"] = torch.tensor([classes.index(name.parts[0]) for name in part])
+            block["label"] = torch.tensor([number[name.parts[0]] for name in part])
         return block
 
-    described = {**source, "sha256": facts.sha256, "classes": classes, "notes": notes}
+    described = {**source, "sha256": facts.sha256, "classes": shown, "notes": notes}
     image_bytes = size * size * 3 if size is not None else facts.most_pixels * 3
     block_files = max(1, min(BLOCK_FILES, MOST_BYTES // image_bytes))
     return Imported(described, tuple(notes), len(files.names), read, block_files)
 
 
+def walk(folder: Path) -> Iterator[PurePosixPath]:
+    """Everything below a folder that is no folder, through links.
+
+    Raises:
+        InputError: a link leads nowhere, or to a folder that it lies in; a folder cannot be read.
+    """
+    there: list[tuple[PurePosixPath, tuple[tuple[int, int], ...]]] = [(PurePosixPath(), ())]
+    while there:
+        part, above = there.pop()
+        where = folder / part
+        try:
+            state = where.stat()
+            entries = list(os.scandir(where))
+        except OSError as error:
+            raise InputError(f"{printable(where)}: cannot be read ({printable(first_line(error))})") from None
+        itself = (state.st_dev, state.st_ino)
+        if itself in above:
+            raise InputError(f"{printable(where)}: a link to a folder that it lies in, without an end: remove the link")
+        for entry in entries:
+            name = part / entry.name
+            if os.path.isdir(entry):
+                there.append((name, (*above, itself)))
+            elif entry.is_symlink() and not os.path.exists(entry) and not is_hidden(name):
+                raise InputError(f"{printable(folder / name)}: a link to what is not there: mend or remove it")
+            else:
+                yield name
+
+
 def read_bounded(path: Path) -> bytes:
-    """Raises ValueError for a file that is too large to be an image."""
-    size = path.stat().st_size
-    if size > MOST_BYTES:
-        raise ValueError(f"{size:,} bytes, at most {MOST_BYTES:,}")
+    """Raises ValueError for a file that is too large to be an image, or none."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise ValueError("a pipe or device, expected a file")
+    if state.st_size > MOST_BYTES:
+        raise ValueError(f"{state.st_size:,} bytes, at most {MOST_BYTES:,}")
     return path.read_bytes()
 
 
-def open_image(content: bytes) -> Image.Image:
-    """Raises one of UNREADABLE: it is no image, or has more than `MOST_PIXELS`; Pillow's own warnings say less."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(content))
-    if image.width * image.height > MOST_PIXELS:
-        raise ValueError(f"{image.width} × {image.height} pixels, at most {MOST_PIXELS:,}")
-    return image
+def is_hidden(name: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part in SYSTEM_FILES for part in name.parts)
 
 
-def find_images(found: ImageFiles) -> tuple[list[PurePosixPath], list[str]]:
-    """Image files in order, and the names of the sub-folders that hold them (none where they lie at the top).
+def find_images(found: ImageFiles) -> tuple[list[PurePosixPath], list[str], list[str]]:
+    """Image files in order, names of the sub-folders that hold them (none where they lie at the top), and notes of
+
+    what is left out.
 
     Raises:
         InputError: there are none, or they lie both at the top and in sub-folders.
     """
-    names = sorted(
-        name
-        for name in found.names
-        if name.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in name.parts)
-    )
+    names, others = [], Tally()
+    for name in sorted(found.names):
+        if is_hidden(name):
+            others.add("hidden files left out", name)
+        elif name.suffix.lower() in SUFFIXES:
+            names.append(name)
+        else:
+            others.add("other files left out", name)
     if not names:
-        raise InputError(f"{found.where}: no image in it, expected files ending in {', '.join(sorted(SUFFIXES))}")
+        there = f" ({'; '.join(others.lines())})" if others.counts else ""
+        raise InputError(f"{printable(found.where)}: no image in it{there}, expected files as .png, .jpg, .tif, .webp")
     depths = Counter(len(name.parts) > 1 for name in names)
     if len(depths) > 1:
         raise InputError(
-            f"{found.where}: {depths[False]} images lie in the folder itself and {depths[True]} in sub-folders "
-            "(classes): keep one of both"
+            f"{printable(found.where)}: {depths[False]} images lie in the folder itself and {depths[True]} in "
+            "sub-folders (classes): keep one of both"
         )
-    return names, sorted({name.parts[0] for name in names}) if depths[True] else []
+    for name in names:
+        if len(name.parts) > 2:
+            others.add("files in folders within a class, which are not told apart", name)
+    classes = sorted({name.parts[0] for name in names}) if depths[True] else []
+    for name in sorted(found.folders - set(map(PurePosixPath, classes))):
+        if not is_hidden(name):
+            others.add("folders without an image, which get no label", name)
+    return names, classes, others.lines()
 
 
 def without_bad(files: ImageFiles) -> tuple[ImageFiles, list[PurePosixPath]]:
@@ -172,58 +225,69 @@ def without_bad(files: ImageFiles) -> tuple[ImageFiles, list[PurePosixPath]]:
     good, bad = [], []
     for name in files.names:
         try:
-            with files.open(name) as image:
-                image.load()
+            content = files.content(name)
+            if look(content).mode in GRAY | COLOUR:  # others are refused, not skipped
+                decode(content, "RGB")
             good.append(name)
-        except (InputError, *UNREADABLE):
+        except Exception:  # Pillow's formats fail in every way there is
             bad.append(name)
     if not good:
-        raise InputError(f"{files.where}: none of its {len(bad)} image files can be decoded")
+        raise InputError(f"{printable(files.where)}: none of its {len(bad)} image files can be decoded")
     return ImageFiles(files.where, good, files.content), bad
 
 
 def survey(files: ImageFiles, size: int | None) -> Facts:
     """Reads every file once, so that a wrong one is found before anything is written."""
     digest = hashlib.sha256()
-    modes, sizes = Counter[str](), Counter[tuple[int, int]]()
+    modes, sizes, met = Tally(), Counter[tuple[int, int]](), Tally()
     first_of: dict[tuple[int, int], PurePosixPath] = {}
     for name in files.names:
         try:
             content = files.content(name)
-            digest.update(f"{name}\0".encode())
-            digest.update(hashlib.sha256(content).digest())
-            with open_image(content) as image:
-                modes[image.mode] += 1
-                sizes[image.size] += 1
-                first_of.setdefault(image.size, name)
-                if image.mode not in GRAY | COLOUR:
-                    raise InputError(
-                        f"{files.where / name}: mode {image.mode}, expected 8 bits a channel: convert it first"
-                    )
+            header = look(content)
         except UnidentifiedImageError:
             raise files.error(name, "not an image") from None
         except InputError:
             raise
-        except UNREADABLE as error:
-            raise files.error(name, f"cannot be read ({first_line(error)})") from None
+        except Exception as error:  # as in `without_bad`
+            raise files.error(name, f"cannot be read ({printable(first_line(error))})") from None
+        digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+        digest.update(hashlib.sha256(content).digest())
+        if header.mode not in GRAY | COLOUR or header.bits > 8:
+            bits = f"{header.bits} bits a channel, " if header.bits > 8 else ""
+            raise InputError(
+                f"{files.place(name)}: mode {header.mode}, {bits}expected 8 bits a channel: convert it first, or give "
+                "all images as floats in an .npz file"
+            )
+        modes.add(header.mode, name)
+        sizes[header.size] += 1
+        first_of.setdefault(header.size, name)
+        for what in header.changed:
+            met.add(what, name)
+        if size is not None and header.size[0] != header.size[1]:
+            met.add("cropped to the central square", name)
+        if size is not None and header.size != (size, size):
+            met.add(f"resized to {size} × {size}, bicubic", name)
     if size is None and len(sizes) > 1:
         (usual, count), odd = sizes.most_common()[0], sizes.most_common()[-1][0]
         raise InputError(
-            f"{files.where / first_of[odd]}: {odd[0]} × {odd[1]} pixels, {count} others have {usual[0]} × {usual[1]}: "
+            f"{files.place(first_of[odd])}: {odd[0]} × {odd[1]} pixels, {count} others have {usual[0]} × {usual[1]}: "
             "give --size N to resize all"
         )
-    mode, alpha = "L" if set(modes) <= GRAY else "RGB", bool(modes["RGBA"] + modes["LA"])
-    return Facts(mode, alpha, max(width * height for width, height in sizes), digest.hexdigest())
+    mode = "L" if set(modes.counts) <= GRAY else "RGB"
+    modes.counts.pop(mode, None)
+    converted = [f"converted to {mode} from {line}" for line in modes.lines()]
+    most_pixels = max(width * height for width, height in sizes)
+    return Facts(mode, most_pixels, digest.hexdigest(), [*met.lines(), *converted])
 
 
 def read_image(files: ImageFiles, name: PurePosixPath, mode: str, size: int | None) -> UInt8[Tensor, "c h w"]:
     try:
-        with files.open(name) as opened:
-            # A palette with transparency goes by way of RGBA, or Pillow warns.
-            image = (opened.convert("RGBA") if "transparency" in opened.info else opened).convert(mode)
-    except UNREADABLE as error:
-        raise files.error(name, f"cannot be decoded ({first_line(error)})") from None
+        image = decode(files.content(name), mode)
+    except InputError:
+        raise
+    except Exception as error:  # as in `without_bad`
+        raise files.error(name, f"cannot be decoded ({printable(first_line(error))})") from None
     if size is not None:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(image))
-    return pixels.unsqueeze(0) if mode == "L" else pixels.permute(2, 0, 1)
+    return read_pixels(image)

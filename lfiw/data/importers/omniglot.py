@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from lfiw.data.arrays import to_tensor
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers.arrays import load_arrays
 from lfiw.data.importers.datasets import open_dataset
@@ -56,7 +57,7 @@ def import_omniglot(split: str, root: Path, file: Path | None = None, size: int 
 
     def rows(start: int, stop: int) -> dict[str, Tensor]:
         chosen = slice(start, stop)
-        images = resized(torch.from_numpy(np.ascontiguousarray(read(chosen))).unsqueeze(1), size)
+        images = resized(to_tensor(read(chosen)).unsqueeze(1), size)
         return {"image": images, **{name: values[chosen] for name, values in columns.items()}}
 
     return Imported(source, (note,), len(columns["label"]), rows)
@@ -78,12 +79,14 @@ def read_arrays(file: Path) -> tuple[Read, dict[str, Int64[Tensor, " n"]]]:
     images = arrays["images"]
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
         raise InputError(f"{file}: images are {images.dtype} {images.shape}, expected uint8 (N, {SIDE}, {SIDE})")
+    if images.max(initial=0) <= 1:
+        raise InputError(f"{file}: no value of images is above 1, expected 0 for paper, 255 for ink: save 255 * images")
     columns = {}
     for name in ARRAYS[1:]:
         values = arrays[name]
         if values.shape != (len(images),) or values.dtype.kind not in "iu":
             raise InputError(f"{file}: {name} is {values.dtype} {values.shape}, expected {len(images)} whole numbers")
-        columns["label" if name == "character" else name] = torch.from_numpy(values.astype(np.int64))
+        columns["label" if name == "character" else name] = to_tensor(values).long()
     return lambda rows: images[rows], columns
 
 
@@ -95,7 +98,7 @@ def read_download(split: str, root: Path) -> tuple[Read, dict[str, Int64[Tensor,
     characters = 0
     for alphabet, of_alphabet in enumerate(sorted(entry for entry in folder.iterdir() if entry.is_dir())):
         for character in sorted(entry for entry in of_alphabet.iterdir() if entry.is_dir()):
-            for file in sorted(character.glob("*.png")):
+            for file in sorted(entry for entry in character.iterdir() if not entry.name.startswith(".")):
                 match = FILE_NAME.fullmatch(file.name)
                 if match is None:
                     raise InputError(f"{file}: expected a name as in 0001_01.png: remove it, or download again")
