@@ -1,13 +1,16 @@
 """How every script ends: with its result, or with one line that says what to mend."""
 
 import argparse
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lfiw.errors import InputError
+from lfiw.paths import path_argument
 from lfiw.stopping import Stopped, is_first_process
 
 DEBUG = "--debug"
@@ -16,11 +19,13 @@ DEBUG = "--debug"
 class Parser(argparse.ArgumentParser):
     """For a tool's arguments, with a description of lines that stay as they are.
 
-    What is wrong with them is one line, as all other mistakes are.
+    What is wrong with them is one line, as all other mistakes are. Arguments with `type=Path` are read by
+    `lfiw.paths.user_path`.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.register("type", Path, path_argument)
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
@@ -44,6 +49,8 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
         read any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path may hold bytes that are not UTF-8
     try:
         main(arguments)
     except InputError as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
+from lfiw.paths import user_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +106,7 @@ def log_ratio_of(cache: "SampleCache", name: str) -> "Tensor":
     from lfiw.data.importers.arrays import load_arrays
 
     try:
-        values = load_arrays(Path(name))["log_ratio"]
+        values = load_arrays(user_path(name))["log_ratio"]
     except KeyError:
         raise InputError(f"--log-ratio {name}: there is no array log_ratio in it") from None
     except InputError as error:
