@@ -142,11 +142,15 @@ class KeptRows(ExperimentWriter):
             write_atomically(file, whole)
         self.metrics_keys = next(csv.reader(whole.decode(errors="replace").splitlines()), [])
 
+    def save(self) -> None:
+        with write_errors(Path(self.metrics_file_path)):
+            super().save()
+
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        with open(self.metrics_file_path, newline="") as file:
+        with open(self.metrics_file_path, newline="", errors="replace") as file:
             rows = list(csv.DictReader(file))
         with replacing(self.metrics_file_path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames)
+            writer = csv.DictWriter(file, fieldnames, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
 

@@ -24,11 +24,11 @@ def next_step(folder: Path) -> int:
 def records(file: Path) -> Iterator[Any]:
     """The records of a part, up to where a kill has cut it."""
     from google.protobuf.message import DecodeError
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
     try:
         for piece in pieces(file.read_bytes()):
-            yield Record.FromString(piece)
+            yield wandb_internal_pb2.Record.FromString(piece)  # type: ignore[attr-defined]
     except (OSError, DecodeError):
         return
 

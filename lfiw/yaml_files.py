@@ -18,7 +18,7 @@ class Plain(str):
 class PlainLoader(yaml.SafeLoader):
     """PyYAML's safe loader without aliases, and without guesses at what a scalar without quotes is."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
     def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
         text = str(self.construct_scalar(node))
