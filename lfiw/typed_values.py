@@ -29,7 +29,7 @@ def typed_fields(values: Any, schema: type, prefix: str = "") -> Any:
         return typed(prefix.rstrip("."), values, schema)
     known = {f.name: f for f in fields(schema)}
     return {
-        str(name): typed(f"{prefix}{name}", value, known[name].type, known[name]) if name in known else value
+        str(name): typed(f"{prefix}{name}", value, known[name].type, known[name]) if name in known else as_text(value)
         for name, value in values.items()
     }
 

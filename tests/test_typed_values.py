@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from lfiw import InputError
+from lfiw.cli import Parser
 from lfiw.config import compose, load, run_of
+from lfiw.paths import location_argument
 from lfiw.schemas import WeightingSpec
 
 # YAML 1.1 takes these for numbers, truth values, dates, nothing, or more than one value
@@ -164,3 +166,19 @@ def test_odd_files_are_read_or_refused_in_one_line(count: int, tmp_path: Path) -
             load(tmp_path)
         except InputError:
             continue
+
+
+@pytest.mark.parametrize("subcommand", [False, True])
+def test_the_arguments_of_tools_are_read_alike(subcommand: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", HOME.pw_dir)
+    parser = Parser()
+    command = parser.add_subparsers().add_parser("x") if subcommand else parser
+    command.add_argument("--out", type=Path)
+    command.add_argument("--cache", type=location_argument)
+    words = ["x"] * subcommand
+    found = parser.parse_args([*words, "--out=~/a/", "--cache", f"~{HOME.pw_name}/./b"])
+    assert (found.out, found.cache) == (Path(HOME.pw_dir, "a"), f"{HOME.pw_dir}/b")
+    assert parser.parse_args([*words, "--cache", "s3://bucket/~/"]).cache == "s3://bucket/~/"
+    for argument in ("--out", "--cache"):
+        with pytest.raises(InputError, match=f"argument {argument}: ~nobody-here: there is no user 'nobody-here'"):
+            parser.parse_args([*words, argument, "~nobody-here"])
