@@ -9,11 +9,10 @@ python evaluate.py compare=runs/digits/A,runs/digits/B              runs side by
 
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from lfiw.cli import DEBUG, run_script
-from lfiw.config import load
+from lfiw.config import load, run_of
 from lfiw.errors import InputError
 
 
@@ -31,17 +30,18 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     compared = next((o.partition("=")[2] for o in overrides if o.startswith("compare=")), None)
     if compared is not None:
         return {}, compare_runs(compared, overrides)
-    run = next((o.partition("=")[2] for o in overrides if o.startswith("run=")), None)
-    run_dir = Path(run) if run is not None else latest_run()
+    run_dir = run_of(overrides, "run") or latest_run()
     composed = load(run_dir, [o for o in overrides if not o.startswith("run=")])
     config = composed.config
     import yaml
     from pytorch_lightning.utilities import rank_zero_only
 
+    from lfiw.files import check_writable
     from lfiw.processes import join_processes
     from lfiw.tracking import build_loggers, finish
 
     join_processes()
+    check_writable(run_dir, "copy the run folder to where you can write, and give run=COPY")
     loggers = build_loggers(config=yaml.safe_load(composed.text), run_dir=run_dir, **vars(config.logger))
     rank_zero_only(print)(f"run folder: {run_dir}")
     try:

@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from lfiw.cli import DEBUG, run_script
-from lfiw.config import Composed, compose, help_text, load
+from lfiw.config import Composed, compose, help_text, load, run_of
 from lfiw.errors import InputError
 from lfiw.stopping import stoppable
 
 
 def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
     """The configuration, and the folder of the run to go on with, if any."""
-    resume = next((o.partition("=")[2] for o in overrides if o.startswith("resume=")), None)
+    resume = run_of(overrides, "resume")
     if resume is None:
         return compose(overrides), None
     if any(o.startswith("run_dir=") for o in overrides):
         raise InputError(f"resume={resume} goes on in its own folder: leave out run_dir=")
-    return load(Path(resume), overrides), Path(resume)
+    return load(resume, overrides), resume
 
 
 def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
@@ -44,6 +44,7 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     from pytorch_lightning import seed_everything
     from pytorch_lightning.utilities import rank_zero_only
 
+    from lfiw.files import check_writable
     from lfiw.processes import join_processes
     from lfiw.run_folder import create_run, discard_run, leave_run, mark_stopped
     from lfiw.stopping import Stopped, requested
@@ -52,7 +53,9 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     join_processes()
     seed_everything(config.seed, workers=True, verbose=False)
     is_new = run_dir is None
-    if run_dir is None:
+    if run_dir is not None:
+        check_writable(run_dir, "copy the run folder to where you can write, and resume the copy")
+    else:
         run_dir = create_run(config.experiment, config.seed, config.run_dir, composed.text)
     loggers = build_loggers(
         config=yaml.safe_load(composed.text), run_dir=run_dir, resumed=not is_new, **vars(config.logger)

@@ -1,8 +1,10 @@
 """Checkpoints that are whole or absent."""
 
+import errno
 import hashlib
 import io
 import os
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,8 @@ from lfiw.calibration import Calibrator
 from lfiw.errors import InputError, first_line
 from lfiw.files import replacing
 
+FREE_BYTES = 1 << 20  # with less than that, a disk is full
+
 
 class AtomicCheckpointIO(CheckpointIO):
     """Writes beside the target, waits for the disk and renames: a kill leaves the previous checkpoint.
@@ -27,8 +31,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+        write_checkpoint(checkpoint, path)
 
     def load_checkpoint(
         self,
@@ -40,6 +43,23 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def write_checkpoint(content: Any, path: str | os.PathLike[str]) -> None:
+    """Whole or not at all.
+
+    Raises:
+        InputError: the file system refuses.
+    """
+    with replacing(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch's writer knows no OSError: of a full disk it says “unexpected pos”
+            if "inline_container" not in str(error):
+                raise
+            full = shutil.disk_usage(temporary.parent).free < FREE_BYTES
+            number = errno.ENOSPC if full else errno.EIO
+            raise OSError(number, os.strerror(number)) from error
 
 
 def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
@@ -63,8 +83,7 @@ def write_calibrator(file: Path, calibrator: Calibrator | None) -> None:
     state = calibrator.state() if calibrator is not None else None
     if checkpoint["classifier"].get("calibrator") != state:
         checkpoint["classifier"]["calibrator"] = state
-        with replacing(file) as temporary:
-            torch.save(checkpoint, temporary)
+        write_checkpoint(checkpoint, file)
 
 
 def read_checkpoint(

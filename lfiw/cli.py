@@ -6,9 +6,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lfiw.errors import InputError
+from lfiw.paths import path_argument
 from lfiw.stopping import Stopped, is_first_process
 
 DEBUG = "--debug"
@@ -17,11 +19,13 @@ DEBUG = "--debug"
 class Parser(argparse.ArgumentParser):
     """For a tool's arguments, with a description of lines that stay as they are.
 
-    What is wrong with them is one line, as all other mistakes are.
+    What is wrong with them is one line, as all other mistakes are. Arguments with `type=Path` are read by
+    `lfiw.paths.user_path`.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.register("type", Path, path_argument)
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""

@@ -10,6 +10,7 @@ from typing import Any
 from lfiw.errors import InputError
 from lfiw.files import read_json, write_atomically
 from lfiw.page import render
+from lfiw.paths import user_run
 from lfiw.pictures import Picture
 from lfiw.plots import score_intervals, scores_by_exponent, training_curves
 from lfiw.record import Record
@@ -71,7 +72,7 @@ def compare(paths: Sequence[str]) -> tuple[list[EvaluatedRun], Path]:
 
 def read_runs(paths: Sequence[str]) -> list[EvaluatedRun]:
     """The runs in these folders, in this order. Raises as `compare`."""
-    folders = [Path(path) for path in paths if path]
+    folders = [user_run(path) for path in paths if path]
     if len(folders) < 2:
         raise InputError(f"compare={','.join(paths)}: expected two or more run folders, as compare=RUN_A,RUN_B")
     twice = [str(folder) for folder, count in Counter(folder.resolve() for folder in folders).items() if count > 1]

@@ -2,14 +2,15 @@
 
 A configuration is put together from one file of each group of conf/ (`data=digits` takes conf/data/digits.yaml), then
 the file of conf/experiment that `experiment=` names, then the `a.b=c` overrides; later ones win. Every key is checked
-against `lfiw.schemas`. Interpolations (`${…}`) are not supported: a configuration is data and computes nothing.
+against `lfiw.schemas`, whose types say how a value is read: text is what was typed (`0123`, `no`, `12:30`). A relative
+path is relative to the folder where a script is started, also one in a run's config.yaml. Interpolations (`${…}`) are
+not supported: a configuration is data and computes nothing.
 """
 
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -17,8 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lfiw.errors import InputError, first_line
+from lfiw.paths import user_run
 from lfiw.schemas import SCHEMAS, Config, Run
-from lfiw.yaml_files import read_yaml, yaml_problem
+from lfiw.typed_values import Override, typed, typed_fields, unquoted
+from lfiw.yaml_files import read_yaml
 
 CONF = Path(__file__).parent.parent / "conf"
 SPLIT_KEYS = (
@@ -55,12 +58,16 @@ def compose(overrides: Sequence[str]) -> Composed:
     choices_given, values_given = _split_overrides(overrides)
     base = _read_yaml(CONF / "train.yaml")
     experiment = str(choices_given.pop("experiment", base["experiment"]))
-    pinned = _read_yaml(_choice_file("experiment", experiment))
-    choices = {**base["defaults"], **pinned.pop("defaults", {}), **choices_given}
+    file = _choice_file("experiment", experiment)
+    pinned = _read_yaml(file)
+    defaults = pinned.pop("defaults", None) or {}
+    if not isinstance(defaults, dict) or not all(isinstance(choice, str) for choice in defaults.values()):
+        raise InputError(f"{file}: defaults={defaults}: expected group: choice")
+    choices = {**base["defaults"], **defaults, **choices_given}
     values: dict[str, Any] = {"experiment": experiment}
     for group, choice in choices.items():
         values[group] = _read_yaml(_choice_file(group, choice))
-    return _check([values, pinned, values_given], choices)
+    return _check([values, pinned, *values_given], choices)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
@@ -76,8 +83,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
         raise InputError(
             f"{name}={choices_given[name]}: a finished run keeps its groups; override values, as {name}.key=…"
         )
-    composed = _check([kept, values_given], {})
-    _refuse_other_rows(_check([kept], {}).config, composed.config)
+    composed = _check([kept, *values_given], {})
+    if values_given:
+        _refuse_other_rows(_check([kept], {}).config, composed.config)
     return composed
 
 
@@ -92,25 +100,37 @@ def _refuse_other_rows(kept: Config, asked: Config) -> None:
                 )
 
 
-def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Group choices, and the other values as a nested dictionary."""
+def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Group choices, and a layer for each of the other values."""
     choices: dict[str, str] = {}
-    values = []
+    layers = []
     for override in overrides:
         name, equals, value = override.partition("=")
         if not equals or not name:
             raise InputError(f"cannot read {override!r}: expected key=value (see --help)")
         if name == "experiment" or name in SCHEMAS:
             choices[name] = value
-        else:
-            values.append(override)
+            continue
+        nested: Any = Override(value)
+        for part in reversed(name.split(".")):
+            nested = {part: nested}
+        layers.append(nested)
+    return choices, layers
+
+
+def run_of(overrides: Sequence[str], name: str) -> Path | None:
+    """The run folder that the override of this name gives, if any.
+
+    Raises:
+        InputError: the value cannot be a path.
+    """
+    given = [value for key, equals, value in (o.partition("=") for o in overrides) if equals and key == name]
+    if not given:
+        return None
     try:
-        nested = OmegaConf.to_container(OmegaConf.from_dotlist(values), resolve=False)
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
-        given = shorten(" ".join(values), 200, placeholder=" …")
-        raise InputError(f"cannot read {given}: {yaml_problem(error)}") from None
-    assert isinstance(nested, dict)
-    return choices, {str(name): value for name, value in nested.items()}
+        return user_run(unquoted(name, given[-1]))
+    except InputError as error:
+        raise InputError(f"{name}={error}") from None
 
 
 def _choice_file(group: str, choice: str) -> Path:
@@ -142,12 +162,14 @@ def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
     )
     assert isinstance(known, dict)
     keys = {str(name): value for name, value in known.items()}
+    layers = [{**typed_fields(layer, Run), **_typed_groups(layer, schemas)} for layer in layers]
     for layer in layers:
         _refuse_interpolations(layer)
         _refuse_unknown(layer, keys)
     run = _merge("", Run, [{name: layer[name] for name in run_keys if name in layer} for layer in layers])
     nodes = {
-        group: _merge(group, schema, [layer.get(group) or {} for layer in layers]) for group, schema in schemas.items()
+        group: _merge(group, schema, [layer[group] for layer in layers if layer.get(group)])
+        for group, schema in schemas.items()
     }
     _refuse_outside_choices(OmegaConf.to_object(run), "")
     objects = {group: OmegaConf.to_object(node) for group, node in nodes.items()}
@@ -161,7 +183,18 @@ def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
         if run[name] < 1:
             raise InputError(f"{name}={run[name]} must be at least 1")
     tree: dict[str, Any] = {**{name: run[name] for name in run_keys}, **nodes}
-    return Composed(Config(**values), choices, OmegaConf.to_yaml(OmegaConf.create(tree)))
+    return Composed(Config(**values), choices, _as_yaml(OmegaConf.create(tree)))
+
+
+def _as_yaml(tree: DictConfig) -> str:
+    try:
+        return OmegaConf.to_yaml(tree)
+    except UnicodeEncodeError:  # bytes of a path that are not UTF-8, which libyaml does not escape
+        return yaml.safe_dump(OmegaConf.to_container(tree), sort_keys=False, allow_unicode=True)
+
+
+def _typed_groups(layer: dict[str, Any], schemas: dict[str, type]) -> dict[str, Any]:
+    return {g: typed_fields(layer[g], schema, f"{g}.") for g, schema in schemas.items() if g in layer}
 
 
 def _merge(name: str, schema: type, layers: list[dict[str, Any]]) -> DictConfig:
@@ -190,7 +223,8 @@ def _schema(group: str, layers: list[dict[str, Any]]) -> type:
     schema = SCHEMAS[group]
     if isinstance(schema, type):
         return schema
-    names = [layer[group]["name"] for layer in layers if isinstance(layer.get(group), dict) and "name" in layer[group]]
+    given = [layer[group] for layer in layers if isinstance(layer.get(group), dict)]
+    names = [typed(f"{group}.name", values["name"], str) for values in given if "name" in values]
     name = names[-1] if names else None
     if not isinstance(name, str) or name not in schema:
         raise InputError(f"{group}.name={name}: no such name{_nearest(str(name), schema)}; names: {', '.join(schema)}")
@@ -207,7 +241,9 @@ def _refuse_unknown(layer: dict[str, Any], known: dict[str, Any], prefix: str = 
             if not isinstance(value, dict | None):
                 raise InputError(f"{full}={value}: this is a group of keys, set one of them: {', '.join(known[name])}")
             _refuse_unknown(value or {}, known[name], f"{full}.")
-        elif isinstance(known[name], list) and isinstance(value, dict):
+        elif isinstance(value, dict) and not isinstance(known[name], list):
+            raise InputError(f"{full}: this is one value, it has no {full}.{next(iter(value), '')}")
+        elif isinstance(value, dict):
             raise InputError(f"{full}.{next(iter(value), '')}: {full} is a list, give it whole: {full}=[…]")
 
 
@@ -234,7 +270,7 @@ def _refuse_interpolations(value: Any, name: str = "") -> None:
         for inner in value:
             _refuse_interpolations(inner, name)
     elif isinstance(value, str) and "${" in value:
-        raise InputError(f"{name}={value}: interpolations are not supported, write the value out")
+        raise InputError(f"{name}={value}: cannot read it: interpolations are not supported, write the value out")
 
 
 def help_text(overrides: Sequence[str]) -> str:

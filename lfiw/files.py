@@ -18,7 +18,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
         InputError: the file system refuses.
     """
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, object]) -> None:
@@ -27,7 +27,12 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, object]) -> N
     Raises:
         ValueError: a number is not finite; JSON has no word for it.
     """
-    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_atomically(path, as_json(content))
+
+
+def as_json(content: Mapping[str, object]) -> bytes:
+    """The bytes that `write_json` writes."""
+    return f"{json.dumps(content, indent=1, allow_nan=False)}\n".encode()
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -74,14 +79,36 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.stem}~{path.suffix}")
 
 
+REMEDY = "choose a folder that you can write to"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextlib.contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turns what the file system refuses into one line."""
+def write_errors(path: Path, remedy: str = REMEDY) -> Iterator[None]:
+    """Turns what the file system refuses into one line.
+
+    Args:
+        remedy: what to do, unless the disk is full.
+    """
     try:
         yield
     except OSError as error:
-        remedy = "free some space" if error.errno == errno.ENOSPC else "choose a folder that you can write to"
-        raise InputError(f"{path}: cannot write there ({error.strerror}): {remedy}") from error
+        advice = "free some space" if error.errno in FULL else remedy
+        raise InputError(f"{path}: cannot write there ({error.strerror}): {advice}") from error
+
+
+def check_writable(folder: Path, remedy: str = REMEDY) -> None:
+    """Before hours of work whose result goes there.
+
+    Raises:
+        InputError: nothing can be written into the folder, or made where it is not yet there.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    with write_errors(folder, remedy):
+        if not os.access(there, os.W_OK | os.X_OK):
+            read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+            number = errno.EROFS if read_only else errno.EACCES
+            raise OSError(number, os.strerror(number))
 
 
 def sync_folder(path: Path) -> None:

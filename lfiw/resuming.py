@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import distributed
 
 from lfiw import stopping
+from lfiw.errors import InputError
 from lfiw.stopping import Stopped
 from lfiw.tracking import JsonLines, find_json_lines
 from lfiw.watch import watch_processes
@@ -76,6 +77,34 @@ def agreed_signal(trainer: Trainer) -> int:
     number = torch.tensor([own], device=trainer.strategy.root_device)
     distributed.all_reduce(number, distributed.ReduceOp.MAX)
     return int(number)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """The best epoch so far stays the best, wherever its folder has been moved, copied or linked to.
+
+    Lightning keeps absolute paths, and forgets the best score where they are others than those of this training.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert self.dirpath is not None
+        folder = Path(self.dirpath)
+
+        def moved(file: str) -> str:
+            return str(folder / Path(file).name) if file else file
+
+        paths = {name: moved(state_dict[name]) for name in ("best_model_path", "kth_best_model_path")}
+        scores = {moved(file): score for file, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
+        if self.best_model_path and not Path(self.best_model_path).is_file():
+            raise InputError(
+                f"{folder} has {LAST} but not {Path(self.best_model_path).name}, the best epoch so far: copy the whole "
+                "run folder"
+            )
+
+    @property
+    def state_key(self) -> str:
+        """That of Lightning's class, as in checkpoints of earlier versions."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
 
 class Patience(EarlyStopping):

@@ -1,18 +1,26 @@
 """The folder of a run: config.yaml, metrics.jsonl, checkpoints/, evaluation.json, report.html."""
 
+import contextlib
+import hashlib
+import itertools
 import os
+import re
 import shutil
 import signal
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from lfiw.data.cache.names import check_column_name
 from lfiw.errors import InputError
-from lfiw.files import write_atomically, write_errors
+from lfiw.files import as_json, write_atomically, write_errors
 from lfiw.processes import by_first_process
 from lfiw.yaml_files import read_yaml
 
 RUNS = Path("runs")
+EVALUATION = "evaluation.json"
+LONGEST_PART = 100  # characters of a column's name
 STOPPED = "stopped"  # by a signal: train.py resume= goes on
 ENVIRONMENT = "LFIW_RUN_DIR"  # tells the processes that a run starts on its own where the run is
 MADE_BEFORE_TRAINING = {"config.yaml", "metrics.jsonl", "seconds.json", "wandb", "wandb_id.txt", "csv"}
@@ -46,6 +54,20 @@ def _new_folder(experiment: str, seed: int, run_dir: str | None, config_text: st
     return path
 
 
+def column_part(run_dir: Path) -> str:
+    """The part of a column's name that says which run it is of: the folder's name.
+
+    A folder that was renamed to what no column can be called, as by a file manager, has odd characters replaced.
+    """
+    name = run_dir.name
+    try:
+        return check_column_name(f"log_ratio/{name}").removeprefix("log_ratio/")
+    except InputError:
+        return (
+            f"{re.sub('[^A-Za-z0-9_-]', '-', name)[:LONGEST_PART]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+        )
+
+
 def leave_run() -> None:
     """The next run of this process is another one."""
     os.environ.pop(ENVIRONMENT, None)
@@ -72,7 +94,7 @@ def mark_stopped(path: Path, number: int | None) -> None:
 
 def _claim(path: Path, may_rename: bool) -> Path:
     """A new folder of that name, or of that name and a number where a run has it already."""
-    with write_errors(path):
+    with write_errors(path, "give run_dir=, a folder that you can write to"):
         path.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1000):
             candidate = path.with_name(f"{path.name}.{attempt}") if attempt else path
@@ -82,6 +104,27 @@ def _claim(path: Path, may_rename: bool) -> Path:
             if not may_rename:
                 break
     raise InputError(f"{path} holds a run already: give another run_dir, or go on with resume={path}")
+
+
+def keep_evaluation(run_dir: Path, record: Mapping[str, Any]) -> None:
+    """Before a record takes the place of another one in evaluation.json, that one is kept as evaluation-1.json, -2, …
+
+    Its report.html goes with it, as report-1.html.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    file = run_dir / EVALUATION
+    if not file.is_file():
+        return
+    earlier = file.read_bytes()
+    if earlier == as_json(record):
+        return
+    number = next(n for n in itertools.count(1) if not (run_dir / f"evaluation-{n}.json").exists())
+    write_atomically(run_dir / f"evaluation-{number}.json", earlier)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(run_dir / "report.html", run_dir / f"report-{number}.html")
+    print(f"the earlier evaluation, which differs, is now {run_dir / f'evaluation-{number}.json'}")
 
 
 def latest_run(task: str | None = None) -> Path:

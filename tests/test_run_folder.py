@@ -7,7 +7,16 @@ import pytest
 
 from lfiw import InputError
 from lfiw.data.cache.names import check_column_name
-from lfiw.run_folder import ENVIRONMENT, create_run, discard_run, latest_run, leave_run
+from lfiw.files import read_json, write_json
+from lfiw.run_folder import (
+    ENVIRONMENT,
+    column_part,
+    create_run,
+    discard_run,
+    keep_evaluation,
+    latest_run,
+    leave_run,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +67,7 @@ def test_a_name_that_cannot_name_a_column(name: str) -> None:
 
 def test_where_nothing_can_be_written() -> None:
     Path("file").write_text("")
-    with pytest.raises(InputError, match="cannot write there"):
+    with pytest.raises(InputError, match=r"cannot write there .*: give run_dir="):
         create("file/run")
     with pytest.raises(InputError, match="cannot write there"):
         create("file")
@@ -81,6 +90,34 @@ def test_a_run_that_made_nothing_is_taken_away() -> None:
     (run / "checkpoints").mkdir()
     discard_run(run)
     assert (run / "config.yaml").is_file()
+
+
+def test_an_earlier_evaluation_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    run = Path("run")
+    run.mkdir()
+    keep_evaluation(run, {"a": 1})  # the first one
+    for content, report in (({"a": 1}, "first"), ({"a": 1}, "again"), ({"a": 2}, "second"), ({"a": 3}, None)):
+        keep_evaluation(run, content)
+        write_json(run / "evaluation.json", content)
+        if report:
+            (run / "report.html").write_text(report)
+    assert [read_json(run / f"evaluation{suffix}.json") for suffix in ("-1", "-2", "")] == [
+        {"a": 1},
+        {"a": 2},
+        {"a": 3},
+    ]
+    assert [(run / f"report-{n}.html").read_text() for n in (1, 2)] == ["again", "second"]
+    assert not (run / "report.html").exists()
+    told = capsys.readouterr().out.splitlines()
+    assert told == [f"the earlier evaluation, which differs, is now run/evaluation-{n}.json" for n in (1, 2)]
+
+
+@pytest.mark.parametrize("name", ["my run (copy)", ".hidden", "é", "x" * 250, "run.json", "a\udcffb"])
+def test_a_run_that_was_renamed_still_names_its_columns(name: str) -> None:
+    part = column_part(Path("runs") / name)
+    assert check_column_name(f"log_ratio_spread/{part}/fold0-member1")
+    assert part != column_part(Path("runs") / f"{name}2")
+    assert column_part(Path("runs/20260102-s0")) == "20260102-s0"
 
 
 def test_latest() -> None:

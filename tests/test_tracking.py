@@ -1,5 +1,6 @@
 """Where numbers go."""
 
+import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
-from lfiw import tracking
-from lfiw.tracking import JsonLines, Prefixed, build_loggers, find_json_lines, wandb_id
+from lfiw import InputError, tracking
+from lfiw.tracking import JsonLines, Prefixed, build_loggers, find_json_lines, finish, wandb_id
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -88,6 +89,46 @@ def test_build_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # auto is online where there is a key; offline all the same where W&B does not answer
     assert build_loggers("wandb", tmp_path, {})[1]._offline  # type: ignore[attr-defined]
     assert tried == [wandb_id(tmp_path)]
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with open(file, newline="") as content:
+        return list(csv.DictReader(content))
+
+
+def logged(folder: Path, *rows: dict[str, float]) -> None:
+    """One part of a run."""
+    loggers = build_loggers("csv", folder, {})
+    for step, row in enumerate(rows):
+        loggers[1].log_metrics(row, step=step)
+    finish(loggers)
+
+
+def test_a_later_part_of_a_run_keeps_the_rows_of_metrics_csv(tmp_path: Path) -> None:
+    logged(tmp_path, {"loss": 1.0}, {"loss": 0.5})
+    logged(tmp_path, {"loss": 0.25})
+    logged(tmp_path)
+    logged(tmp_path, {"fid": 3.0})  # a column more
+    table = rows_of(tmp_path / "csv/metrics.csv")
+    assert [row["loss"] for row in table] == ["1.0", "0.5", "0.25", ""]
+    assert [row["fid"] for row in table] == ["", "", "", "3.0"]
+
+
+def test_a_row_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
+    logged(tmp_path, {"loss": 1.0}, {"loss": 0.5})
+    file = tmp_path / "csv/metrics.csv"
+    file.write_bytes(file.read_bytes()[:-3])
+    logged(tmp_path, {"loss": 0.25})
+    assert [row["loss"] for row in rows_of(file)] == ["1.0", "0.25"]
+    file.write_bytes(b"")
+    logged(tmp_path, {"loss": 0.125})
+    assert [row["loss"] for row in rows_of(file)] == ["0.125"]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"metrics\.jsonl: cannot write there \(No space left on device\): free some"):
+        JsonLines(tmp_path / "metrics.jsonl").log_metrics({"loss": 1.0})
 
 
 def test_pictures_and_tables_go_to_wandb_alone(tmp_path: Path) -> None:

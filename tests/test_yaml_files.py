@@ -16,7 +16,8 @@ ALIASES = "a: &a [x]\n" + "".join(
 
 def test_round_trip(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("a: {b: [1, 2.5, null, true, x]}\n3: 4\n")
-    assert read_yaml(tmp_path / "a.yaml") == {"a": {"b": [1, 2.5, None, True, "x"]}, "3": 4}
+    # what a scalar is, is for its key's type to say
+    assert read_yaml(tmp_path / "a.yaml") == {"a": {"b": ["1", "2.5", "null", "true", "x"]}, "3": "4"}
     (tmp_path / "a.yaml").write_text("")
     assert read_yaml(tmp_path / "a.yaml") == {}
     with pytest.raises(FileNotFoundError):
@@ -33,8 +34,8 @@ def test_round_trip(tmp_path: Path) -> None:
         ("a: &a [*a]", "aliases .* are not supported"),
         ("<<: *x", "aliases .* are not supported"),
         ("[" * 5000, "recursion"),
-        ("a: " + "9" * 5000, "digits"),
-        ("a: 2001-99-99", "month"),
+        ("a: !!int " + "9" * 5000, "digits"),
+        ("a: !!timestamp 2001-99-99", "month"),
         ("[1, 2]", "expected keys and values, found list"),
         ("? [1]\n: 2", "unhashable"),
         ("a: b: c", "mapping values"),

@@ -24,6 +24,7 @@ from pathlib import Path
 from lfiw.cli import DEBUG, Parser, run_script
 from lfiw.errors import InputError
 from lfiw.generators import SOURCES, find_source
+from lfiw.paths import location_argument
 
 SHORTHAND = ("--callable", "--info", "--verify")  # these may be given as options too
 
@@ -38,7 +39,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         add_writing(command)
     for name, summary in (("info", "What is in a cache."), ("verify", "Recompute every SHA-256 of a cache.")):
         command = commands.add_parser(name, help=summary, description=summary)
-        command.add_argument("cache", metavar="CACHE", help="folder or URL")
+        command.add_argument("cache", type=location_argument, metavar="CACHE", help="folder or URL")
         command.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
     if arguments and arguments[0] in SHORTHAND:
         arguments = [arguments[0].removeprefix("--"), *arguments[1:]]
@@ -47,7 +48,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def add_writing(command: argparse.ArgumentParser) -> None:
     """What is asked of the cache, the same for every source."""
-    command.add_argument("--out", required=True, metavar="DIR", help="the cache to write: a folder, or a URL (s3://…)")
+    command.add_argument(
+        "--out",
+        type=location_argument,
+        required=True,
+        metavar="DIR",
+        help="the cache to write: a folder, or a URL (s3://…)",
+    )
     command.add_argument(
         "--num-samples", type=int, metavar="N", help="how many (default: all, where the source has a number)"
     )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
+from lfiw.paths import user_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,8 +105,10 @@ def log_ratio_of(cache: "SampleCache", name: str) -> "Tensor":
     from lfiw.data.importers.arrays import load_arrays
 
     try:
-        values = load_arrays(Path(name))["log_ratio"]
+        values = load_arrays(user_path(name))["log_ratio"]
         log_ratio = to_tensor(values, "log_ratio")
+    except KeyError:
+        raise InputError(f"--log-ratio {name}: there is no array log_ratio in it") from None
     except InputError as error:
         raise InputError(f"--log-ratio {name}: no array log_ratio can be read from it ({error})") from None
     if values.shape != (len(cache),) or values.dtype.kind != "f":

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from lfiw.cli import DEBUG, run_script
 from lfiw.errors import InputError
+from lfiw.paths import user_location, user_run
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lfiw.resampling.streaming import Sampler
     from lfiw.tasks.scorer import Scorer
 
+PATHS = {"cache", "checkpoint", "out", "images"}
 METHODS = ("sir", "rejection", "mh")
 
 
@@ -80,7 +82,7 @@ def main(arguments: list[str]) -> None:
         check_target(Path(options.out), overwrite=False)
     if options.images:
         check_images_target(Path(options.images))
-    run = Path(options.run) if options.run else latest_run("ratio")
+    run = user_run(options.run) if options.run else latest_run("ratio")
     config = load(run).config
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     datamodule.prepare_data()
@@ -230,6 +232,8 @@ def parse(arguments: list[str]) -> Options:
             given[key] = type(getattr(Options, key))(value)
         except ValueError:
             raise InputError(f"{argument}: expected a number") from None
+    for key in PATHS & given.keys():
+        given[key] = user_location(given[key])
     options = Options(**given)
     if options.generator not in GENERATORS:
         raise InputError(f"generator={options.generator}: expected one of {', '.join(GENERATORS)}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from lfiw.cli import Parser, run_script
 from lfiw.data.importers.commands import add_pixel_arguments
 from lfiw.errors import InputError
+from lfiw.paths import user_run
 
 
 def main(arguments: list[str]) -> None:
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     if options.out.suffix != ".npz":
         raise InputError(f"--out {options.out}: expected a name that ends in .npz")
     samples = import_arrays(options.file, options.key, options.layout, options.value_range)
-    run = Path(options.run) if options.run else latest_run("ratio")
+    run = user_run(options.run) if options.run else latest_run("ratio")
     scorer = Scorer(run)
     log_ratio = torch.cat([scorer(block) for block in samples.blocks()])
     weights = weighting(log_ratio)

@@ -6,11 +6,11 @@ Each source has a file in `lfiw.generators.sources` with a `SUMMARY`, its comman
 
 from __future__ import annotations
 
-import argparse
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from lfiw.cli import Parser
 from lfiw.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +55,6 @@ def open_generator(name: str, *arguments: str) -> Generator:
     return generator
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
+class _Parser(Parser):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"source {self.prog}: {message}")

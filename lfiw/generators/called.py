@@ -18,6 +18,7 @@ from torch import Tensor
 from lfiw.data.arrays import to_tensor
 from lfiw.errors import InputError, first_line
 from lfiw.generators.pixels import DetectedPixels, as_array, check_rows
+from lfiw.paths import user_path
 
 
 class CalledGenerator:
@@ -102,7 +103,7 @@ def find_function(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         raise InputError(f"{name!r}: expected module:function, or file.py:function")
     source: dict[str, Any] = {}
     if where.endswith(".py"):
-        file = Path(where)
+        file = user_path(where)
         if not file.is_file():
             raise InputError(f"{where}: no such file")
         source["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -6,8 +6,10 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 
 from lfiw.data import SampleCache, Table
+from lfiw.data.cache.remote import cache_folder
 from lfiw.data.in_order import InOrderDataModule
 from lfiw.features import Extractor
+from lfiw.files import check_writable
 from lfiw.modules.extraction import ColumnsWriter, FeatureExtraction
 
 
@@ -60,6 +62,16 @@ def write_columns(
         trainer.callbacks.remove(writer)  # type: ignore[attr-defined]
     for cache in lacking:
         cache.refresh()
+
+
+def check_columns_can_be_added(tables: Iterable[Table]) -> None:
+    """Raises InputError for a table, as on a read-only mount, that a run could not write its columns into."""
+    for cache in distinct_caches(tables):
+        check_writable(
+            cache.path / "columns",
+            "a run adds columns to the caches that it scores (features, log-ratios): copy the cache, or name it by a "
+            f"URL, file://{cache.path}, whose columns go to {cache_folder()}",
+        )
 
 
 def distinct_caches(tables: Iterable[Table]) -> list[SampleCache]:

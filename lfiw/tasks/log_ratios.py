@@ -16,6 +16,7 @@ from lfiw.checkpoints import state_sha256, write_calibrator
 from lfiw.data import ColumnWriter, SampleCache
 from lfiw.data.mixed import MixedDataModule
 from lfiw.modules.ratio import RatioClassifier
+from lfiw.run_folder import column_part
 from lfiw.schemas import Config
 from lfiw.tasks.columns import distinct_caches, has_columns, write_columns
 from lfiw.tasks.members import Member, members_of
@@ -27,17 +28,17 @@ BLOCK = 1_000_000  # rows combined at a time
 
 def log_ratio_column(run_dir: Path) -> str:
     """The column of final log-ratios that a run writes."""
-    return f"log_ratio/{run_dir.name}"
+    return f"log_ratio/{column_part(run_dir)}"
 
 
 def spread_column(run_dir: Path) -> str:
     """The column of an ensemble's standard deviation, in nats."""
-    return f"log_ratio_spread/{run_dir.name}"
+    return f"log_ratio_spread/{column_part(run_dir)}"
 
 
 def member_column(run_dir: Path, member: Member) -> str:
     """The column of one classifier's log-ratios as it was trained."""
-    return f"uncalibrated/{run_dir.name}" + (f"/{member.name}" if member.name else "")
+    return f"uncalibrated/{column_part(run_dir)}" + (f"/{member.name}" if member.name else "")
 
 
 @dataclass(frozen=True)

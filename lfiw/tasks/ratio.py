@@ -17,6 +17,7 @@ from lfiw.modules.ratio import RatioEnsemble
 from lfiw.processes import by_first_process
 from lfiw.schemas import CachedData, Config, DigitsData, PoliciesData, RealData, SkewedData, ToyData
 from lfiw.stages import timed
+from lfiw.tasks.columns import check_columns_can_be_added
 from lfiw.tasks.extractors import prepare_input
 from lfiw.tasks.log_ratios import write_log_ratios
 from lfiw.tasks.members import train_members
@@ -37,7 +38,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     trainer = build_trainer(config.trainer, run_dir, loggers)
     with timed(run_dir, "data and input"):
-        prepare(config, trainer, datamodule)
+        prepare(config, trainer, datamodule, adds_columns=True)
     with timed(run_dir, "training", resumed=config.resume is not None):
         trained = train_members(config, run_dir, loggers, datamodule)
     metrics, objects = finish(config, run_dir, trainer, datamodule)
@@ -52,10 +53,16 @@ def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcom
     return finish(config, run_dir, trainer, datamodule)
 
 
-def prepare(config: Config, trainer: Trainer, datamodule: MixedDataModule) -> None:
-    """Data and the classifier's input; what is asked of the scores is checked first, for the input can take hours."""
+def prepare(config: Config, trainer: Trainer, datamodule: MixedDataModule, *, adds_columns: bool = False) -> None:
+    """Data and the classifier's input; what is asked of the scores is checked first, for the input can take hours.
+
+    Args:
+        adds_columns: the tables will have to take new columns; a run that is scored again may find all of them there.
+    """
     by_first_process(datamodule.prepare_data)
     datamodule.open_tables()
+    if adds_columns:
+        check_columns_can_be_added(datamodule.tables.values())
     check_scores(config, datamodule)
     prepare_input(trainer, datamodule, config.features)
     datamodule.setup()

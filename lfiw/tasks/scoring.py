@@ -20,6 +20,7 @@ from lfiw.features import Extractor
 from lfiw.files import write_json
 from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.record import EXACT, Record, evaluation_record, finite_or_null
+from lfiw.run_folder import EVALUATION, keep_evaluation
 from lfiw.schemas import Config
 from lfiw.selection import AUTO, UNIFORM, choose, judge, min_ess_share
 from lfiw.tasks.extractors import build_extractors, extract_all
@@ -129,7 +130,8 @@ def score(
             )
             found["flattening"] = finite_or_null(curves)
         found["tables"] = table_records(datamodule)
-        write_json(run_dir / "evaluation.json", found)
+        keep_evaluation(run_dir, found)
+        write_json(run_dir / EVALUATION, found)
         record = [found]
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None

@@ -107,6 +107,11 @@ def test_an_evaluation_continues_the_run(digits, tmp_path, monkeypatch):
     (run,) = (record.run for record in later if record.HasField("run"))
     assert run.run_id == (digits.folder / "wandb_id.txt").read_text().strip()
     assert any(key_of(i) == "test/third/fid" for r in later if r.HasField("history") for i in r.history.item)
+    # a server takes both parts for one history, by their steps
+    steps = [r.history.step.num for folder in folders for r in records(folder) if r.HasField("history")]
+    assert steps == list(range(len(steps)))
+    assert json.loads((tmp_path / "runs/digits/copy/evaluation-1.json").read_text()) == digits.record
+    assert (tmp_path / "runs/digits/copy/report-1.html").read_bytes() == (digits.folder / "report.html").read_bytes()
 
 
 @pytest.mark.parametrize("key", [{}, {"WANDB_API_KEY": "0" * 40}])

@@ -100,9 +100,11 @@ def open_shard(path: Path, num_bytes: int) -> dict[str, Tensor]:
         InputError: not a safetensors file, or a tensor does not lie inside it.
     """
     try:
-        # Keeps no file descriptor, so thousands of shards can stay open.
-        content = torch.from_file(str(path), shared=False, size=num_bytes, dtype=torch.uint8)
-    except RuntimeError as error:
+        # Keeps no file descriptor, so thousands of shards can stay open. By one: torch takes only names that are UTF-8.
+        with open(path, "rb") as file:
+            name = f"/dev/fd/{file.fileno()}"
+            content = torch.from_file(name, shared=False, size=num_bytes, dtype=torch.uint8)
+    except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be mapped ({error})") from None
     length = int.from_bytes(content[:8].numpy().tobytes(), "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, num_bytes - 8):

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from lfiw.paths import location_argument
+
 if TYPE_CHECKING:
     from lfiw.generators.generator import Generator
 
@@ -10,7 +12,7 @@ SUMMARY = "The samples of another cache, as its folder or URL."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cache", metavar="CACHE")
+    parser.add_argument("cache", type=location_argument, metavar="CACHE")
 
 
 def open_source(options: argparse.Namespace) -> "Generator":

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from lfiw.paths import location_argument
+
 if TYPE_CHECKING:
     from lfiw.generators.generator import Generator
 
@@ -10,7 +12,7 @@ SUMMARY = "A kernel density estimate of a cache of real images: a quick, biased 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cache", metavar="CACHE")
+    parser.add_argument("cache", type=location_argument, metavar="CACHE")
     parser.add_argument("--bandwidth", type=float, default=0.2, help="in standard deviations (default: 0.2)")
 
 

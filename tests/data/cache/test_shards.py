@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from lfiw import InputError
+from lfiw.data import CacheWriter, SampleCache
 from lfiw.data.cache.dtypes import CODES
 from lfiw.data.cache.shards import map_shard, open_shard, write_shard
 
@@ -99,3 +101,14 @@ def test_other_columns_than_expected(tmp_path):
     for columns in ({"y": (torch.float32, ())}, {"x": (torch.int32, ())}, {"x": (torch.float32, (2,))}):
         with pytest.raises(InputError, match=r"a\.safetensors: holds"):
             map_shard(path, size, 4, columns)
+
+
+def test_a_folder_whose_name_is_not_utf_8(tmp_path):
+    folder = tmp_path / os.fsdecode(b"lat\xe9n")
+    with CacheWriter(folder, source={}) as writer:
+        writer.write({"vector": torch.arange(6.0).view(3, 2)})
+    cache = SampleCache(folder)
+    cache.add_column("x", torch.arange(3.0), stamp={})
+    assert SampleCache(folder)["x"].tolist() == [0.0, 1.0, 2.0]
+    assert cache["vector"].tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    cache.verify()
