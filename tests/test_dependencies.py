@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = [ROOT / "train.py", ROOT / "evaluate.py", *sorted((ROOT / "lfiw").rglob("*.py"))]
 TOOLS = sorted((ROOT / "tools").glob("*.py"))
-FOR_DEVELOPERS = sorted((ROOT / "tools").glob("*/*.py"))
+FOR_DEVELOPERS = sorted((ROOT / "tools").glob("*/**/*.py"))
 OWN = {"lfiw", "train", "evaluate", *(path.stem for path in (ROOT / "tools").iterdir())}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]

@@ -97,8 +97,3 @@ def collect(record: dict[str, Any], found: Found) -> None:
 
 def rows_of(found: Found) -> list[Row]:
     return [row(name, metric, values) for (name, metric), values in found.items()]
-
-
-def pictures_of(folder: Path) -> list[Path]:
-    """The pictures of one run."""
-    return [folder / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
