@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lfiw.results import row
+from lfiw.selection import AUTO
 from lfiw.tables import total_variation
+from lfiw.weights import Weighting
 from train import train
 
 from .kept import Kept
@@ -97,3 +99,9 @@ def collect(record: dict[str, Any], found: Found) -> None:
 
 def rows_of(found: Found) -> list[Row]:
     return [row(name, metric, values) for (name, metric), values in found.items()]
+
+
+def weighting_of(record: dict[str, Any]) -> Weighting:
+    """The gate's choice in one evaluation."""
+    auto = next(w for w in record["weightings"] if w["name"] == AUTO)
+    return Weighting(auto["flatten"], auto["clip"], auto["smooth"])
