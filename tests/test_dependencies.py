@@ -13,10 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = [ROOT / "train.py", ROOT / "evaluate.py", *sorted((ROOT / "lfiw").rglob("*.py"))]
 TOOLS = sorted((ROOT / "tools").glob("*.py"))
-FOR_DEVELOPERS = sorted((ROOT / "tools").glob("*/*.py"))
+FOR_DEVELOPERS = sorted((ROOT / "tools").glob("*/**/*.py"))
 OWN = {"lfiw", "train", "evaluate", *(path.stem for path in (ROOT / "tools").iterdir())}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+FOR_USERS = {extra: requirements for extra, requirements in EXTRAS.items() if extra not in ("test", "dev")}
+OTHERS = [r for requirements in EXTRAS.values() for r in requirements if not r.startswith("lfiw[")]
 
 
 def normalised(name: str) -> str:
@@ -71,13 +73,17 @@ def undeclared(files: list[Path], always: set[str], lazily: set[str]) -> dict[st
 
 def test_the_package_and_the_tools() -> None:
     """Dependencies at once; those of an extra that a user installs where they are needed."""
-    for_users = set().union(*(named(requirements) for extra, requirements in EXTRAS.items() if extra != "dev"))
+    for_users = set().union(*map(named, FOR_USERS.values()))
     assert not undeclared([*PACKAGE, *TOOLS], named(PROJECT["dependencies"]), for_users)
 
 
 def test_benchmarks_and_studies() -> None:
-    declared = named(PROJECT["dependencies"]) | named(EXTRAS["dev"])
+    declared = named(PROJECT["dependencies"]) | named(OTHERS)
     assert not undeclared(FOR_DEVELOPERS, declared, set())
+
+
+def test_developers_get_every_extra() -> None:
+    assert {"lfiw", "test", *FOR_USERS} <= named(EXTRAS["dev"])
 
 
 def test_what_is_not_declared_is_found() -> None:
@@ -87,6 +93,6 @@ def test_what_is_not_declared_is_found() -> None:
         assert module in undeclared(PACKAGE, declared - {name}, set()).values()
 
 
-@pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *(r for extra in EXTRAS.values() for r in extra)])
+@pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *OTHERS])
 def test_every_requirement_has_a_lower_bound(requirement: str) -> None:
     assert re.search(r"[>=]=\d", requirement)

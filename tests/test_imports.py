@@ -12,7 +12,6 @@ HEAVY = ("torch", "numpy", "pytorch_lightning", "torchmetrics", "wandb", "matplo
 SECONDS = 2.0  # of the processor: how busy the machine is does not count
 SCRIPTS = ["train.py", "evaluate.py", *sorted(f"tools/{file.name}" for file in (ROOT / "tools").glob("*.py"))]
 NOT_FOR_USERS = (
-    "tools/chromium.py",
     "tools/study.py",
     "tools/benchmark.py",
     "tools/benchmark_statistics.py",

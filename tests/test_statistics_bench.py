@@ -6,11 +6,9 @@ import torch
 from scipy import integrate, stats
 
 from lfiw.selection import CANNOT, CORRECTS, NOTHING
-from tools.statistics_bench.cases import build_cases
-from tools.statistics_bench.densities import Normals, Students
-from tools.statistics_bench.estimates import FOR_SCORES, Found, functions
-from tools.statistics_bench.ratio import fit
-from tools.statistics_bench.summary import holm, refusals_that_are_right, significantly_worse, summarise
+from tools.benchmarks.statistics.estimates import FOR_SCORES, Found, fit, functions
+from tools.benchmarks.statistics.pairs import Normals, Students, build_cases
+from tools.benchmarks.statistics.summary import holm, refusals_that_are_right, significantly_worse, summarise
 
 CASES = build_cases()
 

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,82 +18,52 @@ from lfiw.cli import DEBUG, Parser, run_script
 
 THREADS = 2
 OUT = Path(__file__).parent.parent / "results" / "benchmarks.json"
-NAMES = (
-    "cache_write",
-    "cache_random_batches",
-    "cache_remote_warm",
-    "loader_crop_flip_normalise",
-    "frechet_2048",
-    "frechet_few_samples",
-    "frechet_interval",
-    "precision_recall",
-    "trainer_step",
-    "trainer_step_mlp",
-    "inception",
-    "reweight_10k",
-    "ratio_epoch",
-    "pixelcnn_sampling",
-    "generator_step",
-    "simulated_steps",
-    "augmentation_step",
-)
+# of tools/benchmarks; imported by name: a benchmark needs its own peers only
+RUNS = {
+    "cache_write": "caches.run_write",
+    "cache_random_batches": "caches.run_random_batches",
+    "cache_remote_warm": "caches.run_remote",
+    "loader_crop_flip_normalise": "caches.run_loader",
+    "frechet_2048": "scores.run_from_moments",
+    "frechet_few_samples": "scores.run_few_samples",
+    "frechet_interval": "scores.run_interval",
+    "precision_recall": "scores.run_neighbours",
+    "trainer_step": "training_steps.run_resnet",
+    "trainer_step_mlp": "training_steps.run_mlp",
+    "inception": "extraction.run_inception",
+    "reweight_10k": "extraction.run_weighting",
+    "ratio_epoch": "extraction.run_epoch",
+    "pixelcnn_sampling": "simulation.run_pixelcnn",
+    "generator_step": "training_steps.run_generators",
+    "simulated_steps": "simulation.run_dynamics",
+    "augmentation_step": "training_steps.run_augmentation",
+}
+NAMES = tuple(RUNS)
+
+Row = dict[str, Any]
 
 
-def measure(name: str, rounds: int) -> list[Any]:
+def measure(name: str, rounds: int) -> list[Row]:
     """The rows of one benchmark."""
-    # imported by name: a benchmark needs its own peers only
-    from benchmarks import (
-        augmentation_step,
-        cache_random_batches,
-        cache_remote,
-        cache_write,
-        dynamics,
-        frechet,
-        generators,
-        inception,
-        intervals,
-        loader_crop_flip_normalise,
-        neighbours,
-        reweighting,
-        trainer_step,
-    )
-
-    runs: dict[str, Callable[[int], list[Any]]] = {
-        "cache_write": cache_write.run,
-        "cache_random_batches": cache_random_batches.run,
-        "cache_remote_warm": cache_remote.run,
-        "loader_crop_flip_normalise": loader_crop_flip_normalise.run,
-        "frechet_2048": frechet.run_from_moments,
-        "frechet_few_samples": frechet.run_few_samples,
-        "frechet_interval": intervals.run,
-        "precision_recall": neighbours.run,
-        "trainer_step": trainer_step.run_resnet,
-        "trainer_step_mlp": trainer_step.run_mlp,
-        "inception": inception.run,
-        "reweight_10k": reweighting.run_weighting,
-        "ratio_epoch": reweighting.run_epoch,
-        "pixelcnn_sampling": generators.run_pixelcnn,
-        "generator_step": generators.run_steps,
-        "simulated_steps": dynamics.run,
-        "augmentation_step": augmentation_step.run,
-    }
-    return runs[name](rounds)
+    file, _, function = RUNS[name].partition(".")
+    rows: list[Row] = getattr(import_module(f"benchmarks.{file}"), function)(rounds)
+    return rows
 
 
-def cells(row: Any) -> list[str]:
+def cells(row: Row) -> list[str]:
     from lfiw.tables import number
 
-    goal = "–" if row.goal is None else f"≥ {number(row.goal)}"
-    met = {None: "–", True: "yes", False: "no"}[row.met]
-    ours, theirs = (f"{number(value)} {row.unit}" for value in (row.ours, row.theirs))
-    span = f"{number(row.min, 3)}–{number(row.max, 3)}"
-    return [row.name, ours, row.peer, theirs, number(row.ratio), span, goal, met]
+    goal = "–" if row["goal"] is None else f"≥ {number(row['goal'])}"
+    met = {None: "–", True: "yes", False: "no"}[row["met"]]
+    ours, theirs = (f"{number(row[side])} {row['unit']}" for side in ("ours", "theirs"))
+    span = f"{number(row['min'], 3)}–{number(row['max'], 3)}"
+    return [row["name"], ours, row["peer"], theirs, number(row["ratio"]), span, goal, met]
 
 
-def remarks(row: Any) -> str:
+def remarks(row: Row) -> str:
     """How far from the hardware's limit, and the conditions."""
-    limit = [f"{row.limit['share']:.0%} of the speed of {row.limit['what']}"] if row.limit else []
-    return "; ".join([*limit, *([row.note] if row.note else [])])
+    limit = f"{row['limit']['share']:.0%} of the speed of {row['limit']['what']}" if row["limit"] else ""
+    return "; ".join(filter(None, [limit, row["note"]]))
 
 
 def main(arguments: list[str]) -> None:
@@ -104,6 +74,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args([a for a in arguments if a != DEBUG])
     import torch
 
+    from lfiw.results import write_study
     from lfiw.tables import print_table
 
     torch.set_num_threads(THREADS)
@@ -115,14 +86,15 @@ def main(arguments: list[str]) -> None:
     titles = ["benchmark", "ours", "peer", "peer's", "ratio", "min–max", "goal", "met"]
     print_table("speed ratio = peer's time / our time, median over rounds", titles, [cells(row) for row in rows])
     for row in rows:
-        print(f"{row.name}: {remarks(row)}")
+        print(f"{row['name']}: {remarks(row)}")
     out = options.out or (OUT if options.only == NAMES else None)
     if out is not None:
-        from lfiw.results import write_study
-
         command = shlex.join(["python", "tools/benchmark.py", *arguments])
-        seconds = time.perf_counter() - start
-        write_study(out, "benchmarks", command, seconds, [{**row.as_json(), "load_before": load} for row in rows])
+        written = [
+            {key: round(v, 6) if isinstance(v, float) else v for key, v in {**row, "load_before": load}.items()}
+            for row in rows
+        ]
+        write_study(out, "benchmarks", command, time.perf_counter() - start, written)
 
 
 if __name__ == "__main__":

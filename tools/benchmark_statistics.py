@@ -39,9 +39,9 @@ def main(arguments: list[str]) -> None:
     if options.processes < 1:
         raise InputError(f"--processes {options.processes}: at least 1")
     import torch
-    from statistics_bench.cases import build_cases
-    from statistics_bench.estimates import ESTIMATORS, examine
-    from statistics_bench.summary import squared_errors, summarise
+    from benchmarks.statistics.estimates import ESTIMATORS, examine
+    from benchmarks.statistics.pairs import build_cases
+    from benchmarks.statistics.summary import squared_errors, summarise
 
     from lfiw.results import write_study
 

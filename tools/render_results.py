@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rendering import augmentation, cifar10, policies, ratios, sets, speed
-from rendering.cells import Study
+from studies.rendering import applications, cifar10, ratios, speed
+from studies.rendering.cells import Study
 
 from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
@@ -38,13 +38,13 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "precision": cifar10.precision,
     "trained_generators": cifar10.trained_generators,
     "generators": cifar10.generators,
-    "resampling_digits": lambda study: sets.resampling(study, "digits", "classifier"),
-    "resampling_cifar10": lambda study: sets.resampling(study, "cifar10", "resnet56"),
-    "omniglot": augmentation.omniglot,
-    "omniglot_quality": augmentation.quality,
-    "ope": policies.problems,
-    "ope_estimates": policies.estimates,
-    "ope_curve": policies.curve,
+    "resampling_digits": lambda study: ratios.resampling(study, "digits", "classifier"),
+    "resampling_cifar10": lambda study: ratios.resampling(study, "cifar10", "resnet56"),
+    "omniglot": applications.omniglot,
+    "omniglot_quality": applications.quality,
+    "ope": applications.problems,
+    "ope_estimates": applications.estimates,
+    "ope_curve": applications.curve,
     "benchmarks": speed.benchmarks,
     "scale": speed.scale,
 }

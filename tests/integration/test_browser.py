@@ -7,7 +7,8 @@ import shutil
 import pytest
 from integration.launch import launch, module
 
-from tools.chromium import NAMES, chromium, find_chromium
+from lfiw.errors import InputError
+from tools.screenshot import blank_page, chromium
 
 IMAGES = """[...document.images].map(
   i => ({width: i.naturalWidth, height: i.naturalHeight, shown: i.clientWidth, alt: i.alt})
@@ -33,11 +34,12 @@ TEXTS = """(() => {
 
 
 @pytest.fixture(scope="module")
-def page():
-    program = find_chromium()
-    if program is None:
-        pytest.skip(f"no Chromium on this machine ({', '.join(NAMES)}): apt-get install chromium")
-    with chromium(program) as opened:
+def browser(files):
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(chromium())
+        except InputError as error:
+            pytest.skip(str(error))
         yield opened
 
 
@@ -74,12 +76,15 @@ def test_the_contrast_formula():
     ("width", "dark", "printed"),
     [(1400, False, False), (1400, True, False), (400, False, False), (400, True, False), (700, True, True)],
 )
-def test_a_page(page, files, kind, width, dark, printed):
-    page.messages.clear()
-    page.look(width, dark=dark, printed=printed)
-    page.open(files[kind])
-    assert page.messages == []
-    assert page.requested == [files[kind].resolve().as_uri()]  # nothing but the page itself
+def test_a_page(browser, files, kind, width, dark, printed):
+    page = blank_page(browser, width, dark=dark, printed=printed)
+    messages, requested = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(error.message))
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(files[kind].resolve().as_uri())
+    assert messages == []
+    assert [url for url in requested if not url.startswith("data:")] == [page.url]  # nothing but the page itself
     images = page.evaluate(IMAGES)
     assert len(images) > 5
     for image in images:
@@ -96,7 +101,7 @@ def test_a_page(page, files, kind, width, dark, printed):
     assert (luminance(paper) < 0.1) == (dark and not printed)
 
 
-def test_figures_follow_the_page(page, files):
+def test_figures_follow_the_page(browser, files):
     """The ink of an SVG figure: dark on a light page, light on a dark one, and dark again on paper."""
     script = """(async () => {
       const image = [...document.images].find(i => i.src.startsWith("data:image/svg"));
@@ -115,8 +120,8 @@ def test_figures_follow_the_page(page, files):
     })()"""
     found = {}
     for dark, printed in ((False, False), (True, False), (True, True)):
-        page.look(1400, dark=dark, printed=printed)
-        page.open(files["report"])
+        page = blank_page(browser, 1400, dark=dark, printed=printed)
+        page.goto(files["report"].resolve().as_uri())
         found[dark, printed] = page.evaluate(script)
     assert all(pixels["clear"] > 0.5 for pixels in found.values())  # the page shows through
     assert found[False, False]["darkest"] < 60
@@ -124,7 +129,7 @@ def test_figures_follow_the_page(page, files):
     assert found[True, True]["darkest"] < 60
 
 
-def test_a_picture_of_it(page, files, tmp_path):
+def test_a_picture_of_it(browser, files, tmp_path):
     arguments = (files["report"], "--width", "400", "--height", "300", "--dark", "--out", "deep/shot.png")
     code, out, err = launch("tools/screenshot.py", *arguments, cwd=tmp_path)
     assert (code, err) == (0, ""), out + err

@@ -9,7 +9,7 @@ import torch
 
 from lfiw.densities import FittedGaussian, Mixture
 from lfiw.resampling.streaming import PoolSampler
-from tools.studies.finite_pools import finite_pool_density
+from tools.studies.resampling import finite_pool_density
 
 DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5], valley=0.5)
 GRID = np.linspace(-12, 12, 2401)

@@ -1,1 +1,1 @@
-"""Speed against the peers: one file a benchmark, each with `run(rounds)` that returns rows."""
+"""Speed against the peers, a file a subject: functions `run_…(rounds)` that return rows."""

@@ -3,44 +3,16 @@
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from lfiw import results
+
+Row = dict[str, Any]
 Side = Callable[[], float]  # does some work → seconds for one unit of it
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison. `ours` and `theirs` are medians over the rounds in `unit`.
-
-    Args:
-        ratio: median over the rounds of peer's time / our time in the same round; above 1, ours is faster.
-        goal: for the ratio; none: shown for information.
-        limit: what the hardware allows, in words, and `share`, the part of it that we reach.
-        note: conditions that a reader of the number needs.
-    """
-
-    name: str
-    peer: str
-    metric: str
-    ratio: float
-    goal: float | None
-    met: bool | None
-    mean: float
-    se: float
-    n: int
-    min: float
-    max: float
-    ours: float
-    theirs: float
-    unit: str
-    limit: dict[str, Any]
-    note: str
-
-    def as_json(self) -> dict[str, Any]:
-        return {key: round(v, 6) if isinstance(v, float) else v for key, v in asdict(self).items()}
+IMAGE = (3, 32, 32)
 
 
 def seconds_each(work: Callable[[], object], units: int = 1) -> Side:
@@ -72,6 +44,12 @@ def fastest(candidates: Mapping[str, Side], tries: int = 2) -> str:
     return min(times, key=lambda name: min(times[name]))
 
 
+def race(name: str, peer: str, ours: Side, theirs: Side, rounds: int, *, warm_ups: int = 1, **terms: Any) -> Row:
+    """The row of two sides that are timed in turn; `terms` are those of `compare`."""
+    seconds = interleave({"ours": ours, "peer": theirs}, rounds, warm_ups)
+    return compare(name, peer, seconds["ours"], seconds["peer"], **terms)
+
+
 def compare(
     name: str,
     peer: str,
@@ -80,44 +58,48 @@ def compare(
     *,
     unit: str,
     goal: float | None,
-    limit: Mapping[str, Any] | None = None,
+    limit: tuple[str, float | list[float]] | None = None,
+    at_most: float = float("inf"),
     note: str = "",
-    also_met: bool = True,
 ) -> Row:
     """The row of one comparison.
 
     Args:
         ours, theirs: seconds for one unit of work, by round.
         unit: `s`, `ms/step`, or one that ends in `/s`, which turns the seconds into a rate.
-        also_met: whether a further goal, beside that for the ratio, is met.
+        goal: for the ratio; none: shown for information.
+        limit: what the hardware allows, in words, and the seconds that a unit would take at it, by round if timed so.
+        at_most: seconds that our median may take, beside the goal for the ratio.
+        note: conditions that a reader of the number needs.
+
+    Returns:
+        `ratio`: median over the rounds of peer's time / our time in the same round; above 1, ours is faster. `ours`
+        and `theirs` are medians in `unit`; `limit` has the share of the limit's speed that we reach.
     """
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     ratio = statistics.median(ratios)
-    se = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else 0.0
-    return Row(
-        name=name,
-        peer=peer,
-        metric="speed_ratio",
-        ratio=ratio,
-        goal=goal,
-        met=None if goal is None else ratio >= goal and also_met,
-        mean=statistics.mean(ratios),
-        se=se,
-        n=len(ratios),
-        min=min(ratios),
-        max=max(ratios),
-        ours=in_unit(statistics.median(ours), unit),
-        theirs=in_unit(statistics.median(theirs), unit),
-        unit=unit,
-        limit=dict(limit or {}),
-        note=note,
-    )
+    return {
+        **results.row(name, "speed_ratio", ratios),
+        "peer": peer,
+        "ratio": ratio,
+        "goal": goal,
+        "met": None if goal is None else ratio >= goal and statistics.median(ours) <= at_most,
+        "min": min(ratios),
+        "max": max(ratios),
+        "ours": in_unit(statistics.median(ours), unit),
+        "theirs": in_unit(statistics.median(theirs), unit),
+        "unit": unit,
+        "limit": beside_limit(*limit, ours) if limit else {},
+        "note": note,
+    }
 
 
-def limit_beside(what: str, ours: list[float], limit: list[float]) -> dict[str, Any]:
-    """The limit of a row, where it was timed in the same rounds: its name, our share of its speed, and that speed."""
-    share = statistics.median([b / a for a, b in zip(ours, limit, strict=True)])
-    return {"what": what, "share": share, "value": 1 / statistics.median(limit)}
+def beside_limit(what: str, at_limit: float | list[float], ours: list[float]) -> dict[str, Any]:
+    """Our share of the limit's speed; where the limit was timed in the same rounds, also that speed."""
+    if isinstance(at_limit, float):
+        return {"what": what, "share": at_limit / statistics.median(ours)}
+    share = statistics.median([b / a for a, b in zip(ours, at_limit, strict=True)])
+    return {"what": what, "share": share, "value": 1 / statistics.median(at_limit)}
 
 
 def in_unit(seconds: float, unit: str) -> float:
@@ -140,6 +122,12 @@ def matmul_flops(d: int = 2048) -> float:
     out = torch.empty_like(a)
     multiply = seconds_each(lambda: torch.mm(a, a, out=out))
     return 2 * d**3 / min(multiply() for _ in range(5))
+
+
+def images(n: int, shape: tuple[int, ...] = IMAGE, top: int = 256, generator: torch.Generator | None = None) -> Tensor:
+    """Noise in uint8, below `top`; the same each time unless a generator is given."""
+    drawn_by = generator or torch.Generator().manual_seed(0)
+    return torch.randint(top, (n, *shape), dtype=torch.uint8, generator=drawn_by)
 
 
 def drain(batches: Iterable[object]) -> None:

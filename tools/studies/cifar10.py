@@ -22,7 +22,7 @@ from lfiw.tasks.ratio import build_datamodule
 from lfiw.weights import Weighting
 
 from .kept import Kept
-from .repeated import Row, repeat, rows_of
+from .repeated import Row, repeat, rows_of, weighting_of
 
 SHORT = ["calibration=none", "evaluation.paper=false", "evaluation.figures=false", "evaluation.exponents=[]"]
 SHORT += ["evaluation.reference=none", "evaluation.intervals=false", "evaluation.permutations=0"]
@@ -100,11 +100,11 @@ def label_distances(folder: Path) -> dict[str, float]:
     subset = datamodule.splits["evaluation"][GENERATED]
     log_ratio, exact = subset.column(log_ratio_column(folder)), datamodule.exact_log_ratio(subset)
     assert exact is not None
-    auto = next(w for w in json.loads((folder / "evaluation.json").read_text())["weightings"] if w["name"] == AUTO)
+    auto = weighting_of(json.loads((folder / "evaluation.json").read_text()))
     weights = {
         UNIFORM: torch.full_like(exact, 1 / len(exact)),
         PLAIN: Weighting()(log_ratio),
-        AUTO: Weighting(auto["flatten"], auto["clip"], auto["smooth"])(log_ratio),
+        AUTO: auto(log_ratio),
         EXACT: torch.softmax(exact, 0),
     }
     classes = int(torch.cat([real, generated]).max()) + 1

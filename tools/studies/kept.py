@@ -17,17 +17,18 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def version() -> str:
-    """Of the code: parts that other code made are not used."""
+    """Of the code, without that of the tables: parts that other code made are not used."""
     digest = hashlib.sha256(__version__.encode())
-    for folder in ("lfiw", "conf", "tools/studies"):
-        for file in sorted((ROOT / folder).rglob("*")):
-            if file.suffix in (".py", ".yaml"):
-                digest.update(file.read_bytes())
+    for pattern in ("lfiw/**/*.py", "conf/**/*.yaml", "tools/studies/*.py"):
+        for file in sorted(ROOT.glob(pattern)):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 class Kept:
     """Parts of a study that are done, a JSON file each; gone once the study's results are written.
+
+    Not joblib.Memory: that keys by the source of one function, not of the package, and keeps pickles.
 
     Args:
         folder: of this study's parts.

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lfiw.results import row
+from lfiw.selection import AUTO
 from lfiw.tables import total_variation
+from lfiw.weights import Weighting
 from train import train
 
 from .kept import Kept
@@ -99,6 +101,7 @@ def rows_of(found: Found) -> list[Row]:
     return [row(name, metric, values) for (name, metric), values in found.items()]
 
 
-def pictures_of(folder: Path) -> list[Path]:
-    """The pictures of one run."""
-    return [folder / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
+def weighting_of(record: dict[str, Any]) -> Weighting:
+    """The gate's choice in one evaluation."""
+    auto = next(w for w in record["weightings"] if w["name"] == AUTO)
+    return Weighting(auto["flatten"], auto["clip"], auto["smooth"])

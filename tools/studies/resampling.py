@@ -1,19 +1,17 @@
 """Resampled sets: against known densities, and scored without weights on digits and on CIFAR-10."""
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
-from statistics import fmean, stdev
 from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t as student
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lfiw.config import compose, load
@@ -26,21 +24,21 @@ from lfiw.metrics import frechet_distance, inception_score, kernel_distance, pre
 from lfiw.resampling.methods import resample
 from lfiw.resampling.streaming import PoolSampler
 from lfiw.results import row
-from lfiw.selection import AUTO
+from lfiw.statistics import paired_interval
 from lfiw.tasks.extractors import extractor_for
 from lfiw.tasks.log_ratios import log_ratio_column
 from lfiw.tasks.ratio import build_datamodule
 from lfiw.weights import Weighting
 
-from .finite_pools import finite_pool_density
 from .kept import Kept
-from .repeated import Row, one_run
+from .repeated import Row, one_run, weighting_of
 from .resampling_figure import draw
 
 DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5], valley=0.5)
 POOLS = (1, 2, 4, 8, 16, 32, 64)
 CANDIDATES, KEPT_DIGITS = 32_000, 700
 KEPT_CIFAR10 = 5000
+LOG_TIMES = np.linspace(-30, 30, 1201)  # of the integral over t, which is smooth on a log axis
 PLAIN = Weighting()
 SHORT = ["calibration=none", "evaluation.weightings=[]", "evaluation.reference=none", "evaluation.figures=false"]
 SHORT += ["evaluation.intervals=false", "evaluation.permutations=0", "trainer.progress=false"]
@@ -81,6 +79,28 @@ def densities() -> dict[str, np.ndarray]:
     for pool_size in POOLS:
         found[str(pool_size)] = finite_pool_density(x, found["model"], log_data - log_model, pool_size)
     return found
+
+
+def finite_pool_density(
+    x: NDArray[np.float64], model: NDArray[np.float64], log_ratio: NDArray[np.float64], pool_size: int
+) -> NDArray[np.float64]:
+    """Density of one draw by sampling-importance-resampling with pools of T candidates, where both densities are known,
+    on an equally spaced grid that holds all of the model's mass.
+
+    T·q(x) E[w(x)/(w(x) + S)], S the weight of the other T − 1 candidates. With 1/(w + S) = ∫ exp(−(w + S)t) dt this is
+    T·q(x) ∫ w(x) exp(−w(x)t) φ(t)^(T−1) dt, φ(t) = E_q[exp(−wt)].
+
+    Args:
+        x: grid.
+        model: q(x).
+        log_ratio: log w(x), any scale.
+    """
+    w = np.exp(log_ratio - np.average(log_ratio, weights=model))
+    times = np.exp(LOG_TIMES)
+    decay = np.exp(-np.outer(times, w))
+    step = x[1] - x[0]
+    others = (decay @ model * step) ** (pool_size - 1)
+    return pool_size * model * w * np.trapezoid(decay * (others * times)[:, None], LOG_TIMES, axis=0)
 
 
 def known_densities(seeds: int, num_samples: int = 2000) -> list[Row]:
@@ -172,6 +192,10 @@ def settings(
     return found + [Setting("rejection", "auto", percentile) for percentile in percentiles]
 
 
+def settings_of(weighting: Weighting) -> list[float]:
+    return [weighting.flatten, weighting.clip, weighting.smooth]
+
+
 def choose_rows(
     setting: Setting, log_ratio: Tensor, start: float, num: int, generator: torch.Generator
 ) -> tuple[Tensor, float] | None:
@@ -234,13 +258,12 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
         )
     log_ratio = objects["classifier"].log_ratio(images)
     start = objects["classifier"].log_ratio(real[:1]).item()
-    auto = next(w for w in objects["record"]["weightings"] if w["name"] == AUTO)
-    weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
+    weighting = weighting_of(objects["record"])
     sets = {}
     for number, setting in enumerate(settings(["auto"], POOLS[1:], (2, 8, 32), (80, 95))):
         generator = torch.Generator().manual_seed(mix_seeds(seed, number))
         sets[setting.name] = score(bench, log_ratio, start, weighting, setting, KEPT_DIGITS, generator)
-    return {"auto": [auto["flatten"], auto["clip"], auto["smooth"]], "sets": sets}
+    return {"auto": settings_of(weighting), "sets": sets}
 
 
 # CIFAR-10: the samples that are in the cache
@@ -290,18 +313,12 @@ def opened(run_dir: Path) -> Run:
         KEPT_CIFAR10,
     )
     column = log_ratio_column(run_dir)
-    record = json.loads((run_dir / "evaluation.json").read_text())
-    auto = next(w for w in record["weightings"] if w["name"] == AUTO)
-    weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
+    weighting = weighting_of(json.loads((run_dir / "evaluation.json").read_text()))
     return Run(bench, generated.column(column), real.column(column), weighting)
 
 
 def cifar10(run_dir: Path, seed: int, kept: Kept) -> dict[str, Any]:
     """Sets of the generated evaluation rows of one run, against the test images."""
-
-    def auto() -> list[float]:
-        weighting = opened(run_dir).auto
-        return [weighting.flatten, weighting.clip, weighting.smooth]
 
     def one(number: int, setting: Setting) -> dict[str, float] | None:
         run, generator = opened(run_dir), torch.Generator().manual_seed(mix_seeds(seed, number))
@@ -315,7 +332,7 @@ def cifar10(run_dir: Path, seed: int, kept: Kept) -> dict[str, Any]:
         setting.name: kept.get(f"{part}, {setting.name}", partial(one, number, setting))
         for number, setting in enumerate(chosen)
     }
-    return {"auto": kept.get(f"{part}, auto", auto), "sets": sets}
+    return {"auto": kept.get(f"{part}, auto", lambda: settings_of(opened(run_dir).auto)), "sets": sets}
 
 
 # rows
@@ -341,8 +358,5 @@ def rows_of(data: str, found: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """A 95 % interval of the mean by Student's t; none from a single value."""
-    if len(values) < 2:
-        return {}
-    width = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return {"low": fmean(values) - width, "high": fmean(values) + width}
+    """A 95 % interval of the mean; none from a single value."""
+    return dict(zip(("low", "high"), paired_interval(values), strict=True)) if len(values) > 1 else {}

@@ -1,6 +1,6 @@
 """Tables of CIFAR-10 and its generators: scores with and without weights."""
 
-from .cells import Study, cells, markdown, mean_of
+from .cells import Study, cells, grid, markdown, mean_of, names_of
 
 # Table 1 of Grover et al. 2019 from memory, to compare direction and relative gain with; not read, not measured here
 RECALLED = (
@@ -14,29 +14,29 @@ GENERATORS = {"sngan": "SNGAN, compact", "pixelcnn": "PixelCNN++, compact", "vae
 WEIGHTINGS = {"uniform": "none", "self-normalised": "ŵ, as published", "flatten 0.25": "ŵ^0.25", "auto": "`auto`"}
 
 
+FIRST = ["ESS", "k̂", "FID ↓", "FID − uniform", "its 95 % interval in one run", "FID − equal ESS"]
+
+
 def cifar10_gan(study: Study) -> str:
-    cell = cells(study)
-    titles = ["weighting", "ESS", "k̂", "FID ↓", "FID − uniform", "its 95 % interval in one run", "FID − equal ESS"]
-    titles += ["FID, infinite n", "KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
+    titles = ["weighting", *FIRST, "FID, infinite n", "KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
     metrics = ["correction_fid", "infinite_fid", "kid", "is@resnet56", "fid@resnet56"]
-    names = list(dict.fromkeys(r["name"] for r in study["rows"] if r["metric"] in ("fid", "ess")))
-    widths = {r["name"]: r["mean"] for r in study["rows"] if r["metric"] == "difference_half_width_fid"}
-    rows = []
-    for name in names:
-        first = [cell(name, m) for m in ("ess", "pareto_k", "fid", "difference_fid")]
-        width = f"± {widths[name]:.2g}" if widths.get(name) else "–"
-        rows.append([name, *first, width, *(cell(name, m) for m in metrics)])
-    return markdown(titles, rows)
+    return markdown(titles, [[name, *scores(study, name, metrics)] for name in names_of(study, "fid", "ess")])
+
+
+def scores(study: Study, name: str, metrics: list[str]) -> list[str]:
+    """Those of a weighting, with the interval of its difference to uniform in one run."""
+    cell = cells(study)
+    width = mean_of(study, name, "difference_half_width_fid")
+    first = [cell(name, m) for m in ("ess", "pareto_k", "fid", "difference_fid")]
+    return [*first, f"± {width:.2g}" if width else "–", *(cell(name, m) for m in metrics)]
 
 
 def cifar10_skewed(study: Study) -> str:
-    cell = cells(study)
     titles = ["weighting", "ESS", "FID ↓", "way to exact", "KID ↓", "way to exact", "class distance ↓", "way to exact"]
     titles += ["by labels ↓", "way to exact", "FID ↓ @resnet56", "way to exact"]
     metrics = ["ess", "fid", "way_fid", "kid", "way_kid", "class_distance", "way_class_distance"]
     metrics += ["label_distance", "way_label_distance", "fid@resnet56", "way_fid@resnet56"]
-    names = ["reference", "uniform", "self-normalised", "auto", "exact"]
-    return markdown(titles, [[name, *(cell(name, m) for m in metrics)] for name in names])
+    return grid(study, titles, metrics, ["reference", "uniform", "self-normalised", "auto", "exact"])
 
 
 def precision(study: Study) -> str:
@@ -59,65 +59,39 @@ def cifar10_networks(study: Study) -> str:
     cell = cells(study)
     titles = ["ratio network", "validation log-loss ↓", "ESS", "k̂", "FID − uniform"]
     titles += [f"{title}, ŵ^0.25" for title in ("KL gain", "ESS", "FID − uniform")]
-    names = [r["name"] for r in study["rows"] if r["metric"] == "log_loss"]
-    return markdown(
-        titles,
-        [
-            [
-                name,
-                cell(name, "log_loss"),
-                *(cell(f"{name}: self-normalised", m) for m in ("ess", "pareto_k", "difference_fid")),
-                *(cell(f"{name}: flatten 0.25", m) for m in ("kl_gain", "ess", "difference_fid")),
-            ]
-            for name in names
-        ],
-    )
+    rows = []
+    for name in names_of(study, "log_loss"):
+        plain = [cell(f"{name}: self-normalised", m) for m in ("ess", "pareto_k", "difference_fid")]
+        flattened = [cell(f"{name}: flatten 0.25", m) for m in ("kl_gain", "ess", "difference_fid")]
+        rows.append([name, cell(name, "log_loss"), *plain, *flattened])
+    return markdown(titles, rows)
 
 
 def trained_generators(study: Study) -> str:
     """What the training of each came to."""
     cell = cells(study)
     titles = ["generator", "epochs", "minutes of training", "bits a dimension, validation ↓"]
-    rows = [
-        [
-            GENERATORS[name],
-            cell(name, "epochs"),
-            f"{mean_of(study, name, 'seconds') / 60:.0f}",
-            cell(name, "val/bits_per_dim"),
-        ]
-        for name in trained_names(study)
-    ]
+    rows = []
+    for name in trained_names(study):
+        minutes = f"{mean_of(study, name, 'seconds') / 60:.0f}"
+        rows.append([GENERATORS[name], cell(name, "epochs"), minutes, cell(name, "val/bits_per_dim")])
     return markdown(titles, rows)
 
 
 def generators(study: Study) -> str:
     """The paper's Table 1 in shape: the default and corrected scores of each family."""
-    cell = cells(study)
-    widths = {r["name"]: r["mean"] for r in study["rows"] if r["metric"] == "difference_half_width_fid"}
-    titles = [
-        "generator",
-        "weights",
-        "ESS",
-        "k̂",
-        "FID ↓",
-        "FID − uniform",
-        "its 95 % interval in one run",
-        "FID − equal ESS",
-    ]
-    titles += ["KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
+    titles = ["generator", "weights", *FIRST, "KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
     metrics = ["correction_fid", "kid", "is@resnet56", "fid@resnet56"]
-    rows = []
-    scored = {r["name"].partition(":")[0] for r in study["rows"] if ": " in r["name"]}
-    for name in (n for n in trained_names(study) if n in scored):
-        for weighting, shown in WEIGHTINGS.items():
-            key = f"{name}: {weighting}"
-            width = f"± {widths[key]:.2g}" if widths.get(key) else "–"
-            first = [cell(key, m) for m in ("ess", "pareto_k", "fid", "difference_fid")]
-            rows.append([GENERATORS[name], shown, *first, width, *(cell(key, m) for m in metrics)])
+    scored = {name.partition(":")[0] for name in names_of(study) if ": " in name}
+    rows = [
+        [GENERATORS[name], shown, *scores(study, f"{name}: {weighting}", metrics)]
+        for name in trained_names(study)
+        if name in scored
+        for weighting, shown in WEIGHTINGS.items()
+    ]
     return markdown(titles, rows)
 
 
 def trained_names(study: Study) -> list[str]:
     """Those that the study has."""
-    names = {r["name"] for r in study["rows"]}
-    return [name for name in GENERATORS if name in names]
+    return [name for name in GENERATORS if name in names_of(study)]

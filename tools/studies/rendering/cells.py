@@ -1,6 +1,6 @@
 """What the tables are made of: rows of a study, cells, Markdown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Study = dict[str, Any]
@@ -28,6 +28,17 @@ def cells(study: Study) -> Callable[[str, str], str]:
     return cell
 
 
+def grid(study: Study, titles: list[str], metrics: Sequence[str], names: Mapping[str, str] | Sequence[str]) -> str:
+    """A table of a name a row and a metric a column; `names` may say what is shown for each."""
+    cell, shown = cells(study), names if isinstance(names, Mapping) else dict(zip(names, names, strict=True))
+    return markdown(titles, [[title, *(cell(name, m) for m in metrics)] for name, title in shown.items()])
+
+
+def names_of(study: Study, *metrics: str) -> list[str]:
+    """Of the rows with these metrics, of all rows without one, each once."""
+    return list(dict.fromkeys(r["name"] for r in study["rows"] if not metrics or r["metric"] in metrics))
+
+
 def plus_minus(mean: float, error: float | None) -> str:
     """A mean with as many digits as two digits of its error allow."""
     if error is None:
@@ -45,4 +56,6 @@ def with_interval(row: Row) -> str:
 
 
 def mean_of(study: Study, name: str, metric: str) -> float:
-    return float(next(r["mean"] for r in study["rows"] if (r["name"], r["metric"]) == (name, metric)))
+    """Zero where there is none."""
+    row = by_name(study).get((name, metric))
+    return 0.0 if row is None else float(row["mean"])

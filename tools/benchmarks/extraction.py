@@ -1,0 +1,155 @@
+"""Inception's features against torch-fidelity's extractor, and what kept features save beside extracting them again."""
+
+import warnings
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from lfiw.data import TensorTable
+from lfiw.data.mixed import MixedDataModule
+from lfiw.features.inception import CPU_IMAGES, InceptionFeatures
+from lfiw.features.inception_weights import BATCH_NORM, EPSILON, convolutions, find_weights
+from lfiw.metrics import inception_score, kernel_distance
+from lfiw.metrics.frechet import FrechetReference
+from lfiw.modules.ratio import RatioClassifier
+from lfiw.nets.inception import NUM_FEATURES, NUM_LOGITS
+from lfiw.schemas import MLP, Optimizer
+
+from .measure import IMAGE, Row, Side, compare, fastest, images, interleave, race, seconds_each
+from .training_steps import alternate
+
+GOALS = {"fp32": (torch.float32, 1.3), "bf16": (torch.bfloat16, 3.0)}
+FLOPS = 11.4e9  # of one image: 5.7 billion multiplications and additions
+PEER_BATCHES = (4, 8, 16, 50)  # torch-fidelity's is 64 unless told; the peer is compared at its best
+GOAL_KEPT = 100.0
+MORE = 4  # weightings after the first
+NUM_CLASSES = 10
+SAMPLE = 32  # images that the peer's extractor is timed on, where it stands for many
+
+
+def run_inception(rounds: int, num_images: int = 48) -> list[Row]:
+    """One row a precision, of the same weights and images; the limit is the fastest convolution of the network."""
+    data, peer = images(num_images), torch_fidelity()
+    batch = best_batch(peer, data)
+    rows = []
+    for precision, (dtype, goal) in GOALS.items():
+        ours = InceptionFeatures(IMAGE, precision=precision).eval()
+        limit = f"one 3×3 convolution, {precision}; {FLOPS / 1e9:.1f} GFLOP an image"
+        found = race(
+            f"inception_{precision}",
+            f"torch-fidelity's extractor, float32, batches of {batch}",
+            seconds_each(partial(extract, ours, data), num_images),
+            seconds_each(partial(peer_features, peer, data, batch), num_images),
+            rounds,
+            unit="images/s",
+            goal=goal,
+            limit=(limit, FLOPS / convolution_flops(dtype)),
+            note=f"{num_images} images of 3×32×32, resize included",
+        )
+        rows.append(found)
+    return rows
+
+
+def best_batch(peer: FeatureExtractorInceptionV3, data: Tensor) -> int:
+    """The batch size at which the peer is fastest."""
+    batches = {str(size): seconds_each(partial(peer_features, peer, data, size)) for size in PEER_BATCHES}
+    return int(fastest(batches, tries=1))
+
+
+@torch.inference_mode()
+def extract(extractor: InceptionFeatures, data: Tensor) -> Tensor:
+    return extractor(data)["features"]
+
+
+@torch.inference_mode()
+def peer_features(peer: FeatureExtractorInceptionV3, data: Tensor, batch: int) -> Tensor:
+    return torch.cat([peer(block)[0] for block in data.split(batch)])
+
+
+def torch_fidelity() -> FeatureExtractorInceptionV3:
+    """The peer with our weights: batch norms that do nothing but add the folded bias, and any head."""
+    folded = find_weights().tensors
+    state = {"fc.weight": torch.zeros(NUM_LOGITS, NUM_FEATURES), "fc.bias": torch.zeros(NUM_LOGITS)}
+    for name in convolutions():
+        bias = folded[f"{name}.bias"]
+        values = (folded[f"{name}.weight"], torch.ones_like(bias), bias, 0 * bias, torch.full_like(bias, 1 - EPSILON))
+        state |= {f"{name}.{part}": value for part, value in zip(BATCH_NORM, values, strict=True)}
+        state[f"{name}.bn.num_batches_tracked"] = torch.tensor(0)
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = str(Path(folder) / "weights.pth")
+        torch.save(state, file)
+        return FeatureExtractorInceptionV3("", ["2048"], feature_extractor_weights_path=file)
+
+
+@torch.inference_mode()
+def convolution_flops(dtype: torch.dtype, channels: int = 192, size: int = 35) -> float:
+    """Floating-point operations a second of a 3×3 convolution whose data stay in the caches."""
+    layer = torch.nn.Conv2d(channels, channels, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+    x = torch.rand(CPU_IMAGES, channels, size, size).to(dtype).to(memory_format=torch.channels_last)
+    layer(x)
+    return 2 * 9 * channels**2 * size**2 * CPU_IMAGES / min(seconds_each(lambda: layer(x))() for _ in range(7))
+
+
+def run_weighting(rounds: int, n: int = 10_000) -> list[Row]:
+    """FID, KID and IS of n generated against n real rows: the first weighting, and each one more in the same call."""
+    real, generated = features(n, 0), features(n, 1)
+    g = torch.Generator().manual_seed(2)
+    probabilities = torch.rand(n, NUM_CLASSES, dtype=torch.float64, generator=g).softmax(1)
+    weights = torch.rand(n, 1 + MORE, dtype=torch.float64, generator=g)
+
+    def score(num: int) -> None:
+        reference = FrechetReference(real)
+        for column in range(num):
+            reference.distance(generated, weights[:, column])
+        kernel_distance(real, generated, generated_weights=weights[:, :num])
+        inception_score(probabilities, weights[:, :num])
+
+    first, all_of_them = (seconds_each(partial(score, num)) for num in (1, 1 + MORE))
+    seconds = interleave({"first": first, "all": all_of_them, "peer": from_images(2 * n)}, rounds, warm_ups=0)
+    more = [(a - f) / MORE for a, f in zip(seconds["all"], seconds["first"], strict=True)]
+    note = (
+        f"FID, KID and IS of {n:,} generated against {n:,} real rows; the peer's time is that of {SAMPLE} "
+        f"images times {2 * n // SAMPLE:,}, without its scores; with the real side's features known it is half"
+    )
+    adds = f"what one more weighting adds, from {MORE} more in one call; {note}"
+    peer = "torch-fidelity's extractor on the images"
+    return [
+        compare("score_10k", peer, seconds["first"], seconds["peer"], unit="s", goal=None, note=note),
+        compare("reweight_10k", peer, more, seconds["peer"], unit="s", goal=GOAL_KEPT, note=adds),
+    ]
+
+
+def run_epoch(rounds: int, n: int = 50_000) -> list[Row]:
+    """An epoch of the MLP on n + n rows of cached features, and a frozen Inception run over as many images."""
+    tables = [TensorTable({"features": features(n + 1000, seed)}) for seed in (0, 1)]
+    fractions = {"train": n / (n + 1000), "validation": 1000 / (n + 1000), "evaluation": 0.0}
+    datamodule = MixedDataModule(*tables, input="features", fractions=fractions)
+    classifier = RatioClassifier(asdict(MLP(width=512, dropout=0.5)), asdict(Optimizer()))
+    again = from_images(2 * n)
+    epochs = alternate(classifier, datamodule, rounds, peer=lambda _: again())
+    peer = "a frozen Inception's forward pass in every epoch (torch-fidelity's extractor)"
+    note = (
+        f"{n:,} + {n:,} rows, MLP 2 × 512 on {NUM_FEATURES} features; the peer's time is that of {SAMPLE} "
+        f"images times {2 * n // SAMPLE:,}, without its head"
+    )
+    return [compare("ratio_epoch", peer, epochs.ours, epochs.theirs, unit="s", goal=GOAL_KEPT, note=note)]
+
+
+def from_images(num_images: int) -> Side:
+    """Seconds for so many images, from a few of them."""
+    peer, data = torch_fidelity(), images(SAMPLE)
+    batch = best_batch(peer, data)
+    extract = seconds_each(lambda: peer_features(peer, data, batch), SAMPLE)
+    extract()
+    return lambda: extract() * num_images
+
+
+def features(n: int, seed: int) -> Tensor:
+    """Half zeros, as Inception's are near to."""
+    return torch.randn(n, NUM_FEATURES, generator=torch.Generator().manual_seed(seed)).relu_()

@@ -1,0 +1,66 @@
+"""Sampling and simulation: PixelCNN++ with kept activations against naively, an ensemble's steps against MuJoCo's."""
+
+import torch
+
+from lfiw.modules.dynamics import DynamicsModel
+from lfiw.nets import pixelcnn_sampling
+from lfiw.nets.pixelcnn import PixelCNN
+from lfiw.ope.environments import Environment
+from lfiw.ope.policy import Policy
+from lfiw.ope.simulation import simulate
+from lfiw.ope.termination import never
+from lfiw.schemas import Dynamics
+
+from .measure import IMAGE, Row, Side, race, seconds_each
+
+PIXELS = 32 * 32
+SIZES = (17, 6)  # of HalfCheetah's observations and actions
+TRAJECTORIES, HORIZON, REAL_STEPS = 2000, 100, 5000
+CORES = 2
+
+
+def run_pixelcnn(rounds: int) -> list[Row]:
+    """Sixteen images at a time; naive: a pass through the whole network for each pixel, of which one is timed."""
+    torch.manual_seed(0)
+    net = PixelCNN(IMAGE, width=32, blocks=2, levels=2, mixtures=5, dropout=0.0).eval()
+    images, uniforms = torch.zeros(16, *IMAGE), torch.rand(16, 8, 32, 32)
+
+    def naive() -> float:
+        with torch.inference_mode():
+            return PIXELS * seconds_each(lambda: net(images))()
+
+    note = "16 images of 3×32×32, width 32; the samples are the same"
+    ours = seconds_each(lambda: pixelcnn_sampling.sample(net, uniforms))
+    peer = "the whole network for each pixel"
+    return [race("pixelcnn_sampling", peer, ours, naive, rounds, unit="s", goal=20, note=note)]
+
+
+def run_dynamics(rounds: int) -> list[Row]:
+    """Steps a second: an ensemble of the default size with a policy, and MuJoCo alone, as if it used both cores."""
+    note = (
+        f"{TRAJECTORIES:,} trajectories of {HORIZON} steps by 5 networks 2 × 128, the policy's own network included; "
+    )
+    note += "the peer steps with actions that are there already"
+    peer = f"gymnasium's HalfCheetah-v5, on one core, times {CORES}"
+    return [race("simulated_steps", peer, simulated(), real(), rounds, unit="steps/s", goal=20.0, note=note)]
+
+
+def simulated() -> Side:
+    model = DynamicsModel(vars(Dynamics()), sizes=SIZES).requires_grad_(False).eval()
+    model.low.fill_(-10.0)
+    model.high.fill_(10.0)
+    policy = Policy((SIZES[0], 64, 64, SIZES[1]))
+    start, generator = torch.zeros(TRAJECTORIES, SIZES[0]), torch.Generator().manual_seed(0)
+    return seconds_each(lambda: simulate(model, policy, start, HORIZON, never, generator), TRAJECTORIES * HORIZON)
+
+
+def real() -> Side:
+    environment = Environment("HalfCheetah-v5", REAL_STEPS).make()
+    actions = 2 * torch.rand(REAL_STEPS, SIZES[1], generator=torch.Generator().manual_seed(0)).numpy() - 1
+
+    def step_through() -> None:
+        environment.reset(seed=0)
+        for action in actions:
+            environment.step(action)
+
+    return seconds_each(step_through, REAL_STEPS * CORES)

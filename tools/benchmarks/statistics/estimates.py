@@ -1,0 +1,214 @@
+"""One case over all seeds: ratios, weights, and the errors of corrected means."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from lfiw.calibration import fit_calibrator
+from lfiw.diagnostics import effective_sample_size
+from lfiw.intervals.contributions import Contributions, terms
+from lfiw.intervals.interval import half_width
+from lfiw.intervals.kinds import MIN_DEGREES_OF_FREEDOM
+from lfiw.nets.ensemble import EnsembleMLP
+from lfiw.pareto import pareto_k
+from lfiw.selection import UNIFORM, choose, choose_for_means
+from lfiw.weights import Weighting
+
+from .pairs import Case, Density
+
+NUM_TRAIN, NUM_VALIDATION, NUM_EVALUATION = 2000, 8000, 10_000  # rows a side and seed
+NUM_TRUTH, NUM_LIMIT = 1_000_000, 40_000
+FOR_SCORES = "auto for scores"
+ESTIMATORS = (UNIFORM, "plain", "calibrated", "auto", FOR_SCORES, "exact")
+# of the ratio classifiers: small MLPs, of all seeds at once
+WIDTH, STEPS, EVERY, PATIENCE, LEARNING_RATE, WEIGHT_DECAY = 64, 400, 20, 4, 3e-3, 0.01
+BATCH = 500  # rows a side and step
+KERNEL_SEEDS, KERNEL_DIMENSIONS, KERNEL_ROWS = 5, 4, 500  # of RuLSIF, which is slow: that many, at most
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one case gave.
+
+    Args:
+        errors: estimator → (seeds, functions): estimate − truth, in standard deviations. `RuLSIF` has fewer
+            seeds, and is absent in higher dimensions.
+        pareto_k, ess: (seeds,) of the plain weights.
+        verdicts, verdicts_for_scores: of the gate for means and of that for scores, one a seed.
+        covered, covered_by_few: (intervals,) whether 95 % intervals of means under auto's weights hold their limit:
+            of those that are nominal, and of those that rest on few rows.
+    """
+
+    case: Case
+    errors: dict[str, Float[Tensor, "seeds functions"]]
+    pareto_k: list[float]
+    ess: list[float]
+    verdicts: list[str]
+    verdicts_for_scores: list[str]
+    covered: list[bool]
+    covered_by_few: list[bool]
+
+
+def functions(x: Float[Tensor, "n d"]) -> Float[Tensor, "n 7"]:
+    """What is averaged: a coordinate, its square, its product with another, the sum and the mean square of all, a tail
+    of the sum, a bounded curve."""
+    first, everywhere = x[:, 0], x.mean(1) * x.shape[1] ** 0.5
+    tail = (everywhere > 1.0).double()
+    return torch.stack(
+        [first, first.square(), first * x[:, -1], everywhere, x.square().mean(1), tail, torch.tanh(first + x[:, -1])],
+        dim=1,
+    )
+
+
+def examine(case: Case, seeds: range) -> Found:
+    """Draw, fit, weight and compare, seed by seed; the networks of all seeds are trained at once."""
+    generators = [torch.Generator().manual_seed(1_000_003 * seed + 17) for seed in seeds]
+
+    def draw(density: Density, n: int) -> Float[Tensor, "seeds n d"]:
+        return torch.stack([density.sample(n, g) for g in generators])
+
+    train = draw(case.p, NUM_TRAIN), draw(case.q, NUM_TRAIN)
+    validation = draw(case.p, NUM_VALIDATION), draw(case.q, NUM_VALIDATION)
+    evaluation = draw(case.q, NUM_EVALUATION)
+    ratios = fit(*train, *validation, generators[0])
+    truth_rows = functions(case.p.sample(NUM_TRUTH, torch.Generator().manual_seed(1)))
+    model_rows = functions(case.q.sample(NUM_TRUTH // 10, torch.Generator().manual_seed(2)))
+    truth = truth_rows.mean(0)
+    # of both sides: a tail that holds all of one side is constant there
+    scale = ((truth_rows.var(0) + model_rows.var(0)) / 2).sqrt()
+    on_validation, on_evaluation = [ratios(side) for side in validation], ratios(evaluation)
+    limit_x, limit_log_ratios = limit_rows(case, ratios)
+    limit_values = (functions(limit_x) - truth) / scale
+
+    errors: dict[str, list[Tensor]] = {name: [] for name in ESTIMATORS}
+    found = Found(case, {}, [], [], [], [], [], [])
+    for i in range(len(seeds)):
+        real, generated = (side[i] for side in on_validation)
+        calibrator = fit_calibrator("temperature", real, generated)
+        choice, for_scores = choose_for_means(real, generated), choose(real, generated)
+        log_ratio, x = on_evaluation[i], evaluation[i]
+        values = (functions(x) - truth) / scale
+        plain = Weighting()(log_ratio)
+        auto = choice.weighting(log_ratio)
+        weights = {
+            UNIFORM: torch.full_like(plain, 1 / len(plain)),
+            "plain": plain,
+            "calibrated": Weighting()(calibrator(log_ratio)),
+            "auto": auto,
+            FOR_SCORES: for_scores.weighting(log_ratio),
+            "exact": Weighting()(case.p.log_density(x) - case.q.log_density(x)),
+        }
+        for name, w in weights.items():
+            errors[name].append(w @ values)
+        found.pareto_k.append(pareto_k(log_ratio))
+        found.ess.append(effective_sample_size(plain).item())
+        found.verdicts.append(choice.verdict)
+        found.verdicts_for_scores.append(for_scores.verdict)
+        if choice.weighting.flatten > 0:
+            limit = choice.weighting(limit_log_ratios[i]) @ limit_values
+            for inside, degrees in intervals(values, auto, limit):
+                (found.covered if degrees >= MIN_DEGREES_OF_FREEDOM else found.covered_by_few).append(inside)
+    found.errors.update({name: torch.stack(rows) for name, rows in errors.items()})
+    if case.d <= KERNEL_DIMENSIONS:
+        found.errors["RuLSIF"] = kernel_errors(train, evaluation, truth, scale)
+    return found
+
+
+def intervals(values: Tensor, weights: Tensor, limit: Tensor) -> list[tuple[bool, float]]:
+    """Of each function's weighted mean: whether its 95 % interval holds the limit, and the degrees of freedom."""
+    parts = terms(values, weights[:, None])
+    found = Contributions(weights @ values, parts, parts[:0])
+    # the limit's own noise is small beside the interval, but not nothing
+    scale_of_both = (1 + NUM_EVALUATION / NUM_LIMIT) ** 0.5
+    gaps, errors, degrees = (found.score - limit).abs(), found.standard_errors(), found.degrees_of_freedom()
+    of = zip(gaps.tolist(), errors.tolist(), degrees.tolist(), strict=True)
+    return [(gap <= half_width(error, d) * scale_of_both, d) for gap, error, d in of]
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """One network a seed, two hidden layers.
+
+    Args:
+        mean, std: (seeds, 1, d), of the training rows.
+    """
+
+    net: EnsembleMLP
+    mean: Tensor
+    std: Tensor
+
+    @torch.no_grad()
+    def __call__(self, x: Float[Tensor, "seeds n d"]) -> Float[Tensor, "seeds n"]:
+        """Log-ratios, float64."""
+        return self.net(((x - self.mean) / self.std).float())[:, :, 0].double()
+
+
+def fit(
+    real: Float[Tensor, "seeds n d"],
+    generated: Float[Tensor, "seeds n d"],
+    validation_real: Float[Tensor, "seeds m d"],
+    validation_generated: Float[Tensor, "seeds m d"],
+    generator: torch.Generator,
+) -> Ratios:
+    """AdamW on the balanced logistic loss; each seed keeps its step of the lowest validation log-loss."""
+    seeds, _, d = real.shape
+    rows = torch.cat([real, generated], 1)
+    mean, std = rows.mean(1, keepdim=True), rows.std(1, keepdim=True).clamp(min=1e-6)
+    net = EnsembleMLP(seeds, d, 1, width=WIDTH, depth=2)
+    for weight, bias in zip(net.weights, net.biases, strict=True):
+        weight.data = torch.randn(weight.shape, generator=generator) / weight.shape[1] ** 0.5
+        bias.data.zero_()
+    groups = [{"params": net.weights, "weight_decay": WEIGHT_DECAY}, {"params": net.biases, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
+    x, y, v, w = (((t - mean) / std).float() for t in (real, generated, validation_real, validation_generated))
+    best, kept = torch.full((seeds,), torch.inf), deepcopy(net)
+    since = 0
+    for step in range(STEPS):
+        if step % EVERY == 0:
+            with torch.no_grad():
+                loss = log_loss(net, v, w)
+                better = loss < best
+                best = torch.where(better, loss, best)
+                for k, p in zip(kept.parameters(), net.parameters(), strict=True):
+                    k[better] = p[better]
+            since = 0 if better.any() else since + 1
+            if since > PATIENCE:
+                break
+        optimizer.zero_grad()
+        # the rows are drawn independently: which of them a step sees needs no draw of its own
+        chosen = slice(start := step * BATCH % x.shape[1], start + BATCH)
+        log_loss(net, x[:, chosen], y[:, chosen]).sum().backward()
+        optimizer.step()
+    return Ratios(kept, mean, std)
+
+
+def log_loss(net: EnsembleMLP, real: Tensor, generated: Tensor) -> Float[Tensor, " seeds"]:
+    """Each side counts half."""
+    of_real = F.softplus(-net(real)[:, :, 0]).mean(1)
+    return (of_real + F.softplus(net(generated)[:, :, 0]).mean(1)) / 2
+
+
+def limit_rows(case: Case, ratios: Ratios) -> tuple[Tensor, Tensor]:
+    """Many fresh generated rows, and every network's log-ratios of them."""
+    x = case.q.sample(NUM_LIMIT, torch.Generator().manual_seed(2))
+    seeds = len(ratios.mean)
+    return x, torch.cat([ratios(block.expand(seeds, *block.shape)) for block in x.split(5000)], dim=1)
+
+
+def kernel_errors(
+    train: tuple[Tensor, Tensor], evaluation: Tensor, truth: Tensor, scale: Tensor
+) -> Float[Tensor, "seeds functions"]:
+    """Errors by the relative ratio of densratio's RuLSIF (Yamada et al. 2013), α = 0.1, of the first seeds."""
+    from densratio import densratio
+
+    errors: list[Tensor] = []
+    for real, generated, x in zip(*(side[:KERNEL_SEEDS] for side in (*train, evaluation)), strict=True):
+        fitted = densratio(real[:KERNEL_ROWS].numpy(), generated[:KERNEL_ROWS].numpy(), alpha=0.1, verbose=False)
+        weights = torch.from_numpy(np.asarray(fitted.compute_density_ratio(x.numpy()))).clamp(min=0)
+        errors.append(weights / weights.sum() @ ((functions(x) - truth) / scale))
+    return torch.stack(errors)

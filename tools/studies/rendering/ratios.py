@@ -1,0 +1,88 @@
+"""Tables of small problems and known truths, and of resampled sets: is the learned ratio right, and what it draws?"""
+
+from .cells import Study, by_name, cells, grid, markdown, names_of
+
+QUANTITIES = ("P(valley)", "E\\|x − μ\\|")
+# (name, metric) → what is shown of the statistics
+KNOWN_TRUTHS = {
+    ("num_cases", "count"): "pairs of densities",
+    ("num_seeds", "count"): "seeds each",
+    ("auto_significantly_worse_share", "share"): "pairs where `auto` is significantly worse than uniform (goal: 0)",
+    ("auto_mse_within_105_share", "share"): "pairs where its squared error is at most 1.05 × plain (goal: 0.95)",
+    ("auto_lower_mse_where_k_high_share", "share"): "of the pairs with plain k̂ > 0.7: where it is lower (goal: 0.8)",
+    ("nothing_is_right_share", "share"): "“nothing to correct” said: where plain weights were no better",
+    ("interval_coverage", "share"): "95 % intervals of means under `auto` that hold their limit",
+    ("interval_coverage_few_rows", "share"): "… of those marked “few rows”",
+    ("auto_for_scores_significantly_worse_share", "share"): "gate for scores (FID, …): pairs where it is significantly "
+    "worse than uniform",
+    ("auto_for_scores_mse_within_105_share", "share"): "… pairs with a squared error of at most 1.05 × plain",
+    ("cannot_is_right_share", "share"): "… “cannot be corrected” said: where plain weights were no better",
+    ("median_bias_reduction", "plain"): "median reduction of the error, plain weights (the paper's)",
+    ("median_bias_reduction", "calibrated"): "… with temperature scaling",
+    ("median_bias_reduction", "auto"): "… `auto`",
+    ("median_bias_reduction", "exact"): "… exact weights",
+    ("median_mse_over_uniform_low_dimensions", "plain"): "median squared error over uniform's, up to 4 dimensions: "
+    "plain",
+    ("median_mse_over_uniform_low_dimensions", "auto"): "… `auto`",
+    ("median_mse_over_uniform_low_dimensions", "RuLSIF"): "… densratio's RuLSIF (500 rows a side)",
+}
+
+
+def digits(study: Study) -> str:
+    titles = ["weighting", "ESS", "FID ↓", "FID − uniform", "KID ↓", "FID ↓ @classifier", "IS ↑", "class distance ↓"]
+    metrics = ["ess", "fid", "difference_fid", "kid", "fid@classifier", "is@classifier", "class_distance"]
+    return grid(
+        study, titles, metrics, ["reference", "uniform", "self-normalised", "smoothed", "flatten 0.5", "clip 1"]
+    )
+
+
+def toy(study: Study) -> str:
+    cell, kinds = cells(study), ("uniform", "learned", "exact")
+    titles = ["data", "log-ratio RMSE", *(f"bias of {quantity}, {kind}" for quantity in QUANTITIES for kind in kinds)]
+    rows = []
+    for case in names_of(study, "log_ratio_rmse"):
+        biases = [cell(f"{case} {kind}", f"bias_{q}") for q in ("valley", "distance") for kind in kinds]
+        rows.append([case, cell(case, "log_ratio_rmse"), *biases])
+    return markdown(titles, rows)
+
+
+def statistics(study: Study) -> str:
+    found = by_name(study)
+    rows = []
+    for key, title in KNOWN_TRUTHS.items():
+        of = f" of {found[key]['of']:,}" if "of" in found[key] else ""
+        rows.append([title, f"{found[key]['mean']:.3g}{of}"])
+    return markdown(["known truths", ""], rows)
+
+
+def estimators(study: Study) -> str:
+    titles = ["loss, data", "log-ratio RMSE", *(f"{kind} of {q}" for q in QUANTITIES for kind in ("bias", "sd"))]
+    metrics = ["log_ratio_rmse", "bias_valley", "sd_valley", "bias_distance", "sd_distance"]
+    return grid(study, titles, metrics, names_of(study))
+
+
+def resampling(study: Study, data: str, classifier: str) -> str:
+    """Sets of as many samples; T and the percentile of rejection stand in their names."""
+    cell = cells(study)
+    found = by_name(study)
+    prefix = f"{data}/"
+    names = [r["name"] for r in study["rows"] if r["name"].startswith(prefix) and r["metric"] == "candidates"]
+    titles = ["set", "candidates a sample", "distinct", "FID ↓", "FID − uniform, 95 %", f"FID ↓ @{classifier}", "KID ↓"]
+    titles += ["IS ↑", "precision ↑", "recall ↑", "density ↑", "coverage ↑"]
+    rows = []
+    for name in names:
+        difference = found.get((name, "difference_fid"))
+        shown = "0" if difference is None else f"{difference['low']:.3g} … {difference['high']:.3g}"
+        metrics = [f"fid@{classifier}", "kid", "is", "precision", "recall", "density", "coverage"]
+        own = [f"{found[name, 'candidates']['mean']:.3g}", f"{found[name, 'distinct']['mean']:.0%}", cell(name, "fid")]
+        rows.append([set_name(name.removeprefix(prefix)), *own, shown, *(cell(name, m) for m in metrics)])
+    return markdown(titles, rows)
+
+
+def set_name(name: str) -> str:
+    """`sir/auto/16` → `sir, T = 16`."""
+    if name == "uniform":
+        return name
+    method, weighting, size = name.split("/")
+    setting = f"percentile {size}" if method == "rejection" else f"T = {size}"
+    return f"{method}, {setting}" + (", plain ratio" if weighting == "plain" else "")

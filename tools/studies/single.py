@@ -1,0 +1,85 @@
+"""Studies of one experiment each: digits, the toy data, the losses beside one another, Inception's precision."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lfiw.config import compose
+from lfiw.features.inception import PRECISIONS, InceptionFeatures
+from lfiw.losses import LOSSES
+from lfiw.metrics import frechet_distance_from_features, kernel_distance
+from lfiw.results import row
+from lfiw.tasks.extractors import extract_all
+from lfiw.tasks.ratio import build_datamodule
+from lfiw.trainers import build_trainer
+
+from .kept import Kept
+from .repeated import Row, one_run, repeat, rows_of
+
+
+def digits(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """The default experiment, with another split, generator and classifier a seed; the pictures are those of seed 0."""
+    found, folders = repeat("digits", seeds, overrides, kept)
+    return rows_of(found), [folders[0] / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
+
+
+def toy(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """The experiment repeats itself."""
+    found = kept.get("all seeds", partial(toy_run, [f"task.seeds={seeds}", *overrides]))
+    return found["rows"], [Path(found["picture"])]
+
+
+def toy_run(overrides: Sequence[str]) -> dict[str, Any]:
+    objects = one_run(["experiment=toy", *overrides])
+    return {"rows": objects["rows"], "picture": str(objects["picture"])}
+
+
+def estimators(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """For each loss, where the ratio is known: the log-ratio's error on fresh samples, 1,000 a side, and bias and
+    spread of corrected means over seeds."""
+    rows: list[Row] = []
+    for loss in LOSSES:
+        options = [f"loss={loss}", "task.num_samples=[1000]", f"task.seeds={seeds}", *overrides]
+        for found in kept.get(loss, partial(toy_run, options))["rows"]:
+            if "uniform" not in found["name"] and "exact" not in found["name"]:
+                name = f"{loss}, {found['name'].split()[0]}"
+                rows.append({**found, "name": name})
+                if found["metric"].startswith("bias_") and found["se"] is not None:
+                    spread = found["se"] * found["n"] ** 0.5
+                    rows.append(row(name, found["metric"].replace("bias", "sd"), [spread]))
+    return rows, []
+
+
+def precision(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """How far FID and KID of data.generated against data.real, all rows of both, move when Inception's convolutions
+    compute in bfloat16; nothing here is random.
+
+    The features stay in the caches as columns: a study that was stopped goes on.
+    """
+    found = kept.get("scores", partial(scores_and_sizes, overrides))
+    scores, sizes = found["scores"], found["sizes"]
+    rows = [row(precision, metric, [value]) for precision, found in scores.items() for metric, value in found.items()]
+    for metric, exact in scores["fp32"].items():
+        rows.append(row("bf16 − fp32", f"relative_{metric}", [scores["bf16"][metric] / exact - 1]))
+    return [*rows, *(row("rows", name, [float(n)]) for name, n in sizes.items())], []
+
+
+def scores_and_sizes(overrides: Sequence[str]) -> dict[str, Any]:
+    """Scores by precision and metric, and the number of rows of each side."""
+    config = compose(["experiment=images", *overrides]).config
+    datamodule = build_datamodule(config.data, config.seed)
+    tables = datamodule.tables
+    scores: dict[str, dict[str, float]] = {}
+    with TemporaryDirectory() as folder:
+        trainer = build_trainer(config.trainer, Path(folder), [])
+        for precision in PRECISIONS:
+            extractor = InceptionFeatures(tables["real"].column("image").shape, config.features.weights, precision)
+            extract_all(trainer, extractor.eval(), datamodule)
+            real, generated = (tables[side][extractor.columns["features"]] for side in ("real", "generated"))
+            scores[precision] = {
+                "fid": frechet_distance_from_features(real, generated).item(),
+                "kid": kernel_distance(real, generated).item(),
+            }
+    return {"scores": scores, "sizes": {f"num_{side}": len(tables[side]) for side in ("real", "generated")}}
