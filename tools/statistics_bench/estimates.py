@@ -10,10 +10,10 @@ from torch import Tensor
 from lfiw.calibration import fit_calibrator
 from lfiw.diagnostics import effective_sample_size
 from lfiw.intervals.contributions import Contributions, terms
-from lfiw.intervals.interval import half_width
-from lfiw.intervals.kinds import MIN_DEGREES_OF_FREEDOM
+from lfiw.intervals.sample_size import MIN_DEGREES_OF_FREEDOM
 from lfiw.pareto import pareto_k
 from lfiw.selection import UNIFORM, choose, choose_for_means
+from lfiw.statistics import half_width
 from lfiw.weights import Weighting
 
 from .cases import Case
