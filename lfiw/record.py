@@ -257,10 +257,14 @@ class EvaluationRecord:
         """No correction."""
         return self.weightings[0]
 
+    def named(self, name: str) -> WeightingRecord:
+        """The weighting of that name, which must be there."""
+        return next(w for w in self.weightings if w.name == name)
+
     @property
     def chosen(self) -> WeightingRecord:
         """The weighting that is recommended."""
-        return next(w for w in self.weightings if w.name == self.recommended)
+        return self.named(self.recommended)
 
     @property
     def drawn(self) -> WeightingRecord:

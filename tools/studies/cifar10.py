@@ -1,6 +1,5 @@
 """CIFAR-10 against a generator: scores with and without weights, the choice of the ratio network, and the reference."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from lfiw.data import SampleCache
 from lfiw.data.mixed import GENERATED
 from lfiw.features.inception import InceptionFeatures
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
-from lfiw.record import EXACT
+from lfiw.record import EXACT, EvaluationRecord
 from lfiw.results import row
 from lfiw.selection import AUTO, UNIFORM
 from lfiw.tables import total_variation
@@ -100,11 +99,11 @@ def label_distances(folder: Path) -> dict[str, float]:
     subset = datamodule.splits["evaluation"][GENERATED]
     log_ratio, exact = subset.column(log_ratio_column(folder)), datamodule.exact_log_ratio(subset)
     assert exact is not None
-    auto = next(w for w in json.loads((folder / "evaluation.json").read_text())["weightings"] if w["name"] == AUTO)
+    auto = EvaluationRecord.read(folder / "evaluation.json").named(AUTO).weighting
     weights = {
         UNIFORM: torch.full_like(exact, 1 / len(exact)),
         PLAIN: Weighting()(log_ratio),
-        AUTO: Weighting(auto["flatten"], auto["clip"], auto["smooth"])(log_ratio),
+        AUTO: auto(log_ratio),
         EXACT: torch.softmax(exact, 0),
     }
     classes = int(torch.cat([real, generated]).max()) + 1

@@ -1,6 +1,5 @@
 """Resampled sets: against known densities, and scored without weights on digits and on CIFAR-10."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from lfiw.data.mixed import MixedDataModule
 from lfiw.densities import FittedGaussian, Mixture
 from lfiw.errors import InputError
 from lfiw.metrics import frechet_distance, inception_score, kernel_distance, precision_recall, weighted_moments
+from lfiw.record import EvaluationRecord
 from lfiw.resampling.methods import resample
 from lfiw.resampling.streaming import PoolSampler
 from lfiw.results import row
@@ -234,13 +234,12 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
         )
     log_ratio = objects["classifier"].log_ratio(images)
     start = objects["classifier"].log_ratio(real[:1]).item()
-    auto = next(w for w in objects["record"]["weightings"] if w["name"] == AUTO)
-    weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
+    weighting = EvaluationRecord.from_json(objects["record"]).named(AUTO).weighting
     sets = {}
     for number, setting in enumerate(settings(["auto"], POOLS[1:], (2, 8, 32), (80, 95))):
         generator = torch.Generator().manual_seed(mix_seeds(seed, number))
         sets[setting.name] = score(bench, log_ratio, start, weighting, setting, KEPT_DIGITS, generator)
-    return {"auto": [auto["flatten"], auto["clip"], auto["smooth"]], "sets": sets}
+    return {"auto": [weighting.flatten, weighting.clip, weighting.smooth], "sets": sets}
 
 
 # CIFAR-10: the samples that are in the cache
@@ -290,9 +289,7 @@ def opened(run_dir: Path) -> Run:
         KEPT_CIFAR10,
     )
     column = log_ratio_column(run_dir)
-    record = json.loads((run_dir / "evaluation.json").read_text())
-    auto = next(w for w in record["weightings"] if w["name"] == AUTO)
-    weighting = Weighting(auto["flatten"], auto["clip"], auto["smooth"])
+    weighting = EvaluationRecord.read(run_dir / "evaluation.json").named(AUTO).weighting
     return Run(bench, generated.column(column), real.column(column), weighting)
 
 
