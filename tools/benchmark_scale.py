@@ -55,8 +55,6 @@ class Stage:
     CPU seconds are of all cores together, and say the same on a machine that does other work too.
     """
 
-    from lfiw.record import EvaluationRecord
-
     seconds: float
     cpu_seconds: float
     anonymous_mib: float
