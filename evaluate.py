@@ -65,7 +65,7 @@ def compare_runs(paths: str, overrides: list[str]) -> dict[str, Any]:
         other = next(o for o in overrides if o != f"compare={paths}")
         raise InputError(f"compare= shows runs as they were scored and takes no {other}: score a run again by run=")
     runs, page = compare(paths.split(","))
-    return {"records": [run.record for run in runs], "page": page}
+    return {"records": [run.record.to_json() for run in runs], "page": page}
 
 
 def main(arguments: list[str]) -> None:

@@ -13,6 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 from torch.nn import functional as F
 
+from lfiw.diagnostics import balanced_log_loss
 from lfiw.errors import InputError
 from lfiw.weights import check_log_ratio
 
@@ -146,10 +147,6 @@ def _ascends(values: tuple[float, ...]) -> bool:
     return all(map(math.isfinite, values)) and list(values) == sorted(values)
 
 
-def _log_loss(real: np.ndarray, generated: np.ndarray) -> float:
-    return float(np.logaddexp(0, -real).mean() + np.logaddexp(0, generated).mean()) / 2
-
-
 def _sigmoid(values: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -values))
 
@@ -175,7 +172,8 @@ def _fit_beta(real: np.ndarray, generated: np.ndarray) -> Beta:
     def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         of_real, of_generated = (parameters @ f for f in features)
         gradient = (features[1] * _sigmoid(of_generated)).mean(1) - (features[0] * _sigmoid(-of_real)).mean(1)
-        return _log_loss(of_real, of_generated), gradient / 2
+        loss = balanced_log_loss(torch.from_numpy(of_real), torch.from_numpy(of_generated))
+        return loss.item(), gradient / 2
 
     bounds = [(0, STEEPEST), (0, STEEPEST), (None, None)]
     found = minimize(

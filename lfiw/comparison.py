@@ -1,6 +1,5 @@
 """Two or more runs side by side: tables in the terminal, and one page."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,21 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from lfiw.errors import InputError
-from lfiw.files import read_json, write_atomically
+from lfiw.files import write_atomically
 from lfiw.page import render
 from lfiw.paths import user_run
 from lfiw.pictures import Picture
 from lfiw.plots import score_intervals, scores_by_exponent, training_curves
-from lfiw.record import Record
+from lfiw.record import EvaluationRecord, Metric, WeightingRecord
 from lfiw.run_folder import RUNS
-from lfiw.tables import as_number, is_paper, metric_title, number, print_table, verdict_line, with_error, with_interval
+from lfiw.tables import Cells, as_number, number, print_table, verdict_line, with_error, with_interval
 from lfiw.training_log import VALIDATION, Curve, logged_losses
-from lfiw.verdict import Verdict, recommended_weighting, verdict_of
+from lfiw.verdict import Verdict, verdict_of
 from lfiw.version import __version__
 from lfiw.yaml_files import read_yaml
 
-Cells = tuple[list[str], list[list[str]]]  # titles, rows
-NEEDED = ("weightings", "recommended", "verdict", "reason", "reference", "extractors", "num_real", "num_generated")
 LONGEST = 120  # characters of a file name
 
 
@@ -32,18 +29,23 @@ class EvaluatedRun:
 
     Args:
         label: what it is called beside the others.
-        record: content of its evaluation.json; config: of its config.yaml, `a.b` → value.
+        record: its evaluation.json; config: content of its config.yaml, `a.b` → value.
         losses: validation log-loss of each of its classifiers.
     """
 
     label: str
-    record: Record
+    record: EvaluationRecord
     config: dict[str, Any]
     losses: dict[str, Curve]
 
     @property
     def verdict(self) -> Verdict:
         return verdict_of(self.record)
+
+    def compared(self) -> list[WeightingRecord]:
+        """As generated and, unless that is the same, under the recommended weighting."""
+        uniform, chosen = self.record.uniform, self.record.chosen
+        return [uniform] if chosen is uniform else [uniform, chosen]
 
 
 def compare(paths: Sequence[str]) -> tuple[list[EvaluatedRun], Path]:
@@ -90,13 +92,9 @@ def read_run(folder: Path, label: str) -> EvaluatedRun:
     if not file.is_file():
         raise InputError(f"{folder} was not evaluated: it has no evaluation.json; run python evaluate.py run={folder}")
     try:
-        record, config = read_json(file), read_yaml(folder / "config.yaml")
+        record, config = EvaluationRecord.read(file), read_yaml(folder / "config.yaml")
     except InputError as error:
         raise InputError(f"{folder}: cannot read its files ({error})") from None
-    if not all(name in record for name in NEEDED):
-        raise InputError(
-            f"{file} is not that of this version of lfiw: score the run again, python evaluate.py run={folder}"
-        )
     return EvaluatedRun(label, record, flat(config), logged_losses(folder / "metrics.jsonl", VALIDATION))
 
 
@@ -113,33 +111,28 @@ def score_rows(runs: Sequence[EvaluatedRun]) -> Cells:
     metrics = all_metrics(runs)
     rows = []
     for run in runs:
-        uniform, chosen = run.record["weightings"][0], recommended_weighting(run.record)
-        for w in [uniform] if chosen is uniform else [uniform, chosen]:
-            scores = [
-                with_error(w["metrics"][m]["value"], w["metrics"][m]["se"]) if m in w["metrics"] else "–"
-                for m in metrics
-            ]
-            mark = " ★" if w is chosen else ""
-            rows.append([f"{run.label}: {w['name']}{mark}", number(w["ess"]), number(w["pareto_k"], 2), *scores])
-    return ["run: weighting", "ESS", "k̂", *map(metric_title, metrics)], rows
+        for w in run.compared():
+            found = [w.metrics.get(metric) for metric in metrics]
+            scores = [with_error(score.value, score.se) if score else "–" for score in found]
+            rows.append([f"{run.label}: {run.record.starred(w.name)}", number(w.ess), number(w.pareto_k, 2), *scores])
+    return ["run: weighting", "ESS", "k̂", *(metric.title for metric in metrics)], rows
 
 
-def all_metrics(runs: Sequence[EvaluatedRun]) -> list[str]:
+def all_metrics(runs: Sequence[EvaluatedRun]) -> list[Metric]:
     """The standard metrics that any of the runs has."""
-    found = (name for run in runs for name in run.record["weightings"][0]["metrics"] if not is_paper(name))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(metric for run in runs for metric in run.record.metrics()))
 
 
-def weighting_rows(runs: Sequence[EvaluatedRun], metric: str) -> Cells:
+def weighting_rows(runs: Sequence[EvaluatedRun], metric: Metric) -> Cells:
     """Titles and cells: one score, with its 95 % interval, under every weighting of every run."""
-    names = dict.fromkeys(w["name"] for run in runs for w in run.record["weightings"])
+    names = dict.fromkeys(w.name for run in runs for w in run.record.weightings)
     rows = []
     for name in names:
         cells = []
         for run in runs:
-            found = next((w["metrics"].get(metric) for w in run.record["weightings"] if w["name"] == name), None)
-            mark = " ★" if name == run.record["recommended"] else ""
-            cells.append(with_interval(found["value"], found.get("half_width"), 4) + mark if found else "–")
+            found = next((w.metrics.get(metric) for w in run.record.weightings if w.name == name), None)
+            mark = " ★" if name == run.record.recommended else ""
+            cells.append(with_interval(found.value, found.half_width, 4) + mark if found else "–")
         rows.append([name, *cells])
     return ["weighting", *(run.label for run in runs)], rows
 
@@ -154,10 +147,10 @@ def configuration_rows(runs: Sequence[EvaluatedRun]) -> Cells:
 def warnings_about(runs: Sequence[EvaluatedRun]) -> list[str]:
     """Why scores of these runs are not comparable, a sentence each."""
     told = []
-    extractors = {json.dumps([(e["name"], e["sha256"]) for e in run.record["extractors"]]) for run in runs}
+    extractors = {tuple((e.name, e.sha256) for e in run.record.extractors) for run in runs}
     if len(extractors) > 1:
         told.append("The runs were scored in different features: compare only scores of the same extractor.")
-    sizes = {(run.record["num_real"], run.record["num_generated"]) for run in runs}
+    sizes = {(run.record.num_real, run.record.num_generated) for run in runs}
     if len(sizes) > 1:
         told.append("The runs were scored on different numbers of rows: FID is biased upward where there are fewer.")
     return told
@@ -170,7 +163,7 @@ def page_values(runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
         "runs": list(runs),
         "warnings": warnings_about(runs),
         "scores": score_rows(runs),
-        "tables": [(metric_title(metric), weighting_rows(runs, metric)) for metric in metrics],
+        "tables": [(metric.title, weighting_rows(runs, metric)) for metric in metrics],
         "intervals": [intervals_picture(runs, metric) for metric in metrics],
         "curves": [picture for metric in metrics if (picture := curves_picture(runs, metric))],
         "training": training_picture(runs),
@@ -179,52 +172,41 @@ def page_values(runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
     }
 
 
-def intervals_picture(runs: Sequence[EvaluatedRun], metric: str) -> Picture:
+def intervals_picture(runs: Sequence[EvaluatedRun], metric: Metric) -> Picture:
     """One score of every run, as generated and weighted."""
-    names, found = [], []
-    for run in runs:
-        uniform, chosen = run.record["weightings"][0], recommended_weighting(run.record)
-        for w in [uniform] if chosen is uniform else [uniform, chosen]:
-            if metric in w["metrics"]:
-                names.append(f"{run.label}\n{w['name']}{' ★' if w is chosen else ''}")
-                found.append(w["metrics"][metric])
-    values = [as_number(score["value"]) for score in found]
-    figure = score_intervals(
-        names, values, [as_number(score.get("half_width")) for score in found], metric_title(metric)
-    )
+    shown = [(run, w) for run in runs for w in run.compared() if metric in w.metrics]
+    names = [f"{run.label}\n{run.record.starred(w.name)}" for run, w in shown]
+    scores = [w.metrics[metric] for _, w in shown]
+    values, half_widths = [score.value for score in scores], [as_number(score.half_width) for score in scores]
+    figure = score_intervals(names, values, half_widths, metric.title)
     told = ", ".join(f"{' '.join(name.split())} {number(value)}" for name, value in zip(names, values, strict=True))
-    return Picture(metric_title(metric), f"Points with intervals, one under another: {told}.", figure)
+    return Picture(metric.title, f"Points with intervals, one under another: {told}.", figure)
 
 
-def curves_picture(runs: Sequence[EvaluatedRun], metric: str) -> Picture | None:
+def curves_picture(runs: Sequence[EvaluatedRun], metric: Metric) -> Picture | None:
     """One score against the flattening exponent, a curve a run; none where no run has it."""
     curves = {}
     for run in runs:
-        kept = run.record.get("flattening", {"exponents": [], "scores": {}})
-        scores = kept["scores"].get(metric, [])
-        pairs = [(alpha, score) for alpha, score in zip(kept["exponents"], scores, strict=False) if score is not None]
-        if pairs:
-            curves[run.label] = ([alpha for alpha, _ in pairs], [score for _, score in pairs])
+        kept = run.record.flattening
+        if kept and metric in kept.scores:
+            curves[run.label] = kept.known(kept.scores[metric])
+    curves = {label: curve for label, curve in curves.items() if curve[0]}
     if not curves:
         return None
-    title = metric_title(metric)
     told = "; ".join(
         f"{label}: from {number(scores[0])} at α = {alphas[0]:g} to {number(scores[-1])} at α = {alphas[-1]:g}"
         for label, (alphas, scores) in curves.items()
     )
-    return Picture(f"{title} against α", f"{told}.", scores_by_exponent(curves, title))
+    return Picture(f"{metric.title} against α", f"{told}.", scores_by_exponent(curves, metric.title))
 
 
-def training_picture(runs: Sequence[EvaluatedRun]) -> Picture | None:
-    """Validation losses, a line a classifier; none where no run has logged any."""
+def training_picture(runs: Sequence[EvaluatedRun]) -> list[Picture]:
+    """Validation losses, a line a classifier; no picture where no run has logged any."""
     curves = {run.label: list(run.losses.values()) for run in runs if run.losses}
     if not curves:
-        return None
+        return []
     told = "; ".join(
         f"{label} {', '.join(number(min(losses)) for _, losses in found)}" for label, found in curves.items()
     )
-    return Picture(
-        "Validation log-loss",
-        f"Log-loss against the epoch; lowest of each classifier: {told}.",
-        training_curves(curves),
-    )
+    alt = f"Log-loss against the epoch; lowest of each classifier: {told}."
+    return [Picture("Validation log-loss", alt, training_curves(curves))]

@@ -103,12 +103,13 @@ def balanced_log_loss(
     return -(F.logsigmoid(real).mean() + F.logsigmoid(-generated).mean()) / 2
 
 
-def balanced_accuracy(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> float:
-    """Share of rows on the right side of log ŵ = 0, each side counting half."""
+def balanced_accuracy(
+    log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+) -> Float[Tensor, ""]:
+    """Share of rows on the right side of log ŵ = 0, each side counting half. float64."""
     check_log_ratio(log_ratio_real)
     check_log_ratio(log_ratio_generated)
-    right = (log_ratio_real > 0).double().mean() + (log_ratio_generated <= 0).double().mean()
-    return right.item() / 2
+    return ((log_ratio_real > 0).double().mean() + (log_ratio_generated <= 0).double().mean()) / 2
 
 
 def two_sample_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> Float[Tensor, ""]:

@@ -4,30 +4,22 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from lfiw.diagnosis import chasm_warning
 from lfiw.files import write_atomically
+from lfiw.held_out import chasm_warning
 from lfiw.page import render
 from lfiw.pictures import Picture
-from lfiw.tables import (
-    classifier_rows,
-    correction_rows,
-    has_intervals,
-    infinite_rows,
-    is_paper,
-    number,
-    proportion_rows,
-    score_rows,
-)
-from lfiw.verdict import change_rows, drawn_weighting, verdict_of
+from lfiw.record import EvaluationRecord
+from lfiw.tables import Cells, classifier_rows, correction_rows, infinite_rows, number, proportion_rows, score_rows
+from lfiw.verdict import change_rows, verdict_of
+
+SECTIONS = ("scores", "weights", "flattening", "classifier", "samples", "classes")  # of the page, that have pictures
 
 
 def write_report(
     file: Path,
-    record: Mapping[str, Any],
-    pictures: Mapping[str, Picture],
-    grids: Sequence[Picture] = (),
+    record: EvaluationRecord,
+    pictures: Mapping[str, Sequence[Picture]],
     *,
     configuration: str = "",
     seconds: Mapping[str, float] | None = None,
@@ -35,29 +27,22 @@ def write_report(
     """Writes the page.
 
     Args:
-        record: content of evaluation.json.
-        pictures: name → figure, as `lfiw.tasks.drawing` makes them; the page has a place for each name it knows.
-        grids: of images.
+        pictures: of some of the SECTIONS.
         configuration: as YAML.
         seconds: stage of the run → how long it took.
     """
-    record = dict(record)
     values = {
         "record": record,
         "verdict": verdict_of(record),
         "changes": change_rows(record),
-        "warning": chasm_warning(record["classifier"]),
+        "warning": chasm_warning(record.classifier),
         "scores": score_rows(record, intervals=True),
-        "corrections": correction_rows(record) if has_intervals(record) else None,
+        "corrections": correction_rows(record) if record.has_intervals else None,
         "infinite": infinite_rows(record),
         "classifier": classifier_rows(record),
-        "paper_scores": score_rows(record, paper=True) if has_paper_scores(record) else None,
-        "proportions": proportion_rows(record) if record["real_class_proportions"] else None,
-        "drawn": drawn_weighting(record)["name"],
-        "pictures": dict(pictures),
-        "intervals": [picture for name, picture in pictures.items() if name.startswith("intervals_")],
-        "flattening": [picture for name, picture in pictures.items() if name.startswith("flattening_")],
-        "grids": list(grids),
+        "paper_scores": score_rows(record, paper=True) if record.metrics(paper=True) else None,
+        "proportions": proportion_rows(record) if record.real_class_proportions else None,
+        "pictures": {section: pictures.get(section, ()) for section in SECTIONS},
         "provenance": provenance_rows(record),
         "seconds": seconds_rows(seconds or {}),
         "configuration": configuration,
@@ -65,23 +50,18 @@ def write_report(
     write_atomically(file, render("report.html", values))
 
 
-def has_paper_scores(record: Mapping[str, Any]) -> bool:
-    """Whether scores by the definitions of the paper's official code are among the metrics."""
-    return any(map(is_paper, record["weightings"][0]["metrics"]))
-
-
-def provenance_rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def provenance_rows(record: EvaluationRecord) -> Cells:
     """Titles and cells: what the numbers were computed from, and by which versions."""
     rows = [
-        [f"samples: {table['name']}", f"{table['rows']:,} rows, SHA-256 {table['sha256'] or 'unknown'}"]
-        for table in record["tables"]
+        [f"samples: {table.name}", f"{table.rows:,} rows, SHA-256 {table.sha256 or 'unknown'}"]
+        for table in record.tables
     ]
     rows += [
-        [f"extractor: {e['name']}", f"weights with SHA-256 {e['sha256']}" if e["sha256"] else "has no weights"]
-        for e in record["extractors"]
+        [f"extractor: {e.name}", f"weights with SHA-256 {e.sha256}" if e.sha256 else "has no weights"]
+        for e in record.extractors
     ]
     versions = {
-        "lfiw": record["version"],
+        "lfiw": record.version,
         **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics")},
         "Python": platform.python_version(),
     }
@@ -89,6 +69,6 @@ def provenance_rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[str
     return ["what", "which"], rows
 
 
-def seconds_rows(seconds: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
+def seconds_rows(seconds: Mapping[str, float]) -> Cells:
     """Titles and cells: the stages of the run."""
     return ["stage", "seconds"], [[stage, number(value, 3)] for stage, value in seconds.items()]

@@ -1,16 +1,15 @@
 """results/<study>.json: what the README shows, written by the command that measured it."""
 
-import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import torch
 
 from lfiw.files import write_json
+from lfiw.statistics import mean_and_error
 from lfiw.version import __version__
 
 Row = dict[str, Any]
@@ -18,8 +17,9 @@ Row = dict[str, Any]
 
 def row(name: str, metric: str, values: Sequence[float], **more: Any) -> Row:
     """Mean and standard error of repetitions; no error for a single one."""
-    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    return {"name": name, "metric": metric, "mean": fmean(values), "se": error, "n": len(values), **more}
+    mean, error = mean_and_error(values)
+    se = error if len(values) > 1 else None
+    return {"name": name, "metric": metric, "mean": mean, "se": se, "n": len(values), **more}
 
 
 def write_study(file: Path, study: str, command: str, seconds: float, rows: Sequence[Mapping[str, Any]]) -> None:

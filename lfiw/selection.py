@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lfiw.diagnostics import effective_sample_size, kl_gain, rank_test, two_sample_test
-from lfiw.intervals.kinds import MIN_ESS_PER_DIMENSION
+from lfiw.intervals.sample_size import MIN_ESS_PER_DIMENSION
 from lfiw.pareto import has_flat_tail, pareto_k_of_columns
+from lfiw.statistics import half_width
 from lfiw.weights import Weighting
 
 UNIFORM, AUTO = "uniform", "auto"
@@ -22,7 +23,6 @@ MIN_ESS, MIN_ESS_SHARE = 100.0, 0.01
 # the scored rows are more than the validation rows, and of a heavy tail more rows leave a smaller share effective
 ESS_MARGIN = 1.5
 MOST_ESS_SHARE = 0.5  # that a score may ask for, however few its samples are
-CONFIDENCE = 1.96  # standard errors: 95 % two-sided
 SIGNIFICANCE = 0.05  # of the two-sample test
 CORRECTS, NOTHING, CANNOT = "corrects", "nothing to correct", "cannot be corrected with these samples"
 GRID = tuple(
@@ -51,7 +51,7 @@ class Candidate:
     @property
     def lower_bound(self) -> float:
         """Of the gain, at 95 %."""
-        return self.kl_gain - CONFIDENCE * self.standard_error
+        return self.kl_gain - half_width(self.standard_error)
 
 
 @dataclass(frozen=True)

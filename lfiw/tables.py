@@ -2,26 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from lfiw.diagnosis import chasm_warning
-from lfiw.intervals.kinds import FEW_ROWS
+from lfiw.held_out import chasm_warning
+from lfiw.intervals.sample_size import FEW_ROWS
+from lfiw.record import UNKNOWN, Estimate, EvaluationRecord, Metric
 from lfiw.selection import AUTO
 
+Cells = tuple[list[str], list[list[str]]]  # titles, rows
 MOST_CLASSES = 20  # in a table or figure of class proportions
-METRIC_NAMES = {"fid": "FID ↓", "kid": "KID ↓", "is": "IS ↑"}
-METRIC_NAMES |= {name: f"{name} ↑" for name in ("precision", "recall", "density", "coverage")}
-
-
-def metric_title(name: str) -> str:
-    """`kid_paper@resnet56` → `KID ↓ (paper) @resnet56`."""
-    name, at, extractor = name.partition("@")
-    kind, underscore, _ = name.partition("_")
-    return METRIC_NAMES.get(kind, kind) + (" (paper)" if underscore else "") + (f" @{extractor}" if at else "")
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -31,59 +22,47 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
 
 
-def is_paper(metric: str) -> bool:
-    """Whether a metric follows the definitions of the paper's official code."""
-    return "_paper" in metric
-
-
 def with_error(value: float | None, error: float | None, digits: int = 4) -> str:
     """`43.84 ± 0.31`; without the error where there is none."""
     shown = number(value, digits)
     return f"{shown} ± {number(error, 2)}" if error is not None and error == error else shown
 
 
-def score_rows(
-    record: dict[str, Any], *, paper: bool = False, intervals: bool = False
-) -> tuple[list[str], list[list[str]]]:
+def score_rows(record: EvaluationRecord, *, paper: bool = False, intervals: bool = False) -> Cells:
     """Titles and cells: the reference, then a row a weighting, the recommended one marked; scores ± standard error.
 
     Args:
         paper: the metrics by the definitions of the official code, instead of the standard ones.
         intervals: 95 % intervals instead of the standard errors.
     """
-    shown, error = (partial(with_interval, digits=4), "half_width") if intervals else (with_error, "se")
-    metrics = [name for name in record["weightings"][0]["metrics"] if is_paper(name) == paper]
-    titles = ["weighting", "ESS", "k̂", "max w", *map(metric_title, metrics)]
+    metrics = record.metrics(paper=paper)
+    titles = ["weighting", "ESS", "k̂", "max w", *(metric.title for metric in metrics)]
     rows = []
-    if record["reference"]:
-        cells = [number(record["reference"][m]["value"]) if m in record["reference"] else "–" for m in metrics]
-        rows.append([f"reference (real, {record['num_reference']:,} rows)", "–", "–", "–", *cells])
-    for w in record["weightings"]:
-        mark = " ★" if w["name"] == record["recommended"] else ""
-        cells = [shown(w["metrics"][m]["value"], w["metrics"][m].get(error)) for m in metrics]
-        rows.append([w["name"] + mark, number(w["ess"]), number(w["pareto_k"], 2), number(w["max_weight"], 2), *cells])
+    if record.reference:
+        cells = [number(record.reference[m].value) if m in record.reference else "–" for m in metrics]
+        rows.append([f"reference (real, {record.num_reference:,} rows)", "–", "–", "–", *cells])
+    for w in record.weightings:
+        scores = [w.metrics[m] for m in metrics]
+        cells = [with_interval(s.value, s.half_width, 4) if intervals else with_error(s.value, s.se) for s in scores]
+        rows.append([record.starred(w.name), number(w.ess), number(w.pareto_k, 2), number(w.max_weight, 2), *cells])
     return titles, rows
 
 
-def correction_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def correction_rows(record: EvaluationRecord) -> Cells:
     """Titles and cells: how far the shown weightings move each standard score from the uniform one, with 95 %
     intervals, and from the control of equal ESS (the same weights, permuted across the samples)."""
-    first, *shown = shown_weightings(record)
-    found = {w["name"]: w["metrics"] for w in record["weightings"]}
-    metrics = [name for name, score in found[first].items() if not is_paper(name) and "correction" in score]
+    _, *shown = record.shown
     titles = ["score"]
-    for name in shown:
-        mark = " ★" if name == record["recommended"] else ""
-        titles += [f"{name}{mark} − uniform", f"{name}{mark} − equal ESS"]
+    for w in shown:
+        titles += [f"{record.starred(w.name)} − uniform", f"{record.starred(w.name)} − equal ESS"]
     rows = []
-    for metric in metrics:
+    for metric in (m for m in record.metrics() if record.uniform.metrics[m].correction):
         cells = []
-        for name in shown:
-            difference, correction = found[name][metric]["difference"], found[name][metric]["correction"]
-            moved = with_interval(difference["value"], difference["half_width"])
-            few = " (few rows)" if found[name][metric]["interval"] == FEW_ROWS else ""
-            cells += [moved + few, number(correction["value"], 3)]
-        rows.append([metric_title(metric), *cells])
+        for score in (w.metrics[metric] for w in shown):
+            few = " (few rows)" if score.interval == FEW_ROWS else ""
+            cells.append(with_interval(score.difference.value, score.difference.half_width) + few)
+            cells.append(number((score.correction or UNKNOWN).value, 3))
+        rows.append([metric.title, *cells])
     return titles, rows
 
 
@@ -98,65 +77,46 @@ def as_number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def infinite_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def infinite_rows(record: EvaluationRecord) -> Cells:
     """Titles and cells: scores extrapolated to infinitely many samples, of the weightings that have them."""
-    metrics = [
-        m
-        for m, found in record["weightings"][0]["metrics"].items()
-        if math.isfinite(as_number(found.get("infinite", {}).get("value")))
-    ]
+    metrics = [m for m, s in record.uniform.metrics.items() if is_known(s.infinite)]
+    limits = {w.name: [w.metrics[m].infinite or UNKNOWN for m in metrics] for w in record.weightings}
     rows = [
-        [
-            w["name"],
-            *(with_error(w["metrics"][m]["infinite"]["value"], w["metrics"][m]["infinite"]["se"]) for m in metrics),
-        ]
-        for w in record["weightings"]
-        if metrics and math.isfinite(as_number(w["metrics"][metrics[0]]["infinite"]["value"]))
+        [name, *(with_error(e.value, e.se) for e in found)]
+        for name, found in limits.items()
+        if any(map(is_known, found))
     ]
-    return ["weighting", *map(metric_title, metrics)], rows
+    return ["weighting", *(metric.title for metric in metrics)], rows
 
 
-def classifier_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def is_known(estimate: Estimate | None) -> bool:
+    return estimate is not None and math.isfinite(estimate.value)
+
+
+def classifier_rows(record: EvaluationRecord) -> Cells:
     """Titles and cells: the ratio classifier on held-out rows, as trained and recalibrated."""
-    found = record["classifier"]
-    names = {
-        "log_loss": "log-loss ↓",
-        "calibration_error": "calibration error",
-        "max_calibration_error": "largest in a bin",
-        "mean_weight_generated": "mean ŵ, generated",
-        "mean_inverse_weight_real": "mean 1/ŵ, real",
-    }
-    kinds = {"raw": "as trained", "calibrated": record["calibration"]}
-    if record["calibration"] == "none":
-        del kinds["calibrated"]
-    rows = [[title, *(number(found[kind][name]) for name in names)] for kind, title in kinds.items()]
-    return ["log-ratios", *names.values()], rows
+    kinds = {"as trained": record.classifier.raw}
+    if record.calibration != "none":
+        kinds[record.calibration] = record.classifier.calibrated
+    titles = [Metric(name).title for name in vars(record.classifier.raw)]
+    return ["log-ratios", *titles], [[kind, *map(number, vars(scores).values())] for kind, scores in kinds.items()]
 
 
-def proportion_rows(record: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def proportion_rows(record: EvaluationRecord) -> Cells:
     """Titles and cells: share of each class, uniform, weighted and real, and the distance to the real ones."""
-    shown = shown_weightings(record)
-    shares = {w["name"]: w["class_proportions"] for w in record["weightings"] if w["name"] in shown}
-    real = record["real_class_proportions"]
-    titles = ["class", *shown, "real"]
-    rows = [[str(c), *(f"{shares[n][c]:.1%}" for n in shown), f"{real[c]:.1%}"] for c in most_changed_classes(record)]
-    distances = [f"{total_variation(shares[n], real):.3f}" for n in shown]
+    shares = [*(w.class_proportions for w in record.shown), record.real_class_proportions]
+    titles = ["class", *(w.name for w in record.shown), "real"]
+    rows = [[str(c), *(f"{of[c]:.1%}" for of in shares)] for c in most_changed_classes(record)]
+    distances = [f"{total_variation(of, record.real_class_proportions):.3f}" for of in shares[:-1]]
     rows.append(["distance to real", *distances, "–"])
     return titles, rows
 
 
-def most_changed_classes(record: dict[str, Any]) -> list[int]:
+def most_changed_classes(record: EvaluationRecord) -> list[int]:
     """All classes in order; of more than 20, the 20 whose share among generated samples is furthest from the real."""
-    real, uniform = record["real_class_proportions"], record["weightings"][0]["class_proportions"]
+    real, uniform = record.real_class_proportions, record.uniform.class_proportions
     furthest = sorted(range(len(real)), key=lambda c: -abs(uniform[c] - real[c]))
     return sorted(furthest[:MOST_CLASSES])
-
-
-def shown_weightings(record: dict[str, Any]) -> list[str]:
-    """Uniform, self-normalised (or the first other one) and the recommended weighting, without repeats."""
-    names = [w["name"] for w in record["weightings"]]
-    exact = [name for name in names if name == "exact"]
-    return list(dict.fromkeys([names[0], *names[1:2], record["recommended"], *exact]))
 
 
 def total_variation(p: Sequence[float], q: Sequence[float]) -> float:
@@ -176,34 +136,28 @@ def print_table(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]
     console.print(table)
 
 
-def print_evaluation(record: dict[str, Any]) -> None:
+def print_evaluation(record: EvaluationRecord) -> None:
     """All tables of an evaluation, and what the gate says."""
-    classifier = record["classifier"]
-    rows = f"{classifier['num_real']:,} real and {classifier['num_generated']:,} generated validation rows"
-    print_table(f"ratio classifier on {rows}: accuracy {classifier['accuracy']:.1%}", *classifier_rows(record))
-    title = f"{record['experiment']}: {record['num_generated']:,} generated against {record['num_real']:,} real rows"
+    classifier = record.classifier
+    rows = f"{classifier.num_real:,} real and {classifier.num_generated:,} generated validation rows"
+    print_table(f"ratio classifier on {rows}: accuracy {classifier.accuracy:.1%}", *classifier_rows(record))
+    title = f"{record.experiment}: {record.num_generated:,} generated against {record.num_real:,} real rows"
     print_table(title, *score_rows(record))
-    if has_intervals(record):
+    if record.has_intervals:
         print_table("corrections, with 95 % intervals", *correction_rows(record))
     titles, infinite = infinite_rows(record)
     if infinite:
         print_table("extrapolated to infinitely many samples", titles, infinite)
-    if any(map(is_paper, record["weightings"][0]["metrics"])):
+    if record.metrics(paper=True):
         print_table("by the definitions of the paper's official code", *score_rows(record, paper=True))
-    if record["real_class_proportions"]:
+    if record.real_class_proportions:
         print_table("class proportions", *proportion_rows(record))
     if warning := chasm_warning(classifier):
         print(warning)
     print(verdict_line(record))
 
 
-def has_intervals(record: dict[str, Any]) -> bool:
-    """Whether standard errors or controls were computed."""
-    return any("control" in found for found in record["weightings"][0]["metrics"].values())
-
-
-def verdict_line(record: dict[str, Any]) -> str:
+def verdict_line(record: EvaluationRecord) -> str:
     """What is recommended, and why."""
-    if record["recommended"] == AUTO:
-        return f"★ auto {record['verdict']}: {record['reason']}"
-    return f"★ {record['recommended']}: {record['reason']}"
+    verdict = f" {record.verdict}" if record.recommended == AUTO else ""
+    return f"★ {record.recommended}{verdict}: {record.reason}"

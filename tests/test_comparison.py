@@ -11,6 +11,7 @@ from test_report import LIMIT, Page, images
 from test_tables import RECORD
 
 from lfiw.comparison import compare, configuration_rows, read_runs, score_rows, warnings_about, weighting_rows
+from lfiw.record import Metric
 
 CONFIG = {"seed": 0, "optimizer": {"lr": 0.1, "ema": 0}}
 
@@ -48,7 +49,7 @@ def test_tables(folders: list[str]) -> None:
     assert [row[0] for row in rows] == ["first: uniform", "first: half ★", "second: uniform", "second: auto ★"]
     assert [row[3] for row in rows] == ["10 ± 0.25", "4 ± 0.25", "10.5 ± 0.25", "4.5 ± 0.25"]
     assert [row[4] for row in rows] == ["0.5 ± 0.25", "0.5 ± 0.25", "–", "–"]
-    titles, rows = weighting_rows(runs, "fid")
+    titles, rows = weighting_rows(runs, Metric("fid"))
     assert titles == ["weighting", "first", "second"]
     assert rows[0] == ["uniform", "10 [9.5, 10.5]", "10.5 [10, 11]"]
     assert rows[2] == ["half", "4 [3.5, 4.5] ★", "–"]

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "lfiw"
 LAYERS = (
     ("errors", "version", "statistics", "logistic_mixture", "files", "threads", "densities", "kernel_density"),
     ("losses", "metrics", "intervals", "resampling", "weights", "pareto", "diagnostics", "calibration", "selection"),
-    ("checkpoints", "tables"),
+    ("checkpoints", "record", "held_out", "tables", "verdict"),
     ("nets", "data", "features", "schemas", "config", "plots"),
     ("modules", "trainers", "tracking"),
     ("generators", "ope"),

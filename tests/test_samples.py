@@ -1,13 +1,13 @@
 """Which images a report shows."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from test_tables import RECORD, read
 
 from lfiw.data.mixed import MixedDataModule
 from lfiw.data.table import TensorTable
+from lfiw.record import EvaluationRecord
 from lfiw.tasks.samples import Group, sample_groups, sample_pictures
 
 TITLES = ["Highest weight", "Nearest real", "Lowest weight", "Random", "Resampled", "Real"]
@@ -25,13 +25,11 @@ def datamodule() -> MixedDataModule:
     return made
 
 
-def record(flatten: float) -> dict[str, Any]:
-    alphas = {"uniform": 0.0, "auto": flatten}
-    return {
-        "weightings": [{"name": n, "flatten": alpha, "clip": 0.0, "smooth": False} for n, alpha in alphas.items()],
-        "recommended": "auto",
-        "extractors": [{"name": "pixels", "key": "pixels"}],
-    }
+def record(flatten: float) -> EvaluationRecord:
+    uniform, auto = RECORD["weightings"][:2]
+    weightings = [uniform, {**auto, "name": "auto", "flatten": flatten}]
+    extractors = [{"name": "pixels", "key": "pixels"}]
+    return read({**RECORD, "weightings": weightings, "recommended": "auto", "extractors": extractors})
 
 
 @pytest.fixture(scope="module")

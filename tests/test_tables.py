@@ -8,17 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lfiw.record import EvaluationRecord, Metric
 from lfiw.tables import (
     classifier_rows,
     correction_rows,
     infinite_rows,
-    metric_title,
     most_changed_classes,
     number,
     print_evaluation,
     proportion_rows,
     score_rows,
-    shown_weightings,
     total_variation,
 )
 
@@ -36,10 +35,12 @@ def score(number: float) -> dict[str, Any]:
 
 
 def weighting(name: str, fid: float, proportions: list[float]) -> dict[str, Any]:
-    metrics = {"fid": score(fid), "kid@classifier": score(0.5), "fid_paper": value(fid + 1)}
+    paper = {**value(fid + 1), "difference": value(fid - 10)}
+    metrics = {"fid": score(fid), "kid@classifier": score(0.5), "fid_paper": paper}
     return {
         "name": name, "flatten": 0.0 if name == "uniform" else 1.0, "clip": 0.0, "smooth": False,
-        "ess": 123.4, "pareto_k": 0.25, "max_weight": 0.01, "metrics": metrics,
+        "ess": 123.4, "ess_share": 0.006, "pareto_k": 0.25, "max_weight": 0.01, "top_1_percent_share": 0.02,
+        "kl_gain": None, "metrics": metrics,
         "class_proportions": proportions,
     }  # fmt: skip
 
@@ -82,64 +83,65 @@ RECORD: dict[str, Any] = {
         weighting("other", 6.0, [1.0, 0.0]),
     ],
 }
+read = EvaluationRecord.from_json
 
 
 def test_score_rows() -> None:
-    titles, rows = score_rows(RECORD)
+    titles, rows = score_rows(read(RECORD))
     assert titles == ["weighting", "ESS", "k̂", "max w", "FID ↓", "KID ↓ @classifier"]
     assert rows[0] == ["reference (real, 500 rows)", "–", "–", "–", "1.5", "–"]
     assert [row[0] for row in rows[1:]] == ["uniform", "self-normalised", "half ★", "other"]
     assert rows[1][1:] == ["123.4", "0.25", "0.01", "10 ± 0.25", "0.5 ± 0.25"]
-    titles, rows = score_rows(RECORD, paper=True)
+    titles, rows = score_rows(read(RECORD), paper=True)
     assert titles[4:] == ["FID ↓ (paper)"]
     assert [row[-1] for row in rows] == ["–", "11", "6", "5", "7"]
-    assert len(score_rows({**RECORD, "reference": {}})[1]) == 4
+    assert len(score_rows(read({**RECORD, "reference": {}}))[1]) == 4
 
 
 def test_score_rows_with_intervals() -> None:
-    _, rows = score_rows(RECORD, intervals=True)
+    _, rows = score_rows(read(RECORD), intervals=True)
     assert rows[1][4] == "10 [9.5, 10.5]"
     assert rows[0][4] == "1.5"
 
 
 def test_most_changed_classes() -> None:
-    assert most_changed_classes(RECORD) == [0, 1]
+    assert most_changed_classes(read(RECORD)) == [0, 1]
     real = [0.02] * 50
     uniform = [0.02 + 0.0001 * c * (-1) ** c for c in range(50)]
-    many = {"real_class_proportions": real, "weightings": [{"class_proportions": uniform}]}
-    assert most_changed_classes(many) == list(range(30, 50))
+    many = {"real_class_proportions": real, "weightings": [weighting("half", 4.0, uniform)]}
+    assert most_changed_classes(read({**RECORD, **many})) == list(range(30, 50))
 
 
 def test_correction_rows() -> None:
-    titles, rows = correction_rows(RECORD)
+    titles, rows = correction_rows(read(RECORD))
     assert titles == ["score", "self-normalised − uniform", "self-normalised − equal ESS", "half ★ − uniform",
                       "half ★ − equal ESS"]  # fmt: skip
     assert rows[0] == ["FID ↓", "-5 [-5.25, -4.75]", "-1", "-6 [-6.25, -5.75]", "-1"]
     assert [row[0] for row in rows] == ["FID ↓", "KID ↓ @classifier"]
     record = copy.deepcopy(RECORD)
     record["weightings"][1]["metrics"]["fid"]["difference"]["half_width"] = None
-    assert correction_rows(record)[1][0][1] == "-5"
+    assert correction_rows(read(record))[1][0][1] == "-5"
     record["weightings"][2]["metrics"]["fid"]["interval"] = "few rows"
-    assert correction_rows(record)[1][0][3] == "-6 [-6.25, -5.75] (few rows)"
+    assert correction_rows(read(record))[1][0][3] == "-6 [-6.25, -5.75] (few rows)"
 
 
 def test_infinite_rows() -> None:
-    assert infinite_rows(RECORD)[1] == []
+    assert infinite_rows(read(RECORD))[1] == []
     record = copy.deepcopy(RECORD)
     for w in record["weightings"][::2]:
         w["metrics"]["fid"]["infinite"] = {"value": 3.0, "se": 0.5}
-    assert infinite_rows(record) == (["weighting", "FID ↓"], [["uniform", "3 ± 0.5"], ["half", "3 ± 0.5"]])
+    assert infinite_rows(read(record)) == (["weighting", "FID ↓"], [["uniform", "3 ± 0.5"], ["half", "3 ± 0.5"]])
 
 
 def test_classifier_rows() -> None:
-    titles, rows = classifier_rows(RECORD)
+    titles, rows = classifier_rows(read(RECORD))
     assert titles[:2] == ["log-ratios", "log-loss ↓"]
     assert rows == [["as trained", *["0.5"] * 5], ["beta", *["0.25"] * 5]]
-    assert len(classifier_rows({**RECORD, "calibration": "none"})[1]) == 1
+    assert len(classifier_rows(read({**RECORD, "calibration": "none"}))[1]) == 1
 
 
 def test_proportion_rows() -> None:
-    titles, rows = proportion_rows(RECORD)
+    titles, rows = proportion_rows(read(RECORD))
     assert titles == ["class", "uniform", "self-normalised", "half", "real"]
     assert rows[0] == ["0", "90.0%", "60.0%", "70.0%", "50.0%"]
     assert rows[-1] == ["distance to real", "0.400", "0.100", "0.200", "–"]
@@ -154,9 +156,9 @@ def test_proportion_rows() -> None:
     ],
 )
 def test_shown_weightings(recommended: str, shown: list[str]) -> None:
-    assert shown_weightings({**RECORD, "recommended": recommended}) == shown
+    assert [w.name for w in read({**RECORD, "recommended": recommended}).shown] == shown
     alone = {**RECORD, "weightings": RECORD["weightings"][:1], "recommended": "uniform"}
-    assert shown_weightings(alone) == ["uniform"]
+    assert [w.name for w in read(alone).shown] == ["uniform"]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_shown_weightings(recommended: str, shown: list[str]) -> None:
     [("fid", "FID ↓"), ("kid_paper@resnet56", "KID ↓ (paper) @resnet56"), ("is@a", "IS ↑ @a"), ("new", "new")],
 )
 def test_metric_title(name: str, title: str) -> None:
-    assert metric_title(name) == title
+    assert Metric.named(name).title == title
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_total_variation(p: list[float]) -> None:
 
 
 def test_print_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
-    print_evaluation(copy.deepcopy(RECORD))
+    print_evaluation(read(RECORD))
     out = capsys.readouterr().out
     for text in (
         "mine: 20,000 generated against 1,000 real rows",
@@ -208,7 +210,7 @@ def test_print_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     assert "chasm" not in out
     chasm = {**RECORD, "recommended": "auto", "classifier": {**RECORD["classifier"], "density_chasm": True}}
     chasm["weightings"] = [*RECORD["weightings"], weighting("auto", 4.0, [0.7, 0.3])]
-    print_evaluation(chasm)
+    print_evaluation(read(chasm))
     out = capsys.readouterr().out
     assert "density chasm: the classifier tells 75.0% of held-out rows apart" in out
     assert "★ auto corrects: because" in out

@@ -1,12 +1,14 @@
 """The verdict in words."""
 
 import copy
+import math
 
 import pytest
-from test_tables import RECORD, weighting
+from test_tables import RECORD, read, weighting
 
+from lfiw.record import Metric
 from lfiw.selection import CANNOT, CORRECTS, NOTHING
-from lfiw.verdict import DOUBTED, change_rows, drawn_weighting, reading, verdict_of
+from lfiw.verdict import DOUBTED, change_rows, reading, verdict_of
 
 
 @pytest.mark.parametrize(
@@ -16,10 +18,10 @@ from lfiw.verdict import DOUBTED, change_rows, drawn_weighting, reading, verdict
 def test_the_verdict(verdict: str, tone: str, word: str) -> None:
     auto = {**RECORD["weightings"][2], "name": "auto"}
     record = {**RECORD, "weightings": [RECORD["weightings"][0], auto], "recommended": "auto"}
-    found = verdict_of({**record, "verdict": verdict})
+    found = verdict_of(read({**record, "verdict": verdict}))
     assert (found.tone, found.reason) == (tone, "because")
     assert word in found.headline
-    assert verdict_of({**RECORD, "verdict": verdict}).headline == "Weighting “half”, as asked for."
+    assert verdict_of(read({**RECORD, "verdict": verdict})).headline == "Weighting “half”, as asked for."
 
 
 def test_scored_rows_can_leave_doubts() -> None:
@@ -27,8 +29,8 @@ def test_scored_rows_can_leave_doubts() -> None:
     record["verdict"] = CORRECTS
     record["weightings"].append({**weighting("auto", 12.0, [0.7, 0.3]), "pareto_k": 0.9})
     record["recommended"] = "auto"
-    record["weightings"][-1]["metrics"]["kid@classifier"]["difference"] = {"value": 0.2, "half_width": 0.22}
-    found = verdict_of(record)
+    record["weightings"][-1]["metrics"]["kid@classifier"]["difference"] = {"value": 0.2, "se": 0.1, "half_width": 0.22}
+    found = verdict_of(read(record))
     assert (found.tone, found.headline) == ("mixed", DOUBTED)
     heavy, worse = found.doubts
     assert "k̂ is 0.9, not below 0.70" in heavy
@@ -36,13 +38,14 @@ def test_scored_rows_can_leave_doubts() -> None:
     assert worse == "Worse than as generated: FID ↓."
     record["weightings"][-1]["pareto_k"] = None
     record["weightings"][-1]["metrics"]["fid"]["difference"] = {"value": -2.0, "se": None}
-    assert verdict_of(record).tone == "good"
-    record["weightings"][-1]["metrics"]["is"] = {"value": 3.0, "se": None, "difference": {"value": -1.0, "se": None}}
-    assert verdict_of(record).doubts == ("Worse than as generated: IS ↑.",)
+    assert verdict_of(read(record)).tone == "good"
+    for w in record["weightings"]:
+        w["metrics"]["is"] = {"value": 3.0, "se": None, "difference": {"value": -1.0, "se": None}}
+    assert verdict_of(read(record)).doubts == ("Worse than as generated: IS ↑.",)
 
 
 def test_changes_by_the_recommended_weighting() -> None:
-    titles, rows = change_rows(RECORD)
+    titles, rows = change_rows(read(RECORD))
     assert titles == ["score", "reads", "change", "as generated", "weighted"]
     assert rows[0] == ["FID ↓", "better", "-6 [-6.25, -5.75]", "10 ± 0.25", "4 ± 0.25"]
     assert rows[-1] == ["class distance ↓", "lower", "-0.2", "0.4", "0.2"]
@@ -53,21 +56,23 @@ def test_uniform_weights_change_nothing_but_others_are_drawn() -> None:
     record = copy.deepcopy(RECORD)
     record["weightings"].append({**weighting("auto", 10.0, [0.9, 0.1]), "flatten": 0.0})
     record["recommended"] = "auto"
-    assert change_rows(record)[1] == []
-    assert drawn_weighting(record)["name"] == "self-normalised"
-    assert drawn_weighting(RECORD)["name"] == "half"
+    assert change_rows(read(record))[1] == []
+    assert read(record).drawn.name == "self-normalised"
+    assert read(RECORD).drawn.name == "half"
     alone = {**RECORD, "weightings": RECORD["weightings"][:1], "recommended": "uniform"}
-    assert drawn_weighting(alone)["name"] == "uniform"
+    assert read(alone).drawn.name == "uniform"
 
 
 @pytest.mark.parametrize(
-    ("change", "half_width", "lower_is_better", "word"),
+    ("change", "half_width", "metric", "word"),
     [
-        (-1.0, 0.5, True, "better"), (-1.0, 0.5, False, "worse"),
-        (1.0, 0.5, True, "worse"), (1.0, 0.5, False, "better"),
-        (-0.49, 0.5, True, "unclear"), (-0.5, 0.5, True, "unclear"), (-0.51, 0.5, True, "better"),
-        (0.0, None, True, "unclear"), (0.0, 0.0, True, "unclear"), (1.0, None, True, "higher"),
+        (-1.0, 0.5, "fid", "better"), (-1.0, 0.5, "is", "worse"),
+        (1.0, 0.5, "fid", "worse"), (1.0, 0.5, "is", "better"),
+        (-0.49, 0.5, "fid", "unclear"), (-0.5, 0.5, "fid", "unclear"), (-0.51, 0.5, "fid", "better"),
+        (0.0, None, "fid", "unclear"), (0.0, 0.0, "fid", "unclear"), (1.0, None, "fid", "higher"),
+        (1.0, math.nan, "fid", "higher"), (math.nan, 0.5, "fid", "unclear"),
+        (-1.0, 0.5, "kid_paper@resnet56", "better"), (1.0, 0.5, "coverage@a", "better"), (1.0, 0.5, "new ↓", "higher"),
     ],
 )  # fmt: skip
-def test_reading(change: float, half_width: float | None, lower_is_better: bool, word: str) -> None:
-    assert reading(change, half_width, lower_is_better=lower_is_better) == word
+def test_reading(change: float, half_width: float | None, metric: str, word: str) -> None:
+    assert reading(Metric.named(metric), change, half_width) == word

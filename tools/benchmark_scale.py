@@ -5,7 +5,6 @@ python tools/benchmark_scale.py                              10⁶ images are sc
 python tools/benchmark_scale.py --num 10000 --out /tmp/scale.json --folder /tmp/scale
 """
 
-import json
 import resource
 import shlex
 import shutil
@@ -91,6 +90,8 @@ def main(arguments: list[str]) -> None:
 
 def run(num: int, folder: Path) -> dict[str, Stage]:
     """Every stage in a process of its own."""
+    from lfiw.record import EvaluationRecord
+
     code = folder / "blobs.py"
     code.write_text(CODE)
     real, generated, run_dir = folder / "real", folder / "generated", folder / "run"
@@ -109,9 +110,9 @@ def run(num: int, folder: Path) -> dict[str, Stage]:
     quiet = ["logger=none", "trainer.progress=false", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
     found["train, extract, score, evaluate"] = measured("train.py", *data, *EVALUATION, *quiet, f"run_dir={run_dir}")
     found["evaluate again"] = measured("evaluate.py", f"run={run_dir}")
-    record = json.loads((run_dir / "evaluation.json").read_text())
-    if record["num_generated"] < num // 2:
-        raise InputError(f"{record['num_generated']} of {num} samples were scored")
+    record = EvaluationRecord.read(run_dir / "evaluation.json")
+    if record.num_generated < num // 2:
+        raise InputError(f"{record.num_generated} of {num} samples were scored")
     return found
 
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lfiw.diagnostics import effective_sample_size
 from lfiw.intervals.contributions import Contributions, terms
 from lfiw.metrics.frechet import FrechetReference, weighted_moments
 from lfiw.metrics.validation import check_features, check_same_width, normalised_columns, weight_columns
@@ -43,10 +44,10 @@ def frechet_contributions(
     reference = FrechetReference(real, real_weights)
     given = torch.ones(len(real), dtype=torch.float64) if real_weights is None else real_weights
     normalised_real = normalised_columns(weight_columns(given, len(real)), "real")
-    real_size = 1 / normalised_real.square().sum().item()
+    real_size = effective_sample_size(normalised_real[:, 0]).item()
     scores, of_generated, of_real = [], [], []
     for column in normalised.T:
-        if min(1 / column.square().sum().item(), real_size) < 2 * real.shape[1]:
+        if min(effective_sample_size(column).item(), real_size) < 2 * real.shape[1]:
             score = reference.distance(generated, column)
             generated_influence = column.new_full((len(generated),), torch.nan)
             real_influence = column.new_full((len(real),), torch.nan)

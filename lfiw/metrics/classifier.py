@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
+from torchmetrics.functional.classification import binary_auroc
 
-from lfiw.diagnostics import balanced_log_loss, mean_one
+from lfiw.calibration import reliability
+from lfiw.diagnostics import balanced_accuracy, balanced_log_loss, mean_one
 from lfiw.errors import InputError
 
 
@@ -50,20 +51,16 @@ class RatioScores(Metric):
             raise InputError(f"scores need rows of both sides, there are {len(real)} real, {len(generated)} generated")
         of_generated, of_real = mean_one(real, generated)
         brier = (torch.sigmoid(-real).square().mean() + torch.sigmoid(generated).square().mean()) / 2
-        accuracy = ((real > 0).double().mean() + (generated <= 0).double().mean()) / 2
-        odds = torch.log(torch.tensor(len(real) / len(generated), dtype=torch.float64, device=log_ratio.device))
-        probability = torch.sigmoid(log_ratio + odds)
+        # on the CPU: CUDA has no deterministic weighted bincount
+        curve = reliability(log_ratio.cpu(), is_real.cpu())
         # by rank: probabilities near 1 round to ties that the log-ratios are not
         rank = torch.unique(log_ratio, return_inverse=True)[1].double()
         return {
             "log_loss": balanced_log_loss(real, generated),
-            "accuracy": accuracy,
+            "accuracy": balanced_accuracy(real, generated),
             "auroc": binary_auroc(rank / rank.max().clamp(min=1), is_real.long()).double(),
             "brier": brier,
-            # torchmetrics would give probabilities of exactly 1 a bin of their own
-            "calibration_error": binary_calibration_error(
-                probability.clamp(max=1 - 1e-7), is_real.long(), n_bins=15
-            ).double(),
+            "calibration_error": log_ratio.new_tensor(curve.expected_error),
             "mean_weight_generated": of_generated,
             "mean_inverse_weight_real": of_real,
         }

@@ -14,7 +14,7 @@ from lfiw.data.batches import mix_seeds
 from lfiw.features import Extractor, FeatureOptions, build_extractor
 from lfiw.metrics.frechet import FrechetReference
 from lfiw.modules.generative import GenerativeModule
-from lfiw.plots.pixels import sample_grid
+from lfiw.plots.images import sample_grid
 
 BATCH = 100
 

@@ -17,7 +17,7 @@ from lfiw.ope.estimators import (
     trajectory_weighted,
 )
 from lfiw.ope.simulation import Simulated
-from lfiw.selection import CONFIDENCE
+from lfiw.statistics import half_width
 
 UNCORRECTED, RESAMPLED, AVERAGED, AUTO = "uncorrected", "resampled", "averaged", "auto"
 SIMULATIONS = (UNCORRECTED, RESAMPLED, AVERAGED)  # ways to simulate a policy; the uncorrected one first
@@ -156,7 +156,7 @@ def choose(gain: tuple[float, float], deterministic: bool) -> tuple[str, str]:
         gain: KL gain of the ratio on single held-out transitions, and its standard error, in nats.
         deterministic: the environment adds no noise to its transitions.
     """
-    trusted = gain[0] - CONFIDENCE * gain[1] > 0
+    trusted = gain[0] > half_width(gain[1])
     chosen = UNCORRECTED if not trusted else AVERAGED if deterministic else RESAMPLED
     told = f"the ratio's KL gain of a held-out transition is {gain[0]:.3g} ± {gain[1]:.2g} nats"
     if trusted:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from lfiw.diagnostics import effective_sample_size
 from lfiw.errors import InputError
 from lfiw.pareto import smooth_log_weights
 
@@ -114,8 +115,14 @@ def cumulative(log_ratio: Float[Tensor, "n t"], horizon: int | None = None) -> F
 def ess_by_horizon(log_ratio: Float[Tensor, "n t"]) -> Float[Tensor, " h"]:
     """(T + 1,): effective sample size of the weights Π_{t < H} ratio_t for H = 0 … T; 0 where all are zero."""
     total = torch.cat([torch.zeros_like(log_ratio[:, :1]), log_ratio], dim=1).double().cumsum(1)
-    ess = torch.exp(2 * torch.logsumexp(total, 0) - torch.logsumexp(2 * total, 0))
-    return ess.nan_to_num(0.0)
+    return torch.stack([_effective_size(column) for column in total.T])
+
+
+def _effective_size(log_weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Effective sample size; 0 where all weights are zero."""
+    if log_weights.isneginf().all():
+        return log_weights.new_zeros(())
+    return effective_sample_size(torch.softmax(log_weights, 0))
 
 
 def horizon_by_ess(log_ratio: Float[Tensor, "n t"], min_ess: float) -> int:
@@ -132,7 +139,7 @@ def flatten_by_ess(log_ratio: Float[Tensor, "n t"], min_ess: float) -> float:
     total = log_ratio.double().sum(1)
 
     def enough(alpha: float) -> bool:
-        return float(ess_by_horizon(alpha * total[:, None])[-1]) >= min_ess
+        return _effective_size(alpha * total).item() >= min_ess
 
     if enough(1.0):
         return 1.0

@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
+from lfiw.files import replacing
 from lfiw.plots.style import INK, new_figure
 
 SMALL = 32  # pixels: up to this side, 64 images are shown as they are
@@ -57,3 +60,14 @@ def contact_sheet(groups: Mapping[str, Shaped[Tensor, "_ c h w"]], columns: int 
         axes.imshow(image_grid(images), interpolation="nearest")
         axes.set_title(title, fontsize=10, color=INK)
     return figure
+
+
+def sample_grid(images: UInt8[Tensor, "n c h w"], file: Path, scale: int = 2) -> Path:
+    """Writes all images in a square grid, pixel for pixel: each is `scale` × `scale` pixels of the picture."""
+    columns = math.ceil(math.sqrt(len(images)))
+    images = images if images.shape[1] in (1, 3) else images.float().mean(1, keepdim=True).to(torch.uint8)
+    grid = make_grid(images, nrow=columns, padding=1, pad_value=255)
+    pixels = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2).permute(1, 2, 0).contiguous().numpy()
+    with replacing(file) as temporary:
+        Image.fromarray(pixels).save(temporary)
+    return file

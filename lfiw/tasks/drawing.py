@@ -1,6 +1,7 @@
 """The figures of an evaluation, each with a text that says what is seen."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,52 +20,46 @@ from lfiw.plots import (
     weight_histogram,
 )
 from lfiw.plots.weights import relative_to_uniform
-from lfiw.record import Record
-from lfiw.tables import as_number, is_paper, metric_title, most_changed_classes, number, shown_weightings
+from lfiw.record import UNKNOWN, EvaluationRecord, Flattening, Metric
+from lfiw.tables import as_number, most_changed_classes, number
 from lfiw.tasks.log_ratios import Sides, Validation
 from lfiw.training_log import Curve
-from lfiw.verdict import drawn_weighting, recommended_weighting
-from lfiw.weights import Weighting
 
 CURVES = 6  # most scores drawn against the exponent
 
 
 def draw_evaluation(
-    record: Record,
+    record: EvaluationRecord,
     log_ratio: Float[Tensor, " n"],
     validation: Validation,
     losses: Mapping[str, Curve],
     training: Mapping[str, Curve],
-) -> dict[str, Picture]:
-    """The figures by name, which is also that of the file.
+) -> dict[str, dict[str, Picture]]:
+    """Section of the report → the figures by the names of their files.
 
     Args:
-        record: the content of evaluation.json.
         log_ratio: of the generated evaluation rows.
         validation: log-ratios of validation rows, as trained and recalibrated.
         losses, training: log-losses of each classifier on validation and, where they were logged, on training rows.
     """
-    weights = {
-        w["name"]: Weighting(w["flatten"], w["clip"], w["smooth"])(log_ratio)
-        for w in record["weightings"][1:]
-        if w["name"] in (record["weightings"][1]["name"], drawn_weighting(record)["name"])
-    }
-    pictures = {f"intervals_{file_name(metric)}": intervals_picture(record, metric) for metric in main_metrics(record)}
-    if weights:
-        pictures |= {"weights": histogram_picture(weights), "lorenz": lorenz_picture(weights)}
-    if curves := record.get("flattening"):
-        pictures |= flattening_pictures(record, curves)
+    shown = {w.name: w for w in (*record.weightings[1:2], record.drawn)}
+    weights = {name: w.weighting(log_ratio) for name, w in shown.items() if w is not record.uniform}
     curves_of = {"as trained": validation.raw}
-    if record["calibration"] != "none":
-        curves_of[record["calibration"]] = validation.calibrated
-    pictures["calibration"] = reliability_picture(
-        {name: reliability(torch.cat(sides), is_real(sides)) for name, sides in curves_of.items()}
-    )
-    if losses:
-        pictures["training"] = training_picture(losses, training)
-    if record["real_class_proportions"]:
-        pictures["class_proportions"] = classes_picture(record)
-    return pictures
+    if record.calibration != "none":
+        curves_of[record.calibration] = validation.calibrated
+    curves = {name: reliability(torch.cat(sides), is_real(sides)) for name, sides in curves_of.items()}
+    return {
+        "scores": {
+            f"intervals_{file_name(metric)}": intervals_picture(record, metric) for metric in main_metrics(record)
+        },
+        "weights": {"weights": histogram_picture(weights), "lorenz": lorenz_picture(weights)} if weights else {},
+        "flattening": flattening_pictures(record, record.flattening) if record.flattening else {},
+        "classifier": {
+            "calibration": reliability_picture(curves),
+            **({"training": training_picture(losses, training)} if losses else {}),
+        },
+        "classes": {"class_proportions": classes_picture(record)} if record.real_class_proportions else {},
+    }
 
 
 def is_real(sides: Sides) -> Bool[Tensor, " n"]:
@@ -72,34 +67,37 @@ def is_real(sides: Sides) -> Bool[Tensor, " n"]:
     return torch.arange(sum(map(len, sides))) < len(sides[REAL])
 
 
-def main_metrics(record: Record) -> list[str]:
+def main_metrics(record: EvaluationRecord) -> list[Metric]:
     """The first standard metric of each kind: those of the main extractor, and an Inception Score."""
-    names = [name for name in record["weightings"][0]["metrics"] if not is_paper(name)]
-    return list({name.partition("@")[0]: name for name in reversed(names)}.values())[::-1]
+    return list({metric.kind: metric for metric in reversed(record.metrics())}.values())[::-1]
 
 
-def file_name(metric: str) -> str:
+def file_name(metric: Metric) -> str:
     """`fid@classifier` → `fid_classifier`."""
-    return metric.replace("@", "_")
+    return str(metric).replace("@", "_")
 
 
-def intervals_picture(record: Record, metric: str) -> Picture:
+def intervals_picture(record: EvaluationRecord, metric: Metric) -> Picture:
     """One score of every weighting."""
-    names = [w["name"] + (" ★" if w["name"] == record["recommended"] else "") for w in record["weightings"]]
-    found = [w["metrics"][metric] for w in record["weightings"]]
-    values = [score["value"] for score in found]
+    names = [record.starred(w.name) for w in record.weightings]
+    scores = [w.metrics[metric] for w in record.weightings]
+    values = [score.value for score in scores]
     figure = score_intervals(
         names,
-        [as_number(value) for value in values],
-        [as_number(score.get("half_width")) for score in found],
-        metric_title(metric),
-        controls=[as_number(score.get("control", {}).get("value")) for score in found],
-        reference=record["reference"].get(metric, {}).get("value"),
+        values,
+        [as_number(score.half_width) for score in scores],
+        metric.title,
+        controls=[(score.control or UNKNOWN).value for score in scores],
+        reference=reference_value(record, metric),
     )
     listed = ", ".join(f"{name} {number(value)}" for name, value in zip(names, values, strict=True))
-    return Picture(
-        f"{metric_title(metric)} of each weighting", f"Points with intervals, one under another: {listed}.", figure
-    )
+    return Picture(f"{metric.title} of each weighting", f"Points with intervals, one under another: {listed}.", figure)
+
+
+def reference_value(record: EvaluationRecord, metric: Metric) -> float | None:
+    """Score of other real rows; none where it was not computed."""
+    value = record.reference.get(metric, UNKNOWN).value
+    return value if math.isfinite(value) else None
 
 
 def histogram_picture(weights: Mapping[str, Tensor]) -> Picture:
@@ -125,34 +123,25 @@ def lorenz_picture(weights: Mapping[str, Tensor]) -> Picture:
     )
 
 
-def flattening_pictures(record: Record, curves: Record) -> dict[str, Picture]:
+def flattening_pictures(record: EvaluationRecord, curves: Flattening) -> dict[str, Picture]:
     """Each score against the exponent, and the effective sample size."""
     pictures = {
         f"flattening_{file_name(metric)}": curve_picture(
-            record, curves["exponents"], scores, metric_title(metric), metric
+            record, curves.known(scores), metric.title, reference_value(record, metric)
         )
-        for metric, scores in list(curves["scores"].items())[:CURVES]
+        for metric, scores in list(curves.scores.items())[:CURVES]
     }
-    return {
-        **pictures,
-        "flattening_ess": curve_picture(record, curves["exponents"], curves["ess"], "Effective sample size"),
-    }
+    ess = curve_picture(record, curves.known(curves.ess), "Effective sample size")
+    return {**pictures, "flattening_ess": ess}
 
 
 def curve_picture(
-    record: Record, exponents: Sequence[float], scores: Sequence[float | None], title: str, metric: str = ""
+    record: EvaluationRecord, curve: tuple[list[float], list[float]], title: str, reference: float | None = None
 ) -> Picture:
-    """One score against the exponent; what is not a number is left out."""
-    pairs = [(alpha, score) for alpha, score in zip(exponents, scores, strict=True) if score is not None]
-    alphas, values = [alpha for alpha, _ in pairs], [score for _, score in pairs]
-    recommended = recommended_weighting(record)
-    figure = scores_by_exponent(
-        {title: (alphas, values)},
-        title,
-        reference=record["reference"].get(metric, {}).get("value"),
-        chosen=recommended["flatten"] if recommended["clip"] == 0 else None,
-    )
-    told = ", ".join(f"{number(score)} at α = {alpha:g}" for alpha, score in pairs)
+    """One score against the exponent."""
+    chosen = record.chosen.flatten if record.chosen.clip == 0 else None
+    figure = scores_by_exponent({title: curve}, title, reference=reference, chosen=chosen)
+    told = ", ".join(f"{number(score)} at α = {alpha:g}" for alpha, score in zip(*curve, strict=True))
     return Picture(f"{title} against α", f"{title}: {told}.", figure)
 
 
@@ -184,20 +173,14 @@ def training_picture(validation: Mapping[str, Curve], training: Mapping[str, Cur
     )
 
 
-def classes_picture(record: Record) -> Picture:
+def classes_picture(record: EvaluationRecord) -> Picture:
     """Class proportions, uniform, weighted and real."""
-    real = record["real_class_proportions"]
-    names = shown_weightings(record)
-    shares = {w["name"]: w["class_proportions"] for w in record["weightings"] if w["name"] in names}
     classes = most_changed_classes(record)
-    told = [f"{name}: {shares_in_words(values, classes)}" for name, values in {**shares, "real": real}.items()]
-    figure = class_proportions(
-        {name: [values[c] for c in classes] for name, values in shares.items()},
-        [real[c] for c in classes],
-        [str(c) for c in classes],
-    )
+    shares = {w.name: [w.class_proportions[c] for c in classes] for w in record.shown}
+    real = [record.real_class_proportions[c] for c in classes]
+    told = [
+        f"{name}: {', '.join(f'{100 * share:.1f}' for share in values)}"
+        for name, values in {**shares, "real": real}.items()
+    ]
+    figure = class_proportions(shares, real, [str(c) for c in classes])
     return Picture("Share of each class", f"Share of each class in percent. {'; '.join(told)}.", figure)
-
-
-def shares_in_words(shares: Sequence[float], classes: Sequence[int]) -> str:
-    return ", ".join(f"{100 * shares[c]:.1f}" for c in classes)

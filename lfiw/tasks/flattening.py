@@ -1,7 +1,6 @@
 """Scores along the flattening exponent, from the cached features."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,6 +10,7 @@ from torch import Tensor
 from lfiw.data.splits import Subset
 from lfiw.diagnostics import effective_sample_size
 from lfiw.modules.evaluation import Evaluation
+from lfiw.record import Flattening, Metric
 from lfiw.tasks.uncertainty import scored_metrics
 from lfiw.weights import Weighting
 
@@ -24,8 +24,8 @@ def flattening_curves(
     exponents: Sequence[float],
     *,
     progress: bool,
-) -> dict[str, Any]:
-    """The `flattening` entry of evaluation.json: ESS and every standard score of ŵ^α.
+) -> Flattening | None:
+    """ESS and every standard score of ŵ^α; none without exponents.
 
     Exponents that the evaluation has scored already are not scored again. The curves are shown; nothing is chosen by
     them, for they are of the rows that scores are reported on.
@@ -36,15 +36,14 @@ def flattening_curves(
         weightings: those that the evaluation has scored.
         exponents: α ≥ 0.
         progress: show a progress bar.
-
-    Returns:
-        `exponents` in ascending order, `ess` and `scores`: metric → one value an exponent.
     """
+    if not exponents:
+        return None
     grid = sorted(set(exponents))
     known = {w.flatten: i for i, w in enumerate(weightings.values()) if w == Weighting(w.flatten)}
     lacking = [alpha for alpha in grid if alpha not in known]
     weights = [Weighting(alpha)(log_ratio) for alpha in grid]
-    scores: dict[str, list[float]] = {}
+    scores = {}
     with Progress(transient=True, disable=not (progress and lacking)) as bar:
         task = bar.add_task("flattening", total=len(evaluation.scores))
         for name, make in scored_metrics(evaluation, real, generated).items():
@@ -54,6 +53,6 @@ def flattening_curves(
                 columns = torch.stack([weights[grid.index(alpha)] for alpha in lacking], dim=1)
                 scored = make()
                 found |= dict(zip(lacking, scored.scores(scored.of_rows(columns)).tolist(), strict=True))
-            scores[name] = [found[alpha] for alpha in grid]
+            scores[Metric.named(name)] = tuple(found[alpha] for alpha in grid)
             bar.advance(task)
-    return {"exponents": grid, "ess": [effective_sample_size(w).item() for w in weights], "scores": scores}
+    return Flattening(tuple(grid), tuple(effective_sample_size(w).item() for w in weights), scores)

@@ -15,10 +15,10 @@ from lfiw.config import CONF
 from lfiw.data import SampleCache
 from lfiw.data.batches import mix_seeds
 from lfiw.data.table import table_name
-from lfiw.diagnosis import diagnose
 from lfiw.diagnostics import balanced_accuracy, kl_gain
 from lfiw.errors import InputError
 from lfiw.files import write_json
+from lfiw.held_out import held_out_scores
 from lfiw.modules.dynamics import DynamicsModel
 from lfiw.ope.baselines import (
     DOUBLY_ROBUST,
@@ -251,11 +251,11 @@ def estimate(
         "num_simulated": len(runs) * task.num_trajectories,
         "num_diverged": sum(run.num_diverged for run in runs),
         "classifier": {
-            **diagnose(ratio.raw, ratio.calibrated),
+            **asdict(held_out_scores(ratio.raw, ratio.calibrated)),
             "kl_gain": gain,
             "kl_gain_se": gain_error,
         },
-        "shift": {"accuracy": balanced_accuracy(*shift), "kl": shift[0].mean().item()},
+        "shift": {"accuracy": balanced_accuracy(*shift).item(), "kl": shift[0].mean().item()},
     }
 
 

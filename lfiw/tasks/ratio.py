@@ -77,7 +77,7 @@ def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDat
     show(config, run_dir, trainer, datamodule, validation, record)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     classifier = classifiers[0] if len(classifiers) == 1 else RatioEnsemble(classifiers)
-    return metrics, {"trainer": trainer, "classifier": classifier, "datamodule": datamodule, "record": record}
+    return metrics, {"trainer": trainer, "classifier": classifier, "datamodule": datamodule, "record": record.to_json()}
 
 
 def build_datamodule(

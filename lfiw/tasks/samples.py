@@ -12,11 +12,9 @@ from lfiw.data.splits import Subset
 from lfiw.neighbours import nearest_rows
 from lfiw.pictures import Picture
 from lfiw.plots.images import image_grid, images_a_grid
-from lfiw.record import Record
+from lfiw.record import EvaluationRecord
 from lfiw.resampling import sir
 from lfiw.tables import number
-from lfiw.verdict import drawn_weighting
-from lfiw.weights import Weighting
 
 POOL = 16  # candidates a resampled image
 BLOCK = 4096  # real rows of features in memory at a time
@@ -39,18 +37,16 @@ class Group:
 
 
 def sample_groups(
-    datamodule: MixedDataModule, record: Record, log_ratio: Float[Tensor, " n"], seed: int
+    datamodule: MixedDataModule, record: EvaluationRecord, log_ratio: Float[Tensor, " n"], seed: int
 ) -> list[Group]:
     """Highest and lowest weight, random and resampled generated images; nearest and random real ones.
 
     Args:
-        record: the content of evaluation.json.
         log_ratio: of the generated evaluation rows.
         seed: of the random ones.
     """
     real, generated = datamodule.splits["evaluation"]
-    kept = drawn_weighting(record)
-    weighting = Weighting(kept["flatten"], kept["clip"], kept["smooth"])
+    weighting = record.drawn.weighting
     relative = torch.softmax(weighting.log_weights(log_ratio), 0) * len(log_ratio)
     most = images_a_grid(max(real.table.column("image").shape[-2:]))
     order = log_ratio.argsort(descending=True, stable=True)
@@ -59,8 +55,8 @@ def sample_groups(
     as_made = torch.randperm(len(generated), generator=random)[:most]
     any_real = torch.randperm(len(real), generator=random)[:most]
     resampled = sir(weighting.log_weights(log_ratio), most, POOL, random)
-    extractor = record["extractors"][0]
-    nearest, _ = nearest_real(real, generated, highest, f"features/{extractor['key']}")
+    extractor = record.extractors[0]
+    nearest, _ = nearest_real(real, generated, highest, f"features/{extractor.key}")
 
     def of_weight(kind: str, rows: Int64[Tensor, " k"]) -> Group:
         low, high = (number(x.item(), 2) for x in relative[rows].aminmax())
@@ -71,9 +67,9 @@ def sample_groups(
         of_weight("Highest weight", highest),
         Group(
             "Nearest real",
-            f"real images: for each one of the highest weight, in the same place, the nearest by {extractor['name']}",
+            f"real images: for each one of the highest weight, in the same place, the nearest by {extractor.name}",
             images(real, nearest),
-            f"The real image nearest to each of the highest weight, by the features “{extractor['name']}”.",
+            f"The real image nearest to each of the highest weight, by the features “{extractor.name}”.",
         ),
         of_weight("Lowest weight", lowest),
         Group("Random", "generated images drawn at random, as the generator makes them", images(generated, as_made)),

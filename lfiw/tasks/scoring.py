@@ -14,30 +14,26 @@ from torch import Tensor
 from lfiw.data.in_order import InOrderDataModule
 from lfiw.data.mixed import GENERATED, REAL, REFERENCE, MixedDataModule
 from lfiw.data.splits import Subset, evenly_spaced
-from lfiw.diagnosis import diagnose
 from lfiw.errors import InputError
 from lfiw.features import Extractor
-from lfiw.files import write_json
+from lfiw.held_out import held_out_scores
 from lfiw.modules.evaluation import Evaluation, FeatureColumn, LogitColumn, paper_weights
-from lfiw.record import EXACT, Record, evaluation_record, finite_or_null
+from lfiw.record import EXACT, EvaluationRecord
 from lfiw.run_folder import EVALUATION, keep_evaluation
 from lfiw.schemas import Config
 from lfiw.selection import AUTO, UNIFORM, choose, judge, min_ess_share
 from lfiw.tasks.extractors import build_extractors, extract_all
 from lfiw.tasks.flattening import flattening_curves
 from lfiw.tasks.log_ratios import Validation, log_ratio_column
+from lfiw.tasks.recording import evaluation_record, table_records
 from lfiw.tasks.uncertainty import uncertainties_of
 from lfiw.weights import Weighting
 
 
 def score(
     config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule, validation: Validation
-) -> Record:
-    """Score the evaluation rows under every weighting and write evaluation.json into the run folder.
-
-    Returns:
-        The content of evaluation.json.
-    """
+) -> EvaluationRecord:
+    """Score the evaluation rows under every weighting and write evaluation.json into the run folder."""
     options = config.evaluation
     extractors = build_extractors(config, datamodule)
     share = min_ess_share(
@@ -87,51 +83,31 @@ def score(
 
     standard = evaluate(generated, "standard")
     blocks = [evaluate(b, "paper") for b in equal_blocks(generated, options.paper_block)] if options.paper else []
-    record: list[Record | None] = [None]
+    record: list[EvaluationRecord | None] = [None]
     if trainer.is_global_zero:
-        log_ratio = generated.column(column)
+        log_ratio, progress = generated.column(column), config.trainer.progress
         extrapolated = [list(weightings).index(name) for name in (UNIFORM, config.weighting)]
-        found = finite_or_null(
-            evaluation_record(
-                standard,
-                blocks,
-                weightings,
-                standard.weights,
-                log_ratio,
-                {name: judge(w, *validation.calibrated) for name, w in weightings.items() if name != UNIFORM},
-                uncertainties_of(
-                    standard,
-                    real,
-                    generated,
-                    options,
-                    extrapolated,
-                    seed=config.seed,
-                    progress=config.trainer.progress,
-                ),
-                extractors,
-                choice=choice,
-                recommended=config.weighting,
-                classifier=diagnose(validation.raw, validation.calibrated),
-                config=config,
-                run=run_dir.name,
-                num_real=len(real),
-                num_reference=sum(map(len, reference)),
-            )
+        found = evaluation_record(
+            standard,
+            blocks,
+            weightings,
+            log_ratio,
+            {name: judge(w, *validation.calibrated) for name, w in weightings.items() if name != UNIFORM},
+            uncertainties_of(standard, real, generated, options, extrapolated, seed=config.seed, progress=progress),
+            extractors,
+            choice=choice,
+            classifier=held_out_scores(validation.raw, validation.calibrated),
+            flattening=flattening_curves(
+                standard, real, generated, log_ratio, weightings, options.exponents, progress=progress
+            ),
+            config=config,
+            run=run_dir.name,
+            num_real=len(real),
+            num_reference=sum(map(len, reference)),
+            tables=table_records(datamodule),
         )
-        if options.exponents:
-            curves = flattening_curves(
-                standard,
-                real,
-                generated,
-                log_ratio,
-                weightings,
-                options.exponents,
-                progress=config.trainer.progress,
-            )
-            found["flattening"] = finite_or_null(curves)
-        found["tables"] = table_records(datamodule)
-        keep_evaluation(run_dir, found)
-        write_json(run_dir / EVALUATION, found)
+        keep_evaluation(run_dir, found.to_json())
+        found.write(run_dir / EVALUATION)
         record = [found]
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
@@ -148,14 +124,6 @@ def weights_of(
     of = paper_weights if convention == "paper" else Weighting.__call__
     columns = [of(w, log_ratio) for w in weightings.values()]
     return torch.stack(columns if exact is None else [*columns, torch.softmax(exact, 0)], dim=1)
-
-
-def table_records(datamodule: MixedDataModule) -> list[Record]:
-    """Which samples were scored: the tables by what they hold, their rows and the hash of their content."""
-    return [
-        {"name": name, "rows": len(table), "sha256": getattr(table, "identity", None)}
-        for name, table in datamodule.tables.items()
-    ]
 
 
 def check_scores(config: Config, datamodule: MixedDataModule) -> None:

@@ -15,7 +15,7 @@ from lfiw import tracking
 from lfiw.data.mixed import MixedDataModule
 from lfiw.pictures import Picture
 from lfiw.plots import contact_sheet, save
-from lfiw.record import Record
+from lfiw.record import EvaluationRecord
 from lfiw.report import write_report
 from lfiw.schemas import Config
 from lfiw.stages import seconds_of
@@ -32,13 +32,12 @@ def show(
     trainer: Trainer,
     datamodule: MixedDataModule,
     validation: Validation,
-    record: Record,
+    record: EvaluationRecord,
 ) -> None:
     """The first process prints the tables, draws, writes report.html and sends all of it to the run's loggers.
 
     Args:
         validation: log-ratios of validation rows, as trained and recalibrated.
-        record: the content of evaluation.json.
     """
     if trainer.is_global_zero:
         print_evaluation(record)
@@ -50,19 +49,19 @@ def show(
             # the training loss is a log-loss under the logistic loss alone
             training = logged_losses(log, TRAINING) if config.loss.name == "logistic" else {}
             pictures = draw_evaluation(record, log_ratio, validation, logged_losses(log, VALIDATION), training)
-            files = write_pictures(pictures, run_dir, progress=config.trainer.progress)
-            grids: list[Picture] = []
+            drawn = {name: picture for section in pictures.values() for name, picture in section.items()}
+            files = write_pictures(drawn, run_dir, progress=config.trainer.progress)
+            sections = {section: list(named.values()) for section, named in pictures.items()}
             if datamodule.samples == "image":
                 groups = sample_groups(datamodule, record, log_ratio, seed=config.seed)
-                grids = sample_pictures(groups)
+                sections["samples"] = sample_pictures(groups)
                 sheet = contact_sheet({group.title: group.images for group in groups})
                 files["samples"] = save(sheet, run_dir / "samples.png")
             configuration = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
             write_report(
                 run_dir / "report.html",
                 record,
-                pictures,
-                grids,
+                sections,
                 configuration=configuration,
                 seconds=seconds_of(run_dir),
             )
@@ -84,11 +83,13 @@ def write_pictures(pictures: Mapping[str, Picture], folder: Path, *, progress: b
     return files
 
 
-def track(trainer: Trainer, record: Record, pictures: Mapping[str, Path], log_ratio: Float[Tensor, " n"]) -> None:
+def track(
+    trainer: Trainer, record: EvaluationRecord, pictures: Mapping[str, Path], log_ratio: Float[Tensor, " n"]
+) -> None:
     """Send the evaluation to the run's loggers."""
-    scalars = {f"test/{w['name']}/ess": w["ess"] for w in record["weightings"]}
-    for w in record["weightings"]:
-        scalars |= {f"test/{w['name']}/{metric}": kept["value"] for metric, kept in w["metrics"].items()}
+    scalars = {f"test/{w.name}/ess": w.ess for w in record.weightings}
+    for w in record.weightings:
+        scalars |= {f"test/{w.name}/{metric}": score.value for metric, score in w.metrics.items()}
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in scalars.items()})
     for logger in trainer.loggers:
         logger.log_metrics(scalars, step=trainer.global_step)

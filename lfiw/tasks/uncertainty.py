@@ -12,19 +12,17 @@ from torch import Tensor
 
 from lfiw.data.mixed import GENERATED, REAL
 from lfiw.data.splits import Subset
+from lfiw.diagnostics import effective_sample_size
 from lfiw.intervals.contributions import Contributions
-from lfiw.intervals.extrapolation import extrapolate
 from lfiw.intervals.frechet import frechet_contributions, null_distance
 from lfiw.intervals.inception_score import inception_score_contributions
-from lfiw.intervals.interval import half_width
 from lfiw.intervals.kernel import kernel_contributions
-from lfiw.intervals.kinds import NONE, interval_kind
-from lfiw.intervals.matched import control
+from lfiw.intervals.sample_size import NONE, control, extrapolate, interval_kind
 from lfiw.metrics import inception_score, kernel_distance
 from lfiw.metrics.frechet import FrechetReference
 from lfiw.modules.evaluation import Evaluation
-from lfiw.record import Uncertainty
 from lfiw.schemas import Evaluation as Options
+from lfiw.statistics import half_width
 
 KERNEL_DIMENSION = 10  # the KID is a mean of kernel values, whatever the features' number: ESS ≥ 100 is enough
 
@@ -56,6 +54,29 @@ class Scored:
         if self.rows is None or bool(self.rows.all()):
             return weights
         return weights[self.rows] / weights[self.rows].sum(0)
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """What stands beside one metric, a value a weighting; nan where there is none.
+
+    Args:
+        standard_error, half_width: of the score, and what its 95 % interval reaches to either side;
+        difference_error, difference_half_width: of its difference to the uniform weighting's, on the same rows.
+        interval: how far that covers: nominal, conservative, few rows or none.
+        control, control_error: mean score, and its standard error, of the same weights permuted across the rows.
+        infinite, infinite_error: the score extrapolated to infinitely many samples.
+    """
+
+    standard_error: Sequence[float]
+    half_width: Sequence[float]
+    difference_error: Sequence[float]
+    difference_half_width: Sequence[float]
+    interval: Sequence[str]
+    control: Sequence[float]
+    control_error: Sequence[float]
+    infinite: Sequence[float]
+    infinite_error: Sequence[float]
 
 
 def uncertainties_of(
@@ -170,10 +191,10 @@ def uncertainty(
 ) -> Uncertainty:
     """All that stands beside one metric, under every weighting."""
     weights = scored.of_rows(weights)
-    sizes = (1 / weights.square().sum(0)).tolist()
+    sizes = [effective_sample_size(column).item() for column in weights.T]
     unknown = [math.nan] * len(sizes)
     errors = widths = differences = difference_widths = unknown
-    kinds = ["none"] * len(sizes)
+    kinds = [NONE] * len(sizes)
     if options.intervals:
         contributions = scored.contributions(weights)
         paired = contributions.differences()

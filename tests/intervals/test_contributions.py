@@ -12,9 +12,9 @@ from lfiw.errors import InputError
 from lfiw.intervals.contributions import Contributions, effective_degrees_of_freedom, terms
 from lfiw.intervals.frechet import frechet_contributions
 from lfiw.intervals.inception_score import inception_score_contributions
-from lfiw.intervals.interval import half_width
 from lfiw.intervals.kernel import kernel_contributions
 from lfiw.metrics import frechet_distance_from_features, inception_score, kernel_distance
+from lfiw.statistics import half_width
 
 Score = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 

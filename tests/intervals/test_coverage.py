@@ -9,9 +9,9 @@ from lfiw.diagnostics import effective_sample_size
 from lfiw.intervals.contributions import Contributions
 from lfiw.intervals.frechet import frechet_contributions, null_distance
 from lfiw.intervals.inception_score import inception_score_contributions
-from lfiw.intervals.interval import half_width
 from lfiw.intervals.kernel import kernel_contributions
-from lfiw.intervals.kinds import interval_kind
+from lfiw.intervals.sample_size import interval_kind
+from lfiw.statistics import half_width
 
 REPETITIONS = 600
 D, N = 4, 400

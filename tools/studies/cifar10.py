@@ -1,6 +1,5 @@
 """CIFAR-10 against a generator: scores with and without weights, the choice of the ratio network, and the reference."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from lfiw.data import SampleCache
 from lfiw.data.mixed import GENERATED
 from lfiw.features.inception import InceptionFeatures
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
-from lfiw.record import EXACT
+from lfiw.record import EXACT, EvaluationRecord
 from lfiw.results import row
 from lfiw.selection import AUTO, UNIFORM
 from lfiw.tables import total_variation
@@ -22,7 +21,7 @@ from lfiw.tasks.ratio import build_datamodule
 from lfiw.weights import Weighting
 
 from .kept import Kept
-from .repeated import Row, repeat, rows_of, weighting_of
+from .repeated import Row, repeat, rows_of
 
 SHORT = ["calibration=none", "evaluation.paper=false", "evaluation.figures=false", "evaluation.exponents=[]"]
 SHORT += ["evaluation.reference=none", "evaluation.intervals=false", "evaluation.permutations=0"]
@@ -100,7 +99,7 @@ def label_distances(folder: Path) -> dict[str, float]:
     subset = datamodule.splits["evaluation"][GENERATED]
     log_ratio, exact = subset.column(log_ratio_column(folder)), datamodule.exact_log_ratio(subset)
     assert exact is not None
-    auto = weighting_of(json.loads((folder / "evaluation.json").read_text()))
+    auto = EvaluationRecord.read(folder / "evaluation.json").named(AUTO).weighting
     weights = {
         UNIFORM: torch.full_like(exact, 1 / len(exact)),
         PLAIN: Weighting()(log_ratio),

@@ -14,7 +14,7 @@ from lfiw.errors import InputError
 from lfiw.generators import open_generator
 from lfiw.generators.caching import cache_samples
 from lfiw.modules.generative import WEIGHTS
-from lfiw.plots.pixels import sample_grid
+from lfiw.plots.images import sample_grid
 from lfiw.results import row
 from lfiw.tasks.generator import RECORD
 from train import train

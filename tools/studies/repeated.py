@@ -1,16 +1,16 @@
 """An experiment repeated over seeds, its scores collected."""
 
 import gc
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lfiw.record import UNKNOWN, EvaluationRecord
 from lfiw.results import row
-from lfiw.selection import AUTO
-from lfiw.tables import total_variation
-from lfiw.weights import Weighting
+from lfiw.tables import as_number, total_variation
 from train import train
 
 from .kept import Kept
@@ -54,54 +54,47 @@ def outcome(overrides: Sequence[str]) -> dict[str, Any]:
     """One run: every value that it found, and its folder."""
     objects = one_run(overrides)
     found: Found = defaultdict(list)
-    collect(objects["record"], found)
+    collect(EvaluationRecord.from_json(objects["record"]), found)
     return {
         "found": [[name, metric, value] for (name, metric), values in found.items() for value in values],
         "folder": objects["trainer"].default_root_dir,
     }
 
 
-def collect(record: dict[str, Any], found: Found) -> None:
+def collect(record: EvaluationRecord, found: Found) -> None:
     """Adds what one evaluation found."""
-    for name, score in record["reference"].items():
-        found["reference", name].append(score["value"])
-    uniform = record["weightings"][0]
-    real = record["real_class_proportions"]
-    for w in record["weightings"]:
+    for metric, reference in record.reference.items():
+        found["reference", str(metric)].append(reference.value)
+    real = record.real_class_proportions
+    for w in record.weightings:
         if real:
-            distance = total_variation(w["class_proportions"], real)
-            base = total_variation(uniform["class_proportions"], real)
-            found[w["name"], "class_distance"].append(distance)
-            found[w["name"], "difference_class_distance"].append(distance - base)
-        found[w["name"], "ess"].append(w["ess"])
-        if w["pareto_k"] is not None:  # equal weights have no tail
-            found[w["name"], "pareto_k"].append(w["pareto_k"])
-        if w["kl_gain"] is not None:
-            found[w["name"], "kl_gain"].append(w["kl_gain"]["value"])
-        for metric, score in w["metrics"].items():
-            found[w["name"], metric].append(score["value"])
-            found[w["name"], f"difference_{metric}"].append(score["difference"]["value"])
+            distance = total_variation(w.class_proportions, real)
+            base = total_variation(record.uniform.class_proportions, real)
+            found[w.name, "class_distance"].append(distance)
+            found[w.name, "difference_class_distance"].append(distance - base)
+        found[w.name, "ess"].append(w.ess)
+        if math.isfinite(w.pareto_k):  # equal weights have no tail
+            found[w.name, "pareto_k"].append(w.pareto_k)
+        if w.kl_gain is not None:
+            found[w.name, "kl_gain"].append(w.kl_gain.value)
+        for metric, score in w.metrics.items():
+            found[w.name, str(metric)].append(score.value)
+            found[w.name, f"difference_{metric}"].append(score.difference.value)
             beside = {
-                "se": score["se"],
-                "difference_se": score["difference"]["se"],
-                "difference_half_width": score["difference"].get("half_width"),
-                "control": score.get("control", {}).get("value"),
-                "correction": score.get("correction", {}).get("value"),
-                "infinite": score.get("infinite", {}).get("value"),
+                "se": score.se,
+                "difference_se": score.difference.se,
+                "difference_half_width": as_number(score.difference.half_width),
+                "control": (score.control or UNKNOWN).value,
+                "correction": (score.correction or UNKNOWN).value,
+                "infinite": (score.infinite or UNKNOWN).value,
             }
             for name, value in beside.items():
-                if value is not None:
-                    found[w["name"], f"{name}_{metric}"].append(value)
+                if math.isfinite(value):
+                    found[w.name, f"{name}_{metric}"].append(value)
     for kind in ("raw", "calibrated"):
-        for name, value in record["classifier"][kind].items():
+        for name, value in vars(getattr(record.classifier, kind)).items():
             found[f"classifier, {kind}", name].append(value)
 
 
 def rows_of(found: Found) -> list[Row]:
     return [row(name, metric, values) for (name, metric), values in found.items()]
-
-
-def weighting_of(record: dict[str, Any]) -> Weighting:
-    """The gate's choice in one evaluation."""
-    auto = next(w for w in record["weightings"] if w["name"] == AUTO)
-    return Weighting(auto["flatten"], auto["clip"], auto["smooth"])

@@ -1,6 +1,5 @@
 """Resampled sets: against known densities, and scored without weights on digits and on CIFAR-10."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +20,11 @@ from lfiw.data.mixed import MixedDataModule
 from lfiw.densities import FittedGaussian, Mixture
 from lfiw.errors import InputError
 from lfiw.metrics import frechet_distance, inception_score, kernel_distance, precision_recall, weighted_moments
+from lfiw.record import EvaluationRecord
 from lfiw.resampling.methods import resample
 from lfiw.resampling.streaming import PoolSampler
 from lfiw.results import row
+from lfiw.selection import AUTO
 from lfiw.statistics import paired_interval
 from lfiw.tasks.extractors import extractor_for
 from lfiw.tasks.log_ratios import log_ratio_column
@@ -31,7 +32,7 @@ from lfiw.tasks.ratio import build_datamodule
 from lfiw.weights import Weighting
 
 from .kept import Kept
-from .repeated import Row, one_run, weighting_of
+from .repeated import Row, one_run
 from .resampling_figure import draw
 
 DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5], valley=0.5)
@@ -258,7 +259,7 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
         )
     log_ratio = objects["classifier"].log_ratio(images)
     start = objects["classifier"].log_ratio(real[:1]).item()
-    weighting = weighting_of(objects["record"])
+    weighting = EvaluationRecord.from_json(objects["record"]).named(AUTO).weighting
     sets = {}
     for number, setting in enumerate(settings(["auto"], POOLS[1:], (2, 8, 32), (80, 95))):
         generator = torch.Generator().manual_seed(mix_seeds(seed, number))
@@ -313,7 +314,7 @@ def opened(run_dir: Path) -> Run:
         KEPT_CIFAR10,
     )
     column = log_ratio_column(run_dir)
-    weighting = weighting_of(json.loads((run_dir / "evaluation.json").read_text()))
+    weighting = EvaluationRecord.read(run_dir / "evaluation.json").named(AUTO).weighting
     return Run(bench, generated.column(column), real.column(column), weighting)
 
 

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from lfiw.calibration import fit_calibrator
 from lfiw.diagnostics import effective_sample_size
 from lfiw.intervals.contributions import Contributions, terms
-from lfiw.intervals.interval import half_width
-from lfiw.intervals.kinds import MIN_DEGREES_OF_FREEDOM
+from lfiw.intervals.sample_size import MIN_DEGREES_OF_FREEDOM
 from lfiw.nets.ensemble import EnsembleMLP
 from lfiw.pareto import pareto_k
 from lfiw.selection import UNIFORM, choose, choose_for_means
+from lfiw.statistics import half_width
 from lfiw.weights import Weighting
 
 from .pairs import Case, Density

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import hypergeom
 
-from lfiw.diagnosis import chasm_warning, diagnose
 from lfiw.diagnostics import balanced_accuracy, balanced_log_loss, mean_one, rank_test, top_share, two_sample_test
 from lfiw.errors import InputError
+from lfiw.held_out import chasm_warning, held_out_scores
 from lfiw.metrics.classifier import RatioScores
 
 
@@ -22,17 +22,17 @@ def gaussians(shift: float, n: int = 4000, m: int = 3000) -> tuple[torch.Tensor,
 
 def test_the_exact_ratio() -> None:
     real, generated = gaussians(1.0)
-    found = diagnose((3 * real, 3 * generated), (real, generated))
-    assert (found["num_real"], found["num_generated"]) == (4000, 3000)
+    found = held_out_scores((3 * real, 3 * generated), (real, generated))
+    assert (found.num_real, found.num_generated) == (4000, 3000)
     # Bayes' accuracy Φ(shift/2); both means 1
-    assert found["accuracy"] == pytest.approx(0.5 * (1 + math.erf(0.5 / 2**0.5)), abs=0.02)
-    assert found["two_sample_p_value"] < 1e-10
-    assert not found["density_chasm"]
-    assert found["calibrated"]["mean_weight_generated"] == pytest.approx(1, abs=0.1)
-    assert found["calibrated"]["mean_inverse_weight_real"] == pytest.approx(1, abs=0.1)
-    assert found["raw"]["mean_weight_generated"] > 5
+    assert found.accuracy == pytest.approx(0.5 * (1 + math.erf(0.5 / 2**0.5)), abs=0.02)
+    assert found.two_sample_p_value < 1e-10
+    assert not found.density_chasm
+    assert found.calibrated.mean_weight_generated == pytest.approx(1, abs=0.1)
+    assert found.calibrated.mean_inverse_weight_real == pytest.approx(1, abs=0.1)
+    assert found.raw.mean_weight_generated > 5
     for name in ("log_loss", "calibration_error", "max_calibration_error"):
-        assert found["calibrated"][name] < found["raw"][name]
+        assert getattr(found.calibrated, name) < getattr(found.raw, name)
     assert chasm_warning(found) is None
 
 
@@ -40,9 +40,9 @@ def test_the_scores_are_those_of_training() -> None:
     real, generated = gaussians(0.7)
     scores = RatioScores()
     scores.update(torch.cat([real, generated]), torch.arange(7000) < 4000)
-    logged, found = scores.compute(), diagnose((real, generated), (real, generated))["raw"]
+    logged, found = scores.compute(), held_out_scores((real, generated), (real, generated)).raw
     for name in ("log_loss", "calibration_error", "mean_weight_generated", "mean_inverse_weight_real"):
-        assert found[name] == pytest.approx(logged[name].item(), rel=1e-5)
+        assert getattr(found, name) == pytest.approx(logged[name].item(), rel=1e-12)
     assert balanced_log_loss(real, generated) == logged["log_loss"]
     assert mean_one(real, generated)[0] == logged["mean_weight_generated"]
     assert balanced_accuracy(real, generated) == logged["accuracy"]
@@ -50,8 +50,8 @@ def test_the_scores_are_those_of_training() -> None:
 
 def test_a_chasm_is_told() -> None:
     real, generated = gaussians(5.0)
-    found = diagnose((real, generated), (real, generated))
-    assert found["density_chasm"]
+    found = held_out_scores((real, generated), (real, generated))
+    assert found.density_chasm
     assert "99." in str(chasm_warning(found))
 
 
