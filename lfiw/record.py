@@ -78,6 +78,7 @@ def evaluation_record(
         num_real, num_reference: evaluation rows of each kind.
     """
     told = recommended == AUTO
+    lost = {name: reason for e in [evaluation, *blocks] for name, reason in e.lost.items()}
     return {
         "experiment": config.experiment,
         "version": __version__,
@@ -101,6 +102,7 @@ def evaluation_record(
         "reason": choice.reason if told else f"named by weighting={recommended}; auto says: {in_a_sentence(choice)}",
         "pareto_k_threshold": pareto_k_threshold(len(log_ratio)),
         "real_class_proportions": evaluation.real_proportions,
+        **({"lost": lost} if lost else {}),  # why a score is null
         "weightings": weighting_records(weightings, weights, log_ratio, evaluation, blocks, candidates, uncertainties),
     }
 

@@ -12,6 +12,7 @@ from lfiw.diagnosis import chasm_warning
 from lfiw.intervals.kinds import FEW_ROWS
 from lfiw.selection import AUTO
 
+MOST_DIGITS = 6  # of a number in a table; larger ones have an exponent
 MOST_CLASSES = 20  # in a table or figure of class proportions
 METRIC_NAMES = {"fid": "FID ↓", "kid": "KID ↓", "is": "IS ↑"}
 METRIC_NAMES |= {name: f"{name} ↑" for name in ("precision", "recall", "density", "coverage")}
@@ -25,10 +26,11 @@ def metric_title(name: str) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """`digits` significant digits, and all of those before the point; a dash for what is not a number."""
+    """`digits` significant digits, and up to six of those before the point; a dash for what is not a number."""
     if value is None or value != value:
         return "–"
-    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
+    whole = 10**digits - 0.5 <= abs(value) < 10**MOST_DIGITS - 0.5
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 
 def is_paper(metric: str) -> bool:
@@ -188,6 +190,8 @@ def print_evaluation(record: dict[str, Any]) -> None:
     titles, infinite = infinite_rows(record)
     if infinite:
         print_table("extrapolated to infinitely many samples", titles, infinite)
+    for metric, reason in record.get("lost", {}).items():
+        print(f"{metric_title(metric)} –: {reason}")
     if any(map(is_paper, record["weightings"][0]["metrics"])):
         print_table("by the definitions of the paper's official code", *score_rows(record, paper=True))
     if record["real_class_proportions"]:

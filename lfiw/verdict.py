@@ -71,7 +71,7 @@ def gets_worse(metric: str, score: Record) -> bool:
     if is_paper(metric):
         return False
     change, half_width = score["difference"]["value"], score["difference"].get("half_width")
-    if abs(change) <= (half_width or 0.0):
+    if change is None or abs(change) <= (half_width or 0.0):
         return False
     return (change > 0) == ("↓" in metric_title(metric))
 

@@ -64,7 +64,9 @@ def kernel_contributions(
     pairs_real = (v * (1 - v) * within_real).sum(0) / correction_real
     score = pairs_generated + pairs_real - 2 * cross
     if isinstance(kernel, CentredCubicKernel):
-        score = score + kernel.left_out(generated, w) / correction_generated + kernel.left_out(real, v) / correction_real
+        score = (
+            score + kernel.left_out(generated, w) / correction_generated + kernel.left_out(real, v) / correction_real
+        )
         within_generated += _left_out(kernel, generated, w)
         within_real += _left_out(kernel, real, v)
     check_kernel(score)

@@ -183,6 +183,7 @@ class FrechetDistance(WeightedMetric):
     plot_lower_bound = 0.0
 
     real_weight: Tensor
+    centre: Tensor
 
     def __init__(
         self, num_features: int, num_weightings: int = 1, convention: str = "standard", **metric_options: Any
@@ -301,7 +302,7 @@ class FrechetDistance(WeightedMetric):
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the sums of another metric of this kind, whatever its centre."""
-        state = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        state: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
         self._recentre(_first_known(torch.stack([state["centre"], self.centre])))
         super().merge_state(incoming_state)
 
@@ -356,7 +357,7 @@ class FrechetDistance(WeightedMetric):
 
 
 class _Moments(NamedTuple):
-    """Mean, measured from the metric's centre, covariance, and the mean square that the covariance is a difference of."""
+    """Mean, measured from the metric's centre, covariance, and the mean square that it is a difference of."""
 
     mean: Float[Tensor, " d"]
     covariance: Float[Tensor, "d d"]

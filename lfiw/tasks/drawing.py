@@ -74,7 +74,8 @@ def is_real(sides: Sides) -> Bool[Tensor, " n"]:
 
 def main_metrics(record: Record) -> list[str]:
     """The first standard metric of each kind: those of the main extractor, and an Inception Score."""
-    names = [name for name in record["weightings"][0]["metrics"] if not is_paper(name)]
+    lost = record.get("lost", {})
+    names = [name for name in record["weightings"][0]["metrics"] if not is_paper(name) and name not in lost]
     return list({name.partition("@")[0]: name for name in reversed(names)}.values())[::-1]
 
 

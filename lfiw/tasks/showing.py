@@ -88,7 +88,8 @@ def track(trainer: Trainer, record: Record, pictures: Mapping[str, Path], log_ra
     """Send the evaluation to the run's loggers."""
     scalars = {f"test/{w['name']}/ess": w["ess"] for w in record["weightings"]}
     for w in record["weightings"]:
-        scalars |= {f"test/{w['name']}/{metric}": kept["value"] for metric, kept in w["metrics"].items()}
+        values = {f"test/{w['name']}/{metric}": kept["value"] for metric, kept in w["metrics"].items()}
+        scalars |= {name: value for name, value in values.items() if value is not None}
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in scalars.items()})
     for logger in trainer.loggers:
         logger.log_metrics(scalars, step=trainer.global_step)

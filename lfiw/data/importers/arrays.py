@@ -34,7 +34,8 @@ def import_arrays(
     """Samples in an `.npz` or `.npy` file.
 
     Images of three or four axes become the column `image`, uint8 (N, C, H, W); rows of numbers (N, D) become `vector`,
-    float32, or float64 if a column's values need it. In an `.npz`, whole numbers (N,) under `labels`, `label`, `targets` or `y` become `label`.
+    float32, or float64 if a column's values need it. In an `.npz`, whole numbers (N,) under `labels`, `label`,
+    `targets` or `y` become `label`.
 
     Args:
         key: which array of an `.npz` holds the samples; needed if it is not the only one and has no usual name.
