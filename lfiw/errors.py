@@ -9,6 +9,10 @@ class InputError(ValueError):
     """
 
 
+class LostScore(InputError):
+    """A score that float64 cannot hold for these features: it overflows, or rounding is all that is left of it."""
+
+
 def first_line(error: BaseException) -> str:
     """What an error of another library says, cut to one line; its type where it says nothing."""
     lines = str(error).strip().splitlines()

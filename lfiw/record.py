@@ -214,6 +214,7 @@ class EvaluationRecord:
     Args:
         reference: scores of other real rows in place of generated ones.
         recommended: name of a weighting; verdict, reason: of the gate.
+        lost: why a score is not a number: float64 cannot hold its digits.
         pareto_k_threshold: k̂ above which a weighted mean of the generated rows is not to be trusted.
         weightings: the first one is uniform; all with the same metrics.
     """
@@ -236,6 +237,7 @@ class EvaluationRecord:
     reason: str
     pareto_k_threshold: float
     real_class_proportions: tuple[float, ...]
+    lost: dict[Metric, str] | None = None
     weightings: tuple[WeightingRecord, ...]
     flattening: Flattening | None = None
     tables: tuple[TableRecord, ...] = ()

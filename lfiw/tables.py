@@ -12,14 +12,16 @@ from lfiw.record import UNKNOWN, Estimate, EvaluationRecord, Metric
 from lfiw.selection import AUTO
 
 Cells = tuple[list[str], list[list[str]]]  # titles, rows
+MOST_DIGITS = 6  # of a number in a table; larger ones have an exponent
 MOST_CLASSES = 20  # in a table or figure of class proportions
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """`digits` significant digits, and all of those before the point; a dash for what is not a number."""
+    """`digits` significant digits, and up to six of those before the point; a dash for what is not a number."""
     if value is None or value != value:
         return "–"
-    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
+    whole = 10**digits - 0.5 <= abs(value) < 10**MOST_DIGITS - 0.5
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 
 def with_error(value: float | None, error: float | None, digits: int = 4) -> str:
@@ -148,6 +150,8 @@ def print_evaluation(record: EvaluationRecord) -> None:
     titles, infinite = infinite_rows(record)
     if infinite:
         print_table("extrapolated to infinitely many samples", titles, infinite)
+    for metric, reason in (record.lost or {}).items():
+        print(f"{metric.title} –: {reason}")
     if record.metrics(paper=True):
         print_table("by the definitions of the paper's official code", *score_rows(record, paper=True))
     if record.real_class_proportions:

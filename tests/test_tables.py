@@ -173,7 +173,8 @@ def test_metric_title(name: str, title: str) -> None:
     ("x", "digits", "text"),
     [
         (None, 4, "–"), (float("nan"), 4, "–"), (0.0, 4, "0"), (1.23456, 4, "1.235"), (9999.4, 4, "9999"),
-        (9999.6, 4, "10,000"), (10_000.0, 4, "10,000"), (1234567.8, 4, "1,234,568"), (-9999.7, 4, "-10,000"),
+        (9999.6, 4, "10,000"), (10_000.0, 4, "10,000"), (123456.7, 4, "123,457"),
+        (1234567.8, 4, "1.235e+06"), (-1.2e41, 4, "-1.2e+41"), (-9999.7, 4, "-10,000"),
         (99.7, 2, "100"), (0.996, 2, "1"), (1.5e-7, 4, "1.5e-07"),
     ],
 )  # fmt: skip
@@ -185,7 +186,7 @@ def test_number(x: float | None, digits: int, text: str) -> None:
 def test_a_number_reads_back(x: float, digits: int) -> None:
     text = number(x, digits)
     assert abs(float(text.replace(",", "")) - x) <= 0.5 * 10.0 ** (1 - digits) * abs(x) * (1 + 1e-9)
-    assert "e+" not in text
+    assert len(text.lstrip("-").partition("e")[0].replace(",", "").replace(".", "").lstrip("0")) <= 6
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
@@ -208,6 +209,15 @@ def test_print_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert text in out
     assert "chasm" not in out
+    assert "–:" not in out
+    lost = copy.deepcopy(RECORD)
+    lost["lost"] = {"fid": "the sums cancelled"}
+    for w in lost["weightings"]:
+        w["metrics"]["fid"] = {**value(None), "difference": value(None)}
+    print_evaluation(lost)
+    out = capsys.readouterr().out
+    assert "FID ↓ –: the sums cancelled" in out
+    assert [row[4] for row in score_rows(lost)[1]] == ["1.5", "–", "–", "–", "–"]
     chasm = {**RECORD, "recommended": "auto", "classifier": {**RECORD["classifier"], "density_chasm": True}}
     chasm["weightings"] = [*RECORD["weightings"], weighting("auto", 4.0, [0.7, 0.3])]
     print_evaluation(read(chasm))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,6 +21,7 @@ from lfiw.errors import InputError
 Batch = dict[str, Tensor]
 REAL, GENERATED, REFERENCE = 0, 1, 2  # values of a batch's `side`
 PARTS = ("train", "validation", "evaluation")
+COARSE = 0.01  # of a column's spread: rounding that is worth a word
 STATISTICS_ROWS = 20_000  # rows a side that the input's mean and scale are taken from
 
 
@@ -164,6 +166,8 @@ class MixedDataModule(LightningDataModule):
             for of_real, of_generated in zip(real, generated, strict=True)
         ]
         self.use_fold(0)
+        for subset in self.splits["train"]:
+            warn_of_rounding(subset, self.input)
 
     def use_fold(self, fold: int) -> None:
         """Train and validate by this fold from now on; without cross-fitting there is one, 0."""
@@ -256,21 +260,28 @@ class MixedDataModule(LightningDataModule):
 
     def input_spec(self) -> InputSpec:
         """Shape and statistics of the classifier's input, from the training rows of both sides in equal parts."""
-        column = self.splits["train"][REAL].table.column(self.input)
-        moments = []
+        sides = []
         for subset in self.splits["train"]:
             step = max(1, len(subset) // STATISTICS_ROWS)
-            values = subset.read(torch.arange(0, len(subset), step), [self.input])[self.input].double()
-            # images: one mean a channel; vectors: one a feature
-            axes = (0, *range(2, values.ndim)) if values.ndim > 2 else (0,)
-            moments.append((values.mean(axes), values.square().mean(axes)))
-        mean = (moments[0][0] + moments[1][0]) / 2
-        variance = (moments[0][1] + moments[1][1]) / 2 - mean.square()
+            sides.append(subset.read(torch.arange(0, len(subset), step), [self.input])[self.input])
+        real, generated = sides
+        dtype = torch.promote_types(real.dtype, generated.dtype)
+        # images: one mean a channel; vectors: one a feature
+        axes = (0, *range(2, real.ndim)) if real.ndim > 2 else (0,)
+        centre = real[:1].double().mean(axes)  # squares of values far from zero would lose their spread
+        moments = []
+        for values in sides:
+            shifted = values.double() - centre.view(-1, *(1,) * (real.ndim - 2))
+            moments.append((shifted.mean(axes), shifted.square().mean(axes)))
+        shift = (moments[0][0] + moments[1][0]) / 2
+        variance = (moments[0][1] + moments[1][1]) / 2 - shift.square()
         if not torch.isfinite(variance).all():
             raise InputError(f"column {self.input!r} has NaN or infinite values in the training rows: drop those")
-        std = variance.clamp(min=0).sqrt()
-        std[std < 1e-6 * std.max().clamp(min=1e-6)] = 1.0  # a constant feature carries nothing: leave it constant
-        return InputSpec(self.input, column.shape, str(column.dtype), tuple(mean.tolist()), tuple(std.tolist()))
+        mean, std = centre + shift, variance.clamp(min=0).sqrt()
+        # a feature that is constant up to rounding carries nothing: leave it constant
+        rounding = torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps * mean.abs()
+        std[std <= rounding] = 1.0
+        return InputSpec(self.input, tuple(real.shape[1:]), str(dtype), tuple(mean.tolist()), tuple(std.tolist()))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         real, generated = self.splits["train"]
@@ -296,6 +307,29 @@ class MixedDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
+def warn_of_rounding(subset: Subset, name: str) -> None:
+    """Say so where float32 (or less) has rounded a vector's values to more than 1 % of their spread.
+
+    Columns that were computed are left alone: a network's outputs have no digits that were lost on the way in.
+    """
+    column = subset.table.column(name)
+    coarse = column.dtype.is_floating_point and column.dtype != torch.float64
+    if len(column.shape) != 1 or column.stamp or not coarse:
+        return
+    step = max(1, len(subset) // STATISTICS_ROWS)
+    values = subset.read(torch.arange(0, len(subset), step), [name])[name].double()
+    spread = values.std(0, correction=0)
+    share = torch.finfo(column.dtype).eps * values.abs().mean(0) / spread.clamp(min=torch.finfo(torch.float64).tiny)
+    share[(values == values[:1]).all(0)] = 0.0
+    worst = int(share.argmax())
+    if share[worst] > COARSE:
+        rank_zero_only(print)(
+            f"{table_name(subset.table)}: column {name!r} is {column.dtype}, whose steps are "
+            f"{share[worst].item():.0%} of the spread of number {worst} (about {values[0, worst].item():.6g}): if its "
+            "source has more digits, import it again, which keeps them"
+        )
+
+
 def shares_of(fractions: Mapping[str, float]) -> dict[str, float]:
     """The fractions, scaled to sum to 1."""
     total = sum(fractions.values()) or 1.0
@@ -309,9 +343,13 @@ def same_table(first: Table, second: Table) -> bool:
 
 
 def check_same_samples(first: Table, second: Table, column: str) -> None:
-    """Raises InputError unless the column has the same shape and dtype in both tables."""
+    """Raises InputError unless the column has the same shape and dtype in both tables.
+
+    Vectors may be float32 on one side and float64 on the other: each has the precision that its values need.
+    """
     a, b = first.column(column), second.column(column)
-    if (a.dtype, a.shape) != (b.dtype, b.shape):
+    both_vectors = len(a.shape) == 1 and a.dtype.is_floating_point and b.dtype.is_floating_point
+    if a.shape != b.shape or (a.dtype != b.dtype and not both_vectors):
         raise InputError(
             f"the two tables do not match in column {column!r}: {a.dtype} {tuple(a.shape)} in {first}, "
             f"{b.dtype} {tuple(b.shape)} in {second}; a classifier would tell them apart by that alone"

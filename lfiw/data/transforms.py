@@ -94,8 +94,9 @@ def affine(
 
 def standardise(samples: Shaped[Tensor, "n ..."], mean: Tensor, std: Tensor) -> Float[Tensor, "n ..."]:
     """(x − mean)/std in the dtype of mean and std, which broadcast against the samples."""
-    # in place on one new tensor: memory for a batch takes longer to get than to fill
-    return samples.to(mean.dtype, copy=True).mul_(1 / std).sub_(mean / std)
+    # in place on one new tensor: memory for a batch takes longer to get than to fill; the mean goes first, for scaled
+    # values far from zero would be rounded by more
+    return samples.to(mean.dtype, copy=True).sub_(mean).mul_(1 / std)
 
 
 AUGMENTATIONS = {"none": None, "crop_flip": crop_and_flip, "flip": flip_only, "affine": affine}

@@ -20,5 +20,7 @@ class Pixels(Extractor):
         self.num_features = math.prod(shape)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        scale = 255 if images.dtype == torch.uint8 else 1
-        return {"features": images.flatten(1).float() / scale}
+        flat = images.flatten(1)
+        if images.dtype == torch.uint8:
+            return {"features": flat.float() / 255}
+        return {"features": flat.to(torch.promote_types(flat.dtype, torch.float32))}

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lfiw.diagnostics import effective_sample_size
 from lfiw.intervals.contributions import Contributions, terms
-from lfiw.metrics.frechet import FrechetReference, weighted_moments
+from lfiw.metrics.frechet import FrechetReference, squared_distance, weighted_moments
 from lfiw.metrics.validation import check_features, check_same_width, normalised_columns, weight_columns
 
 ROWS = 4096  # rows whose quadratic forms are computed at a time
@@ -73,7 +73,7 @@ def _influences(
     weights: Float[Tensor, " m"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " m"], Float[Tensor, " n"]]:
     """The distance, and the influence of every generated and of every real row on it, not centred."""
-    mean, covariance = weighted_moments(generated, weights)
+    mean, covariance = weighted_moments(generated, weights, reference.centre)
     root = reference.root
     product = covariance @ root
     squares, vectors = torch.linalg.eigh(root.T @ product)
@@ -82,29 +82,31 @@ def _influences(
     inverse = torch.where(singular > SMALLEST * largest, 1 / singular, 0.0)
     difference = reference.mean - mean
     trace = root.square().sum() + covariance.trace()
-    distance = (difference.square().sum() + trace - 2 * singular.sum()).clamp(min=0)
+    distance = squared_distance(difference, trace, singular.sum())
     # not so for Σ_gRP: small D⁻³ᐟ² would amplify its rounding
     scaled = root.float() @ (vectors * inverse.sqrt()).float()
     # (1 − Σw̄²) is in the covariance: a row's part in it is larger by that
     scale = 1 / (1 - weights.square().sum())
-    of_generated = _quadratic(generated, mean, scaled, -2 * difference, scale)
+    of_generated = _quadratic(generated, reference.centre, mean, scaled, -2 * difference, scale)
     scale = 1 / (1 - real_weights.square().sum())
-    of_real = _quadratic(real, reference.mean, product @ vectors * inverse**1.5, 2 * difference, scale)
+    factor = product @ vectors * inverse**1.5
+    of_real = _quadratic(real, reference.centre, reference.mean, factor, 2 * difference, scale)
     return distance, of_generated, of_real
 
 
 def _quadratic(
     features: Tensor,
+    centre: Float[Tensor, " d"],
     mean: Float[Tensor, " d"],
     factor: Float[Tensor, "d rank"],
     slope: Float[Tensor, " d"],
     scale: Float[Tensor, ""],
 ) -> Float[Tensor, " n"]:
-    """scale·xᵀ(I − FFᵀ)x + slope·x of every row x = f − mean."""
+    """scale·xᵀ(I − FFᵀ)x + slope·x of every row x = f − centre − mean."""
     single = factor.float()
     parts = []
     for block in features.split(ROWS):
-        x = block.double() - mean
+        x = (block.double() - centre).sub_(mean)
         projected = torch.linalg.vector_norm(x.float() @ single, dim=1, dtype=torch.float64)
         forms = x.square().sum(1) - projected.square()
         parts.append(scale * forms + x @ slope)

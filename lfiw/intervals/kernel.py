@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfiw.errors import InputError
 from lfiw.intervals.contributions import Contributions, terms
-from lfiw.metrics.kernel import cubic_kernel
+from lfiw.metrics.kernel import CentredCubicKernel, Kernel, check_kernel, cubic_kernel_for
 from lfiw.metrics.validation import (
     check_features,
     check_same_width,
@@ -37,8 +36,9 @@ def kernel_contributions(
         real_weights: non-negative, any scale, shared by all weightings; None is uniform.
 
     Raises:
-        InputError: a value is not finite, a weight is negative, a shape is wrong, one row of a side carries all the
-            weight, or the kernel overflows.
+        InputError: a value is not finite, a weight is negative, a shape is wrong, or one row of a side carries all the
+            weight.
+        LostScore: the kernel overflows.
     """
     for name, features in (("real", real), ("generated", generated)):
         check_features(features, name=f"{name} features")
@@ -49,21 +49,27 @@ def kernel_contributions(
     correction_generated = reliability_correction(w.sum(0), w.square().sum(0), "generated")
     correction_real = reliability_correction(v.sum(0), v.square().sum(0), "real")
     # mean kernel of each row to the others of its side, and to the other side
-    within_generated, within_real = _to_others(generated, w), _to_others(real, v)
+    kernel = cubic_kernel_for(real, generated)
+    within_generated, within_real = _to_others(generated, w, kernel), _to_others(real, v, kernel)
     to_real, to_generated = w.new_zeros(len(generated), 1), w.new_zeros(len(real), w.shape[1])
     for i, x in enumerate(real.split(BLOCK)):
         rows = slice(i * BLOCK, i * BLOCK + len(x))
         for j, y in enumerate(generated.split(BLOCK)):
             columns = slice(j * BLOCK, j * BLOCK + len(y))
-            values = cubic_kernel(x.double(), y.double())
+            values = kernel(x.double(), y.double())
             to_generated[rows] += values @ w[columns]
             to_real[columns] += values.T @ v[rows]
     cross = (w * to_real).sum(0)
     pairs_generated = (w * (1 - w) * within_generated).sum(0) / correction_generated
     pairs_real = (v * (1 - v) * within_real).sum(0) / correction_real
     score = pairs_generated + pairs_real - 2 * cross
-    if not torch.isfinite(score).all():
-        raise InputError("the kernel of these features overflows float64: rescale the features")
+    if isinstance(kernel, CentredCubicKernel):
+        score = (
+            score + kernel.left_out(generated, w) / correction_generated + kernel.left_out(real, v) / correction_real
+        )
+        within_generated += _left_out(kernel, generated, w)
+        within_real += _left_out(kernel, real, v)
+    check_kernel(score)
     return Contributions(
         score,
         terms(2 * (within_generated - to_real), w),
@@ -71,14 +77,20 @@ def kernel_contributions(
     )
 
 
-def _to_others(features: Tensor, weights: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+def _left_out(kernel: CentredCubicKernel, features: Tensor, weights: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """What the mean of u over a row's others has beyond its mean over all rows."""
+    alone = kernel.alone(features)[:, None]
+    return weights * ((weights * alone).sum(0) - alone) / (1 - weights).clamp(min=torch.finfo(torch.float64).eps)
+
+
+def _to_others(features: Tensor, weights: Float[Tensor, "n k"], kernel: Kernel) -> Float[Tensor, "n k"]:
     """Weighted mean kernel of every row to the other rows."""
     sums = torch.zeros_like(weights)
     for i, x in enumerate(features.split(BLOCK)):
         rows = slice(i * BLOCK, i * BLOCK + len(x))
         for j, y in enumerate(features.split(BLOCK)[: i + 1]):
             columns = slice(j * BLOCK, j * BLOCK + len(y))
-            values = cubic_kernel(x.double(), y.double())
+            values = kernel(x.double(), y.double())
             if i == j:
                 values.fill_diagonal_(0)
             else:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, LostScore
 from lfiw.metrics.validation import (
     check_features,
     check_same_width,
@@ -19,11 +20,15 @@ from lfiw.metrics.validation import (
 from lfiw.metrics.weighted_metric import WeightedMetric, agree_on_maximum
 
 _ROW_BLOCK = 4096  # rows converted to float64 at a time: bounds the memory beside the features
+_FIRST_ROWS = 64  # whose mean is near enough to all rows
+_LOST = 1e-6  # rounding above this part of a score, and of the variances it compares, is not shown as a number
 _COLUMN_BLOCK = 512  # columns of a symmetric product computed at a time: small enough to skip most of one triangle
 
 
 def weighted_moments(
-    features: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None = None
+    features: Float[Tensor, "n d"],
+    weights: Float[Tensor, " n"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Mean and unbiased covariance of weighted samples, in float64.
 
@@ -33,13 +38,15 @@ def weighted_moments(
     Args:
         features: any floating dtype.
         weights: non-negative, any scale; None is uniform.
+        centre: what the mean is measured from, for features so far from zero that the difference of two means would
+            lose digits; None is zero.
 
     Raises:
         InputError: a value is not finite, a weight is negative, fewer than two rows carry weight, or products of the
             features overflow.
     """
-    sample = _weighted_sample(features, weights, "sample")
-    return sample.mean, sample.covariance()
+    sample = _weighted_sample(features, weights, "sample", centre)
+    return sample.mean if centre is not None else sample.centre + sample.mean, sample.covariance()
 
 
 def frechet_distance(
@@ -48,10 +55,10 @@ def frechet_distance(
     mean_b: Float[Tensor, " d"],
     cov_b: Float[Tensor, "d d"],
 ) -> Float[Tensor, ""]:
-    """Squared Fréchet distance between two normal distributions, at least 0, in float64 (Heusel et al. 2017, eq. 6).
+    """Squared Fréchet distance between two normal distributions, in float64 (Heusel et al. 2017, eq. 6).
 
     |μₐ−μ_b|² + tr(Σₐ + Σ_b − 2(ΣₐΣ_b)^½). With Σₐ = RRᵀ the eigenvalues of ΣₐΣ_b are those of the symmetric RᵀΣ_bR:
-    real, and several times faster to find than those of the product.
+    real, and several times faster to find than those of the product. What rounding makes negative is 0.
 
     Args:
         mean_a, mean_b: means.
@@ -80,7 +87,7 @@ def frechet_distance_from_features(
     real_weights: Float[Tensor, " n"] | None = None,
     generated_weights: Float[Tensor, " m"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Squared Fréchet distance between the moments of two weighted samples, at least 0, in float64.
+    """Squared Fréchet distance between the moments of two weighted samples, in float64.
 
     Equals `frechet_distance` of the `weighted_moments`. With X the rows √(w̄/(1 − Σw̄²))·(f−μ) of one side, so that
     Σ = XᵀX, and Y those of the other, tr(ΣₐΣ_b)^½ is the nuclear norm of XYᵀ. A side with fewer rows than dimensions
@@ -95,8 +102,9 @@ def frechet_distance_from_features(
             sides differ in their number of columns.
     """
     a = _weighted_sample(real, real_weights, "real")
-    b = _weighted_sample(generated, generated_weights, "generated")
+    check_features(generated, name="generated features")
     check_same_width(real, generated)
+    b = _weighted_sample(generated, generated_weights, "generated", a.centre)
     few, many = (a, b) if len(a.features) <= len(b.features) else (b, a)
     d = real.shape[1]
     if len(few.features) >= d:
@@ -113,11 +121,11 @@ def frechet_distance_from_features(
         _add_upper_product(gram, cross, cross)
     _require_finite(gram)
     nuclear_norm = torch.linalg.eigvalsh(gram, UPLO="U").clamp(min=0).sqrt().sum()
-    return ((a.mean - b.mean).square().sum() + trace - 2 * nuclear_norm).clamp(min=0)
+    return squared_distance(a.mean - b.mean, trace, nuclear_norm)
 
 
 class FrechetReference:
-    """One sample's moments, kept for the distances of many others to it.
+    """One sample's moments, kept for the distances of many others to it; `mean` is measured from `centre`.
 
     Args:
         features: shape (n, d), any floating dtype.
@@ -129,16 +137,17 @@ class FrechetReference:
 
     def __init__(self, features: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None = None) -> None:
         sample = _weighted_sample(features, weights, "reference")
-        self.mean = sample.mean
+        self.centre, self.mean = sample.centre, sample.mean
         few = len(sample.features) < features.shape[1]
         self.root = sample.root() if few else _covariance_root(sample.covariance())
 
     def distance(self, features: Float[Tensor, "m d"], weights: Float[Tensor, " m"] | None = None) -> Float[Tensor, ""]:
-        """`frechet_distance` to the moments of another weighted sample, at least 0, in float64."""
-        sample = _weighted_sample(features, weights, "sample")
+        """`frechet_distance` to the moments of another weighted sample, in float64."""
+        check_features(features, name="sample features")
+        check_same_width(self.centre[None], features)
+        sample = _weighted_sample(features, weights, "sample", self.centre)
         if len(sample.features) >= features.shape[1]:
             return _distance_from_root(self.mean, self.root, sample.mean, sample.covariance())
-        check_same_width(self.root.T, features)
         return _distance_of_roots(self.mean, self.root, sample.mean, sample.root())
 
 
@@ -146,8 +155,9 @@ class FrechetDistance(WeightedMetric):
     """Weighted Fréchet distance (FID when the features are Inception's), streamed in constant memory.
 
     `frechet_distance` of the `weighted_moments` of the real and the generated rows (Heusel et al. 2017; weights as in
-    Grover et al. 2019). The states are float64 sums Σw, Σw², Σwf, Σwffᵀ, so batches and processes add up. They are
-    not centred: features whose mean is 10ᵏ times their spread lose 2k of 16 digits.
+    Grover et al. 2019). The states are float64 sums Σw, Σw², Σwx, Σwxxᵀ of x = f − c, so batches and processes add up.
+    The centre c is the mean of the first batch that has weight, of either side: features far from zero keep their
+    digits. Processes and merged metrics with other centres are moved to a common one.
 
     Under convention "paper", with s the sum of the weights given, the mean is s·μ and the covariance s·Σ; s = 1 for
     rows without weights.
@@ -173,6 +183,7 @@ class FrechetDistance(WeightedMetric):
     plot_lower_bound = 0.0
 
     real_weight: Tensor
+    centre: Tensor
 
     def __init__(
         self, num_features: int, num_weightings: int = 1, convention: str = "standard", **metric_options: Any
@@ -192,6 +203,8 @@ class FrechetDistance(WeightedMetric):
             ):
                 state = torch.zeros(shape, dtype=torch.float64)
                 self.add_state(f"{side}_{name}", state, dist_reduce_fx="sum")
+        unknown = torch.full((num_features,), torch.nan, dtype=torch.float64)
+        self.add_state("centre", unknown, dist_reduce_fx=_first_known)
 
     def update(
         self,
@@ -214,7 +227,6 @@ class FrechetDistance(WeightedMetric):
         rows = features.detach().double()
         if weights is None:
             columns = rows.new_ones(len(rows), 1)
-            self._add(f"{side}_uniform_rows", rows.new_tensor(len(rows)))
         else:
             columns = weight_columns(weights, len(rows), self.num_weightings).to(rows.device)
             weight_square = columns.square().sum(dim=0)
@@ -223,6 +235,15 @@ class FrechetDistance(WeightedMetric):
                     f"the squares of the weights overflow float64 (largest weight {columns.max().item():.6g}): "
                     "divide the weights by their maximum"
                 )
+        shares = columns.sum(dim=1)
+        if not (shares > 0).any():
+            return
+        if self.centre[0].isnan():
+            self.centre = (shares / shares.sum()) @ rows
+        rows = rows - self.centre
+        if weights is None:
+            self._add(f"{side}_uniform_rows", rows.new_tensor(len(rows)))
+        else:
             self._prepare_for(side, columns.shape[1])
             self._add(f"{side}_weight", columns.sum(dim=0))
             self._add(f"{side}_weight_square", weight_square)
@@ -234,22 +255,26 @@ class FrechetDistance(WeightedMetric):
             _add_upper_product(product, rows * weight[:, None], rows)
 
     def compute(self) -> Float[Tensor, "*k"]:
-        """The squared distance of each weighting, at least 0.
+        """The squared distance of each weighting.
 
         Returns:
             A float64 scalar, or shape (num_weightings,) for more than one.
 
         Raises:
-            InputError: a side has no weight or one row only, or sums overflowed.
+            InputError: a side has no weight or one row only.
+            LostScore: sums overflowed, or cancelled.
         """
-        real_mean, real_cov = self._moments("real", 0)
-        real_root = _covariance_root(real_cov)
+        real = self._moments("real", 0)
+        real_root = _covariance_root(real.covariance)
         distances = []
         for weighting in range(self.num_weightings):
             if weighting > 0 and len(self.real_weight) > 1:
-                real_mean, real_cov = self._moments("real", weighting)
-                real_root = _covariance_root(real_cov)
-            distances.append(_distance_from_root(real_mean, real_root, *self._moments("generated", weighting)))
+                real = self._moments("real", weighting)
+                real_root = _covariance_root(real.covariance)
+            generated = self._moments("generated", weighting)
+            distance = _distance_from_root(real.mean, real_root, generated.mean, generated.covariance)
+            self._check_digits(distance, real, generated)
+            distances.append(distance)
         return self._per_weighting(torch.stack(distances))
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
@@ -275,7 +300,36 @@ class FrechetDistance(WeightedMetric):
             setattr(self, f"{side}_product", products)
         return products
 
-    def _moments(self, side: str, weighting: int) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the sums of another metric of this kind, whatever its centre."""
+        state: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        self._recentre(_first_known(torch.stack([state["centre"], self.centre])))
+        super().merge_state(incoming_state)
+
+    def _recentre(self, centre: Float[Tensor, " d"]) -> None:
+        """Turn the sums into those about another centre: with c − c′ = δ, Σwx becomes Σwx + δΣw, and so on."""
+        shift = (self.centre - centre).nan_to_num()  # no rows yet, no sums: nothing to shift
+        self.centre = centre
+        if not shift.any():
+            return
+        for side in ("real", "generated"):
+            weight = getattr(self, f"{side}_weight") + getattr(self, f"{side}_uniform_rows")
+            outer = getattr(self, f"{side}_sum")[:, :, None] * shift
+            self._add(f"{side}_product", outer + outer.mT + weight[:, None, None] * torch.outer(shift, shift))
+            self._add(f"{side}_sum", weight[:, None] * shift)
+
+    def _check_digits(self, distance: Float[Tensor, ""], real: "_Moments", generated: "_Moments") -> None:
+        """Raises LostScore if the sums were so much larger than what is left of them that rounding shows."""
+        eps = torch.finfo(torch.float64).eps
+        left = real.covariance.trace() + generated.covariance.trace()
+        smallest = (eps * self.centre).square().sum()  # equal rows differ from their centre by its rounding
+        if eps * (real.size + generated.size) > _LOST * (torch.maximum(distance, left) + smallest):
+            raise LostScore(
+                "the sums cancelled, for the first batch lies far from the rows that have the weight: "
+                "update with other rows first"
+            )
+
+    def _moments(self, side: str, weighting: int) -> "_Moments":
         at = slice(weighting, weighting + 1)
         uniform_rows = getattr(self, f"{side}_uniform_rows")
         given = getattr(self, f"{side}_weight")[at]
@@ -283,33 +337,48 @@ class FrechetDistance(WeightedMetric):
         correction = reliability_correction(weight, getattr(self, f"{side}_weight_square")[at] + uniform_rows, side)
         mean = getattr(self, f"{side}_sum")[weighting] / weight
         covariance = _mirror_upper(getattr(self, f"{side}_product")[weighting] / weight)
+        size = covariance.trace()
         covariance = covariance.sub_(torch.outer(mean, mean)).div_(correction)
         if not torch.isfinite(covariance.sum()):
-            raise InputError(
+            raise LostScore(
                 f"the sums of the {side} features overflow float64: divide the weights by their maximum, "
                 "or rescale the features"
             )
         scale = self._scale(given, uniform_rows, side)
-        return scale * mean, scale * covariance
+        # mean + centre, times the scale, less the centre
+        return _Moments(scale * mean + (scale - 1) * self.centre, scale * covariance, scale * size)
 
     def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any = None) -> None:
         # A process whose real rows are shared must match one that has sums for each weighting.
         copies = agree_on_maximum(len(self.real_weight), self, dist_sync_fn, process_group)
         self._prepare_for("real", copies)
+        self._recentre(_first_known(torch.stack(dist_sync_fn(self.centre, group=process_group or self.process_group))))
         super()._sync_dist(dist_sync_fn, process_group)
 
 
+class _Moments(NamedTuple):
+    """Mean, measured from the metric's centre, covariance, and the mean square that it is a difference of."""
+
+    mean: Float[Tensor, " d"]
+    covariance: Float[Tensor, "d d"]
+    size: Float[Tensor, ""]
+
+
 class _WeightedSample(NamedTuple):
-    """Rows with positive weight, their mean, and the factors √(w̄/(1 − Σw̄²)) that make a covariance of them."""
+    """Rows with positive weight, their mean, and the factors √(w̄/(1 − Σw̄²)) that make a covariance of them.
+
+    The mean is measured from the centre, which is some place near the rows.
+    """
 
     features: Float[Tensor, "n d"]
+    centre: Float[Tensor, " d"]
     mean: Float[Tensor, " d"]
     factors: Float[Tensor, "n 1"]
 
     def row_blocks(self) -> Iterator[Float[Tensor, "block d"]]:
         """Rows X of which XᵀX is the covariance, in float64."""
         for features, factors in zip(self.features.split(_ROW_BLOCK), self.factors.split(_ROW_BLOCK), strict=True):
-            yield (features.double() - self.mean) * factors
+            yield (features.double() - self.centre).sub_(self.mean).mul_(factors)
 
     def covariance(self) -> Float[Tensor, "d d"]:
         upper = self.mean.new_zeros(len(self.mean), len(self.mean))
@@ -323,7 +392,9 @@ class _WeightedSample(NamedTuple):
         return torch.cat(list(self.row_blocks())).T
 
 
-def _weighted_sample(features: Tensor, weights: Tensor | None, side: str) -> _WeightedSample:
+def _weighted_sample(
+    features: Tensor, weights: Tensor | None, side: str, centre: Tensor | None = None
+) -> _WeightedSample:
     check_features(features, name=f"{side} features")
     if weights is None:
         columns = torch.ones(len(features), 1, dtype=torch.float64, device=features.device)
@@ -334,10 +405,12 @@ def _weighted_sample(features: Tensor, weights: Tensor | None, side: str) -> _We
             features, columns = features[positive], columns[positive]
     columns = normalised_columns(columns, side)
     correction = reliability_correction(columns.sum(dim=0), columns.square().sum(dim=0), side)
+    if centre is None:
+        centre = features[:_FIRST_ROWS].double().mean(dim=0)
     mean = columns.new_zeros(features.shape[1])
     for rows, weight in zip(features.split(_ROW_BLOCK), columns.split(_ROW_BLOCK), strict=True):
-        mean += weight[:, 0] @ rows.double()
-    return _WeightedSample(features, mean, (columns / correction).sqrt())
+        mean += weight[:, 0] @ (rows.double() - centre)
+    return _WeightedSample(features, centre, mean, (columns / correction).sqrt())
 
 
 def _add_upper_product(total: Float[Tensor, "d d"], left: Float[Tensor, "n d"], right: Float[Tensor, "n d"]) -> None:
@@ -372,7 +445,7 @@ def _distance_from_root(
     _require_finite(congruent)
     trace_of_root = torch.linalg.eigvalsh(congruent, UPLO="U").clamp(min=0).sqrt().sum()
     trace = root_a.square().sum() + cov_b.trace()
-    return ((mean_a - mean_b).square().sum() + trace - 2 * trace_of_root).clamp(min=0)
+    return squared_distance(mean_a - mean_b, trace, trace_of_root)
 
 
 def _distance_of_roots(
@@ -386,9 +459,21 @@ def _distance_of_roots(
     cross = root_a.T @ root_b
     _require_finite(trace)
     _require_finite(cross)
-    return ((mean_a - mean_b).square().sum() + trace - 2 * torch.linalg.svdvals(cross).sum()).clamp(min=0)
+    return squared_distance(mean_a - mean_b, trace, torch.linalg.svdvals(cross).sum())
+
+
+def squared_distance(difference: Tensor, trace: Tensor, nuclear_norm: Tensor) -> Float[Tensor, ""]:
+    """|Δμ|² + tr(Σₐ + Σ_b) − 2 tr(ΣₐΣ_b)^½; below 0 only if that is more than rounding, and no distance then."""
+    distance = difference.square().sum() + trace - 2 * nuclear_norm
+    rounding = len(difference) * torch.finfo(torch.float64).eps ** 0.5 * trace  # singular values are roots of rounding
+    return torch.where(distance.abs() <= rounding, distance.clamp(min=0), distance)
+
+
+def _first_known(centres: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """The first centre that is not NaN; NaN if all are."""
+    return centres[int((~centres[:, 0].isnan()).int().argmax())]
 
 
 def _require_finite(product: Tensor) -> None:
     if not torch.isfinite(product.sum()):
-        raise InputError("products of the features overflow float64: rescale the features")
+        raise LostScore("products of the features overflow float64: rescale the features")

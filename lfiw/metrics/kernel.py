@@ -8,12 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, LostScore
 from lfiw.metrics.rows_metric import RowsMetric, checked_sides, scalar_unless_columns, shared_column
 from lfiw.metrics.validation import check_total_weight, normalised_columns, reliability_correction
 
 # Rows that differ by less than this part of their size are equal up to the rounding of their centre.
 _SMALLEST_RELATIVE_SPREAD = 1e-14
+
+_ROWS = 4096  # converted to float64 at a time
+# Kernels whose argument x·y/d + 1 varies by less than this part of its size are computed about a centre.
+_SMALLEST_VARIATION = 1e-4
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,6 +35,9 @@ def kernel_distance(
     the generated weights, self-normalised. Uniform weights give the usual U-statistic. May be slightly negative.
     Kernel values are made once, in float64, block by block, for all k weightings.
 
+    The kernel is of the features as they are: it grows with their distance from zero, and so does the score. Its digits
+    do not suffer: far from zero, and of very small features, parts that cancel are left out (`CentredCubicKernel`).
+
     Args:
         real, generated: any floating dtype.
         real_weights, generated_weights: non-negative, any scale, shape (n,) or one column a weighting; None is uniform.
@@ -42,14 +49,18 @@ def kernel_distance(
     Raises:
         InputError: a value is not finite, a weight is negative, a shape is wrong, or fewer than two rows of a side
             carry weight.
+        LostScore: the kernel overflows.
     """
     real, v, generated, w = checked_sides(real, generated, real_weights, generated_weights, block_size)
     v, w = normalised_columns(v, "real"), normalised_columns(w, "generated")
-    within_real = _off_diagonal_sum(real, v, cubic_kernel, block_size) / _correction(v, "real")
-    within_generated = _off_diagonal_sum(generated, w, cubic_kernel, block_size) / _correction(w, "generated")
-    values = within_real + within_generated - 2 * _cross_sum(real, v, generated, w, cubic_kernel, block_size)
-    if not torch.isfinite(values).all():
-        raise InputError("the kernel of these features overflows float64: rescale the features")
+    kernel = cubic_kernel_for(real, generated)
+    values = -2 * _cross_sum(real, v, generated, w, kernel, block_size)
+    for side, features, weights in (("real", real, v), ("generated", generated, w)):
+        pairs = _off_diagonal_sum(features, weights, kernel, block_size)
+        if isinstance(kernel, CentredCubicKernel):
+            pairs = pairs + kernel.left_out(features, weights)
+        values = values + pairs / _correction(weights, side)
+    check_kernel(values)
     return scalar_unless_columns(values, real_weights, generated_weights)
 
 
@@ -241,8 +252,64 @@ def _correction(normalised: Float[Tensor, "n k"], side: str) -> Float[Tensor, " 
     return reliability_correction(normalised.sum(dim=0), normalised.square().sum(dim=0), side)
 
 
+def check_kernel(values: Tensor) -> None:
+    """Raises LostScore if a score is not finite."""
+    if not torch.isfinite(values).all():
+        raise LostScore("the kernel of these features overflows float64: rescale the features")
+
+
 def cubic_kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
     return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
+
+
+def cubic_kernel_for(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"]) -> Kernel:
+    """`cubic_kernel`, or its centred form where x·y/d + 1 varies so little that the scores would cancel."""
+    centre, other = (rows.mean(dim=0, dtype=torch.float64) for rows in (real, generated))
+    squares = sum(torch.linalg.vector_norm(x, dtype=torch.float64).square() / len(x) for x in (real, generated))
+    variation = squares - centre.square().sum() - other.square().sum() + (centre - other).square().sum()
+    if variation > _SMALLEST_VARIATION * (real.shape[1] + squares):
+        return cubic_kernel
+    return CentredCubicKernel(centre)
+
+
+class CentredCubicKernel:
+    """The cubic kernel less all that depends on one of the two rows alone, which cancels in a squared MMD.
+
+    With x = c + a, y = c + b and A = 1 + c·c/d, α = c·a/d, β = c·b/d, g = a·b/d, s = A + α + β the kernel (s + g)³ is
+
+        A³ + u(a) + u(b) + 3αβ(s + A) + g(3s² + 3sg + g²),  u(a) = α(3A² + 3Aα + α²).
+
+    The last two terms are what is called here. They are products of small numbers, not differences of large ones. Under
+    weights that are not uniform a little of u stays in an unbiased sum over pairs: see `left_out`.
+
+    Args:
+        centre: c, near the rows.
+    """
+
+    def __init__(self, centre: Float[Tensor, " d"]) -> None:
+        self.centre = centre
+        self.size = 1 + centre.square().sum() / len(centre)
+
+    def __call__(self, x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
+        a, b = x - self.centre, y - self.centre
+        alpha, beta = self._along_centre(a)[:, None], self._along_centre(b)
+        s = self.size + alpha + beta
+        g = (a @ b.T).div_(len(self.centre))
+        return 3 * alpha * beta * (s + self.size) + g * (3 * s.square() + 3 * s * g + g.square())
+
+    def alone(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """u of each row."""
+        alpha = torch.cat([self._along_centre(x.double() - self.centre) for x in features.split(_ROWS)])
+        return alpha * (3 * self.size.square() + 3 * self.size * alpha + alpha.square())
+
+    def left_out(self, features: Float[Tensor, "n d"], weights: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+        """2 Σ w̄ᵢ(Σw̄² − w̄ᵢ)u(xᵢ): what Σ_{i≠j} w̄ᵢw̄ⱼ(u(xᵢ) + u(xⱼ)) has beyond the 2(1 − Σw̄²) Σ w̄ᵢu(xᵢ) that cancel."""
+        alone = self.alone(features)[:, None]
+        centred = alone - (weights * alone).sum(dim=0)  # changes nothing but rounding: Σ w̄ᵢ(Σw̄² − w̄ᵢ) = 0
+        return 2 * (weights * (weights.square().sum(dim=0) - weights) * centred).sum(dim=0)
+
+    def _along_centre(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        return rows @ self.centre / len(self.centre)
 
 
 def _gaussian_squared_distances(

@@ -6,13 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, LostScore
 from lfiw.metrics.rows_metric import RowsMetric, checked_sides, scalar_unless_columns, shared_column
 from lfiw.metrics.validation import normalised_columns
 
 SCORES = ("precision", "recall", "density", "coverage")
 NEIGHBOURS = 3  # of Kynkäänniemi et al.; Naeem et al. use 5
 BLOCK = 1 << 23  # distances held at once: 32 MiB in float32
+PAIRS = 1 << 22  # numbers of rows whose distances are made again at once
+SLACK = 32  # rounding units of the squared norms that a squared distance from products may be off by
+MENDED = 1000  # a squared distance below so many times that is made again
 NEAREST = 64  # neighbours whose weights are summed first; most rows need no more
 ROUNDING = 1e-9  # a sum of weights so close below its goal has reached it
 
@@ -41,8 +44,9 @@ def precision_recall(
     heavy a generated row is but through the radii: where a few rows have most of the mass, the neighbourhoods of all
     others reach as far as those, and recall says nothing.
 
-    Distances are made block by block, in float64 if a side is float64, else in float32; rows on the rim of a ball, up
-    to rounding, are inside.
+    Distances are made block by block, in float64 if a side is float64, else in float32, from products of rows about
+    their mean; those that are small beside the rows' norms are made again from differences, so that near copies and
+    rows far from zero keep their distances. Rows on the rim of a ball, up to rounding, are inside.
 
     Args:
         real, generated: any floating dtype.
@@ -55,28 +59,31 @@ def precision_recall(
 
     Raises:
         InputError: a value is not finite, a weight is negative, a shape is wrong, a side has no more than k rows that
-            carry weight, or squared distances overflow.
+            carry weight.
+        LostScore: squared distances overflow.
     """
     real, v, generated, w = checked_sides(real, generated, real_weights, generated_weights, block_size)
     v, w = normalised_columns(v, "real"), normalised_columns(w, "generated")
     for side, weights in (("real", v), ("generated", w)):
         check_neighbours(neighbours, weights, side)
     dtype = torch.float64 if torch.float64 in (real.dtype, generated.dtype) else torch.float32
-    centre = real.double().mean(dim=0)  # smaller numbers lose fewer digits to cancellation
-    x, y = ((rows.double() - centre).to(dtype) for rows in (real, generated))
-    real_radii = squared_radii(x, v, neighbours, block_size)
-    generated_radii = squared_radii(y, w, neighbours, block_size)
-
+    centre = mean_row(real)
+    x, x_norms = about(centre, real, dtype)
+    real_radii = squared_radii(real, x, x_norms, v, neighbours, block_size)
+    of_generated = about(mean_row(generated), generated, dtype)  # it may lie far from the real rows
+    generated_radii = squared_radii(generated, *of_generated, w, neighbours, block_size)
+    y, y_norms = about(centre, generated, dtype)
     columns = max(v.shape[1], w.shape[1])
     precise = torch.zeros(len(y), v.shape[1], dtype=torch.bool, device=y.device)
     values = {name: w.new_zeros(columns) for name in SCORES}
     num_generated = (w > 0).sum(dim=0)
     rows = max(1, block_size // len(y))
-    slack = 32 * torch.finfo(dtype).eps
-    y_norms = (1 - slack) * y.square().sum(dim=1)
-    for block, weights, radii in zip(x.split(rows), v.split(rows), real_radii.split(rows), strict=True):
-        distances = torch.addmm(y_norms.expand(len(block), -1), block, y.T, alpha=-2)
-        distances += (1 - slack) * block.square().sum(dim=1, keepdim=True)
+    slack = SLACK * torch.finfo(dtype).eps
+    blocks = (values.split(rows) for values in (x, x_norms, real, v, real_radii))
+    for block, norms, raw, weights, radii in zip(*blocks, strict=True):
+        distances = torch.addmm(((1 - slack) * y_norms).expand(len(block), -1), block, y.T, alpha=-2)
+        distances += (1 - slack) * norms[:, None]
+        mend_cancelled(distances, norms, y_norms, raw, generated)
         masses = []
         for column in range(v.shape[1]):
             inside = distances <= radii[:, column, None]
@@ -109,30 +116,73 @@ def check_neighbours(neighbours: int, weights: Float[Tensor, "n k"], side: str) 
         )
 
 
+def mean_row(rows: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    return rows.mean(dim=0, dtype=torch.float64)
+
+
+def about(
+    centre: Float[Tensor, " d"], rows: Float[Tensor, "n d"], dtype: torch.dtype
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
+    """Rows about a centre, for smaller numbers lose fewer digits to cancellation, and their squared norms.
+
+    Raises:
+        LostScore: a squared distance may overflow.
+    """
+    centred = (rows.double() - centre).to(dtype)
+    norms = centred.square().sum(dim=1)
+    if not torch.isfinite(4 * norms).all():
+        raise LostScore(f"squared distances of these features overflow {dtype}: rescale the features")
+    return centred, norms
+
+
+def mend_cancelled(
+    distances: Float[Tensor, "b n"],
+    norms: Float[Tensor, " b"],
+    other_norms: Float[Tensor, " n"],
+    rows: Float[Tensor, "b d"],
+    others: Float[Tensor, "n d"],
+) -> None:
+    """Make squared distances again, from differences, that are so small beside the squared norms that rounding shows.
+
+    Args:
+        distances: from products of rows about a centre, changed in place.
+        norms, other_norms: squared, of those rows.
+        rows, others: as they were given.
+    """
+    share = MENDED * SLACK * torch.finfo(distances.dtype).eps
+    suspects = (distances.amin(dim=1) < share * (norms + other_norms.max())).nonzero().squeeze(1)
+    if not len(suspects):
+        return
+    lost, j = (distances[suspects] < share * (norms[suspects, None] + other_norms)).nonzero(as_tuple=True)
+    size = max(1, PAIRS // rows.shape[1])
+    for i, k in zip(suspects[lost].split(size), j.split(size), strict=True):
+        distances[i, k] = (rows[i].double() - others[k].double()).square().sum(dim=1).to(distances.dtype)
+
+
 def squared_radii(
-    rows: Float[Tensor, "n d"], weights: Float[Tensor, "n k"], neighbours: int, block_size: int
+    rows: Float[Tensor, "n d"],
+    centred: Float[Tensor, "n d"],
+    norms: Float[Tensor, " n"],
+    weights: Float[Tensor, "n k"],
+    neighbours: int,
+    block_size: int,
 ) -> Float[Tensor, "n k"]:
     """Squared radius of the neighbourhood of each row, as `precision_recall` defines it; −∞ for rows without weight.
 
     Args:
+        rows: as they were given; centred, norms: from `about`.
         weights: self-normalised.
-
-    Raises:
-        InputError: a squared distance overflows.
     """
-    norms = rows.square().sum(dim=1)
-    if not torch.isfinite(4 * norms).all():
-        raise InputError(f"squared distances of these features overflow {rows.dtype}: rescale the features")
     goals = neighbours / (weights > 0).sum(dim=0).double() * (1 - ROUNDING)
     uniform = (weights == weights[:1]).all(dim=0)
-    radii = torch.full_like(weights, -torch.inf, dtype=rows.dtype)
+    radii = torch.full_like(weights, -torch.inf, dtype=centred.dtype)
     start = 0
-    for block in rows.split(max(1, block_size // len(rows))):
+    for block in centred.split(max(1, block_size // len(rows))):
         stop = start + len(block)
-        distances = torch.addmm(norms.expand(len(block), -1), block, rows.T, alpha=-2)
+        distances = torch.addmm(norms.expand(len(block), -1), block, centred.T, alpha=-2)
         distances += norms[start:stop, None]
-        distances.clamp_(min=0)
         distances[:, start:stop].fill_diagonal_(torch.inf)  # a row is not its own neighbour
+        mend_cancelled(distances, norms[start:stop], norms, rows[start:stop], rows)
         if uniform.any():
             radii[start:stop, uniform] = distances.topk(neighbours, largest=False).values[:, -1:]
         if not uniform.all():

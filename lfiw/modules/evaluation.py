@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Bool, Float
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lfiw.data.mixed import GENERATED, REAL, REFERENCE
+from lfiw.errors import LostScore
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 from lfiw.metrics.class_proportions import ClassProportions
+from lfiw.metrics.neighbours import SCORES
+from lfiw.metrics.weighted_metric import WeightedMetric
 from lfiw.trainers import ProgressBar
 from lfiw.weights import Weighting
 
@@ -42,6 +44,7 @@ class Evaluation(LightningModule):
 
     A batch holds feature and logit columns, `side` (real, generated, reference) and `position`. After the test,
     `scores` has a value for each weighting, `reference` the scores of other real rows taken for generated ones,
+    `lost` says why a score is nan: its digits were lost.
     `proportions` the share of each class under each weighting, and `real_proportions` that among the real rows.
 
     Args:
@@ -87,6 +90,7 @@ class Evaluation(LightningModule):
             self.real_class_shares = ClassProportions(self.logits[-1].size)
         self.scores: Scores = {}
         self.reference: Scores = {}
+        self.lost: dict[str, str] = {}
         self.proportions: list[list[float]] = []
         self.real_proportions: list[float] = []
 
@@ -146,15 +150,22 @@ class Evaluation(LightningModule):
         for name in names:
             kind, i = name.split()
             column = (self.logits if kind == "is" else self.features)[int(i)]
-            found = metric_of(metrics, name).compute()
+            metric = metric_of(metrics, name)
+            try:
+                found = metric.compute()
+            except LostScore as error:
+                nan = torch.full((metric.num_weightings,), torch.nan)
+                names_of = SCORES if kind == "neighbours" else (kind,)
+                found = dict.fromkeys(names_of, nan)
+                self.lost |= {f"{score}{self.suffix}{column.suffix}": str(error) for score in names_of}
             for score, values in found.items() if isinstance(found, dict) else ((kind, found),):
                 scores[f"{score}{self.suffix}{column.suffix}"] = values.reshape(-1).tolist()
         return scores
 
 
-def metric_of(metrics: nn.ModuleDict, name: str) -> Metric:
+def metric_of(metrics: nn.ModuleDict, name: str) -> WeightedMetric:
     metric = metrics[name]
-    assert isinstance(metric, Metric)
+    assert isinstance(metric, WeightedMetric)
     return metric
 
 

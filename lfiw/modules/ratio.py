@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 KIND = "lfiw.RatioClassifier"  # written into checkpoints, so that another module's is told apart
 SCORING_BATCH = 1000
+FLOATING = [str(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)]
 
 
 class RatioClassifier(TrainedModule):
@@ -86,8 +87,10 @@ class RatioClassifier(TrainedModule):
         self.spec, self.counts = spec, counts
         shape = spec["shape"]
         trailing = (1,) * (len(shape) - 1)
-        self.register_buffer("mean", torch.tensor(spec["mean"], dtype=torch.float32).view(-1, *trailing))
-        self.register_buffer("std", torch.tensor(spec["std"], dtype=torch.float32).view(-1, *trailing))
+        # float64 samples may lie far from zero: they are standardised before they are rounded
+        dtype = torch.float64 if spec["dtype"] == str(torch.float64) else torch.float32
+        self.register_buffer("mean", torch.tensor(spec["mean"], dtype=dtype).view(-1, *trailing))
+        self.register_buffer("std", torch.tensor(spec["std"], dtype=dtype).view(-1, *trailing))
         with torch.random.fork_rng(devices=[]):  # the same weights whatever else has drawn random numbers before
             torch.manual_seed(self.seed)
             self.net = build_net(self.net_options, shape)
@@ -96,7 +99,7 @@ class RatioClassifier(TrainedModule):
 
     def forward(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Logits of P(real | x) for raw samples, as they stand in the tables (uint8 images in 0 … 255)."""
-        return self.net(standardise(samples, self.mean, self.std)).squeeze(1)
+        return self.net(standardise(samples, self.mean, self.std).to(self.dtype)).squeeze(1)
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         outputs = self(batch[self.spec["column"]])
@@ -133,7 +136,8 @@ class RatioClassifier(TrainedModule):
         """Log density ratio of new samples, recalibrated if a calibrator was fitted, float64 on the CPU.
 
         Args:
-            samples: as they stood in the training tables: same shape, same dtype, same range (uint8 images in 0 … 255).
+            samples: as they stood in the training tables: same shape, same dtype, same range (uint8 images in 0 … 255);
+                vectors of any floating dtype, if those were.
 
         Raises:
             InputError: another shape or dtype, no samples, values that are not finite, or there is no network yet.
@@ -145,7 +149,8 @@ class RatioClassifier(TrainedModule):
             raise InputError(
                 f"samples: expected shape (n, {', '.join(map(str, expected))}), got {tuple(samples.shape)}"
             )
-        if str(samples.dtype) != self.spec["dtype"]:
+        floating = len(expected) == 1 and samples.is_floating_point() and self.spec["dtype"] in FLOATING
+        if str(samples.dtype) != self.spec["dtype"] and not floating:
             raise InputError(f"samples: expected {self.spec['dtype']} as in training, got {samples.dtype}")
         if samples.is_floating_point() and not torch.isfinite(samples).all():
             raise InputError("samples: some values are NaN or infinite")

@@ -69,7 +69,8 @@ def is_real(sides: Sides) -> Bool[Tensor, " n"]:
 
 def main_metrics(record: EvaluationRecord) -> list[Metric]:
     """The first standard metric of each kind: those of the main extractor, and an Inception Score."""
-    return list({metric.kind: metric for metric in reversed(record.metrics())}.values())[::-1]
+    known = [metric for metric in record.metrics() if metric not in (record.lost or {})]
+    return list({metric.kind: metric for metric in reversed(known)}.values())[::-1]
 
 
 def file_name(metric: Metric) -> str:

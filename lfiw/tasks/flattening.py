@@ -44,9 +44,10 @@ def flattening_curves(
     lacking = [alpha for alpha in grid if alpha not in known]
     weights = [Weighting(alpha)(log_ratio) for alpha in grid]
     scores = {}
+    scored_ones = scored_metrics(evaluation, real, generated)
     with Progress(transient=True, disable=not (progress and lacking)) as bar:
-        task = bar.add_task("flattening", total=len(evaluation.scores))
-        for name, make in scored_metrics(evaluation, real, generated).items():
+        task = bar.add_task("flattening", total=len(scored_ones))
+        for name, make in scored_ones.items():
             bar.update(task, description=f"flattening: {name}")
             found = {alpha: evaluation.scores[name][i] for alpha, i in known.items()}
             if lacking:

@@ -63,6 +63,7 @@ def evaluation_record(
         choice: of the gate.
         num_real, num_reference: evaluation rows of each kind.
     """
+    lost = {Metric.named(name): reason for e in [evaluation, *blocks] for name, reason in e.lost.items()}
     named = f"named by weighting={config.weighting}; auto says: {choice.verdict}: {choice.reason}"
     names = [*weightings, *([EXACT] if evaluation.weights.shape[1] > len(weightings) else [])]
     record = EvaluationRecord(
@@ -88,6 +89,7 @@ def evaluation_record(
         reason=choice.reason if config.weighting == AUTO else named,
         pareto_k_threshold=pareto_k_threshold(len(log_ratio)),
         real_class_proportions=tuple(evaluation.real_proportions),
+        lost=lost or None,
         weightings=tuple(
             weighting_record(
                 name,

@@ -89,7 +89,9 @@ def track(
     """Send the evaluation to the run's loggers."""
     scalars = {f"test/{w.name}/ess": w.ess for w in record.weightings}
     for w in record.weightings:
-        scalars |= {f"test/{w.name}/{metric}": score.value for metric, score in w.metrics.items()}
+        scalars |= {
+            f"test/{w.name}/{metric}": score.value for metric, score in w.metrics.items() if score.value == score.value
+        }
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in scalars.items()})
     for logger in trainer.loggers:
         logger.log_metrics(scalars, step=trainer.global_step)

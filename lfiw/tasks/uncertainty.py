@@ -114,14 +114,14 @@ def uncertainties_of(
 
 
 def scored_metrics(evaluation: Evaluation, real: Subset, generated: Subset) -> dict[str, Callable[[], Scored]]:
-    """Name of a metric → how to make its functions: the features are read when its turn comes."""
+    """Name of a metric → how to make its functions: the features are read when its turn comes. Lost scores: none."""
     found: dict[str, Callable[[], Scored]] = {}
     for column in evaluation.features:
         found[f"fid{column.suffix}"] = partial(from_features, frechet_scored, real, generated, column.name)
         found[f"kid{column.suffix}"] = partial(from_pairs, evaluation.pairs, real, generated, column.name)
     for classes in evaluation.logits:
         found[f"is{classes.suffix}"] = partial(from_logits, generated, classes.name)
-    return found
+    return {name: make for name, make in found.items() if name not in evaluation.lost}
 
 
 def from_features(make: Callable[[Tensor, Tensor], Scored], real: Subset, generated: Subset, column: str) -> Scored:

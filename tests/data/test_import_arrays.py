@@ -128,6 +128,48 @@ def test_vectors(save):
         import_arrays(save(x=values[:7] * 1e300))
 
 
+def columns_of(*columns):
+    return np.stack(columns, axis=1)
+
+
+NORMAL = np.random.default_rng(1).normal(size=100)
+WHOLE = np.random.default_rng(1).integers(0, 10**9, 100)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (columns_of(NORMAL, 10 * NORMAL + 20), np.float32),
+        (columns_of(NORMAL, NORMAL + 5.4e6), np.float64),  # metres on a map
+        (columns_of(NORMAL, NORMAL * 1e-9 + 100), np.float64),  # prices
+        (columns_of(NORMAL + 1e12, NORMAL), np.float64),
+        (columns_of(WHOLE, WHOLE + 1_700_000_000_000_000_000), np.float64),  # nanoseconds since 1970
+        (columns_of(WHOLE % 256, WHOLE % 1000 + 2**20), np.float32),  # whole numbers that float32 holds
+        (columns_of(NORMAL, NORMAL + 5.4e6).astype(np.float32), np.float32),  # nothing more to keep
+        (columns_of(NORMAL, NORMAL + 5.4e6).astype(">f8"), np.float64),
+    ],
+)
+def test_vectors_keep_a_millionth_of_each_columns_spread(save, values, dtype):
+    imported = import_arrays(save(x=values))
+    kept = read(imported)["vector"].numpy()
+    assert kept.dtype == dtype
+    assert f"kept as {np.dtype(dtype)}" in imported.notes[0]
+    exact = values.astype(np.longdouble)
+    assert (np.abs(kept - exact).max(0) <= 1e-6 * exact.std(0)).all()
+
+
+@pytest.mark.parametrize(
+    "values", [columns_of(WHOLE, WHOLE % 1000 + 2**60), columns_of((WHOLE % 3).astype("u8") + np.uint64(2**63))]
+)
+def test_whole_numbers_that_float64_cannot_tell_apart(save, values):
+    j = values.shape[1] - 1
+    expected = rf"number {j} of the vectors .* finer than float64 can hold there: subtract {values[0, j]} from it"
+    with pytest.raises(InputError, match=expected):
+        import_arrays(save(x=values))
+    constant = np.full((5, 2), 2**60 + 1)
+    assert len(read(import_arrays(save(x=constant)))["vector"]) == 5
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [

@@ -37,6 +37,7 @@ def data() -> dict[str, Tensor]:
 def new_metrics() -> dict[str, Any]:
     return {
         "fid": FrechetDistance(D, num_weightings=2),
+        "fid, far": FrechetDistance(D, num_weightings=2),
         "fid, real weights": FrechetDistance(D, num_weightings=2),
         "fid, paper": FrechetDistance(D, num_weightings=2, convention="paper"),
         "kid": KernelDistance(D, num_weightings=2),
@@ -56,8 +57,10 @@ def feed(metrics: dict[str, Any], real_rows: slice, generated_rows: slice) -> No
         if name.startswith("is"):
             metric.update(table["probabilities"][generated_rows], weights=weights)
             continue
-        metric.update(table["generated"][generated_rows], real=False, weights=weights)
-        real = table["real"][real_rows]
+        # far from zero each process has a centre of its own
+        moved = (lambda x: x.double() + 1e6) if name.endswith("far") else (lambda x: x)
+        metric.update(moved(table["generated"][generated_rows]), real=False, weights=weights)
+        real = moved(table["real"][real_rows])
         # Without rows there is nothing that tells this process of a weighting's own real weights.
         own = name.endswith("real weights") and len(real) > 0
         metric.update(real, real=True, weights=table["real_weights"][real_rows] if own else None)

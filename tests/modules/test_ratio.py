@@ -238,7 +238,7 @@ def test_seed_alone_decides(tmp_path: Path) -> None:
     ratios = []
     for i, seed in enumerate((1, 1, 2)):
         torch.manual_seed(i)
-        run = train(tmp_path / str(i), gaussians(100, 100), epochs=1, seed=seed)
+        run = train(tmp_path / str(i), gaussians(100, 100), epochs=1, seed=seed, batch_size=32)
         ratios.append(run.classifier.log_ratio(covered()))
     assert torch.equal(ratios[0], ratios[1])
     assert not torch.equal(ratios[0], ratios[2])
@@ -262,7 +262,7 @@ def test_scoring_leaves_the_module_as_it_was(balanced: Run) -> None:
         (torch.zeros(3, 2, 1), r"expected shape \(n, 2\)"),
         (torch.zeros(0, 2), r"expected shape \(n, 2\), got \(0, 2\)"),
         (torch.zeros(()), r"expected shape \(n, 2\), got \(\)"),
-        (torch.zeros(3, 2, dtype=torch.float64), "expected torch.float32 as in training, got torch.float64"),
+        (torch.zeros(3, 2, dtype=torch.int64), "expected torch.float32 as in training, got torch.int64"),
         (torch.zeros(3, 2, dtype=torch.uint8), "got torch.uint8"),
         (torch.tensor([[0.0, float("nan")]]), "NaN or infinite"),
         (torch.tensor([[0.0, float("inf")]]), "NaN or infinite"),

@@ -1,6 +1,7 @@
 """`.npz` and `.npy` files. Pickled content is never loaded."""
 
 import io
+from functools import partial
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
@@ -20,6 +21,8 @@ from lfiw.data.importers.pixels import RANGES, Pixels, extremes, find_axes, find
 from lfiw.errors import InputError, first_line, printable
 
 SAMPLE_KEYS = ("images", "image", "samples", "sample", "x", "data", "arr_0")
+PRECISION = 1e-6  # of a column's spread: rounding that vectors may suffer
+EXACT = 2**53  # whole numbers up to here are exact in float64
 HEADERS = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}  # bytes of their length
 MAX_HEADER_BYTES = 10_000  # as numpy's own limit
 OBJECTS = "holds pickled Python objects, which are never loaded"
@@ -55,8 +58,8 @@ def import_arrays(
     """Samples in an `.npz` or `.npy` file.
 
     Images of three or four axes become the column `image`, uint8 (N, C, H, W); rows of numbers (N, D) become `vector`,
-    float32. In an `.npz`, classes under `labels`, `label`, `targets` or `y` become `label` (`read_labels`); any other
-    array is named as ignored.
+    float32, or float64 if a column's values need it. In an `.npz`, classes under `labels`, `label`, `targets` or `y`
+    become `label` (`read_labels`); any other array is named as ignored.
 
     Args:
         key: which array of an `.npz` holds the samples; needed if it is not the only one and has no usual name.
@@ -201,10 +204,12 @@ def reader(samples: np.ndarray, layout: str | None, value_range: str | None) -> 
         least, most = extremes(in_blocks(samples))
         if max(-least, most) > float(np.finfo(np.float32).max):
             raise InputError(f"the values go from {least:.6g} to {most:.6g}, more than float32 can hold: rescale them")
+        dtype = precision_needed(samples)
         note = (
-            f"vectors of {samples.shape[1]} numbers, {samples.dtype} kept as float32 (found {least:.6g} to {most:.6g})"
+            f"vectors of {samples.shape[1]} numbers, {samples.dtype} kept as {np.dtype(dtype)} "
+            f"(found {least:.6g} to {most:.6g})"
         )
-        return "vector", as_float, [note]
+        return "vector", partial(as_float, dtype=dtype), [note]
     if samples.ndim not in (3, 4):
         column = ": for vectors of one number save array[:, None]" if samples.ndim == 1 else ""
         raise InputError(
@@ -215,5 +220,38 @@ def reader(samples: np.ndarray, layout: str | None, value_range: str | None) -> 
     return "image", Pixels(axes, *RANGES[found.name]).read, [layout_note, found.note]
 
 
-def as_float(block: np.ndarray) -> Tensor:
-    return torch.from_numpy(block.astype(np.float32))
+def as_float(block: np.ndarray, dtype: type[np.floating]) -> Tensor:
+    return torch.from_numpy(block.astype(dtype))
+
+
+def precision_needed(samples: np.ndarray) -> type[np.floating]:
+    """float32 where it rounds every column by at most a millionth of the column's spread, else float64.
+
+    Raises:
+        InputError: float64 would round a column by more than that (whole numbers above 2⁵³, longdouble).
+    """
+    if np.can_cast(samples.dtype, np.float32):
+        return np.float32
+    first = samples[0].astype(np.float64)
+    largest, rounding, total, squares = (np.zeros(samples.shape[1]) for _ in range(4))
+    constant = np.ones(samples.shape[1], dtype=bool)
+    for block in in_blocks(samples):
+        wide = block.astype(np.float64)
+        largest = np.maximum(largest, np.abs(wide).max(0))
+        rounding = np.maximum(rounding, np.abs(wide - wide.astype(np.float32)).max(0))
+        constant &= (block == samples[0]).all(0)
+        shifted = wide - first  # squares of values far from zero would lose their spread
+        total += shifted.sum(0)
+        squares += np.square(shifted).sum(0)
+    mean = total / len(samples)
+    spread = np.sqrt(np.maximum(squares / len(samples) - mean**2, 0))
+    wider = samples.dtype.itemsize > 8 or (samples.dtype.kind in "iu" and largest.max() > EXACT)
+    if wider:
+        lost = ~constant & (np.finfo(np.float64).eps / 2 * largest > PRECISION * spread)
+        if lost.any():
+            j = int(lost.argmax())
+            raise InputError(
+                f"number {j} of the vectors lies near {first[j] + mean[j]:.6g} with a spread of about {spread[j]:.2g}, "
+                f"finer than float64 can hold there: subtract {samples[0, j]} from it in both files, as {samples.dtype}"
+            )
+    return np.float32 if (rounding <= PRECISION * spread).all() else np.float64
