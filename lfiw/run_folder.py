@@ -6,7 +6,7 @@ import signal
 from datetime import datetime
 from pathlib import Path
 
-from lfiw.data.cache.names import check_column_name
+from lfiw.data.cache.manifest import check_column_name
 from lfiw.errors import InputError
 from lfiw.files import write_atomically, write_errors
 from lfiw.processes import by_first_process

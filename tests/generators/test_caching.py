@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lfiw import InputError
 from lfiw.data import SampleCache
-from lfiw.data.cache.planned_writer import PlannedWriter, unfinished
+from lfiw.data.cache.writer import PlannedWriter, unfinished
 from lfiw.data.importers.imported import Imported
 from lfiw.generators import caching
 from lfiw.generators.caching import cache_samples
@@ -225,3 +225,11 @@ def test_blocks_that_are_not_the_rows(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="are missing: run it again"), PlannedWriter(tmp_path / "a", 20, layouts):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_processes_need_a_barrier(tmp_path: Path) -> None:
+    layouts = {"image": (torch.uint8, (2,))}
+    with pytest.raises(InputError, match="need a barrier"):
+        PlannedWriter(tmp_path / "a", 20, layouts, world_size=2)
+    with pytest.raises(InputError, match="rank 2 of 2"):
+        PlannedWriter(tmp_path / "a", 20, layouts, rank=2, world_size=2)

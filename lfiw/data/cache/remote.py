@@ -25,9 +25,8 @@ import torch
 from fsspec.core import url_to_fs
 from torch import Tensor
 
-from lfiw.data.cache.gather import PiecedColumn, Plan
 from lfiw.data.cache.manifest import FILE, TABLE_SHARD, Layout, Shard, TableManifest, read_table_manifest
-from lfiw.data.cache.shards import hash_file, map_shard
+from lfiw.data.cache.shards import PiecedColumn, Plan, hash_file, map_shard
 from lfiw.data.cache.writer import ENTRIES
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically, write_errors
@@ -182,7 +181,7 @@ class ShardStore:
 
 
 class RemotePieces:
-    """The shards of columns that are cut alike, fetched when they are asked for: as `sample_cache.Pieces`."""
+    """The shards of columns that are cut alike, fetched when they are asked for: as `reader.Pieces`."""
 
     def __init__(
         self, storage: Storage, store: ShardStore, shards: Sequence[Shard], layouts: Mapping[str, Layout]
@@ -205,7 +204,7 @@ class RemotePieces:
         if number not in self._open:
             shard = self.shards[number]
             path = self.store.fetch(self.storage, shard)
-            self._open[number] = map_shard(path, shard.num_bytes, shard.num_rows, self.layouts)
+            self._open[number] = map_shard(path, shard, self.layouts)
             if len(self._open) > self._limit():
                 self._open.popitem(last=False)
         self._open.move_to_end(number)
@@ -236,7 +235,7 @@ class RemotePieces:
 
 
 class RemoteColumn:
-    """One column of `RemotePieces`: as `gather.PiecedColumn`."""
+    """One column of `RemotePieces`: as `shards.PiecedColumn`."""
 
     def __init__(self, pieces: RemotePieces, name: str) -> None:
         self._pieces, self._name = pieces, name

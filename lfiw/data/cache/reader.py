@@ -1,4 +1,4 @@
-"""Reads a cache, and lets columns be added to it."""
+"""Reads a cache, lets columns be added to it, and writes caches that hold rows of another one by their numbers."""
 
 import operator
 import os
@@ -11,22 +11,25 @@ import torch
 from torch import Tensor
 
 from lfiw.data.cache.column_writer import ColumnWriter
-from lfiw.data.cache.gather import PiecedColumn, Plan
 from lfiw.data.cache.manifest import (
     FILE,
     VALUES,
     ColumnManifest,
     Layout,
+    RowsOf,
     Shard,
     TableManifest,
+    check_column_name,
     read_column_manifest,
     read_table_manifest,
 )
-from lfiw.data.cache.names import check_column_name
 from lfiw.data.cache.remote import RemotePieces, is_url, open_remote
-from lfiw.data.cache.shards import hash_file, map_shard
+from lfiw.data.cache.shards import PiecedColumn, Plan, hash_file, map_shard
+from lfiw.data.cache.writer import CacheWriter
 from lfiw.data.table import ROW, Column, Rows, no_such_column, row_index, row_range
 from lfiw.errors import InputError
+
+ROWS_BLOCK = 1 << 20  # row numbers written at a time
 
 
 class SampleCache:
@@ -295,7 +298,7 @@ class Pieces:
         layouts: Mapping[str, Layout],
         names: Mapping[str, str] | None = None,
     ) -> None:
-        maps = [map_shard(folder / shard.file, shard.num_bytes, shard.num_rows, layouts) for shard in shards]
+        maps = [map_shard(folder / shard.file, shard, layouts) for shard in shards]
         self.columns = {
             (names[name] if names else name): PiecedColumn([views[name] for views in maps]) for name in layouts
         }
@@ -313,3 +316,38 @@ def check_hashes(folder: Path, shards: Iterable[Shard]) -> None:
                 f"{folder / shard.file}: the content is not what was written (SHA-256 differs): write this cache or "
                 "column again"
             )
+
+
+def write_rows(
+    path: str | os.PathLike[str],
+    table: SampleCache,
+    rows: Tensor | np.ndarray | list[int],
+    *,
+    source: Mapping[str, Any],
+    overwrite: bool = False,
+) -> None:
+    """Writes a cache whose rows are those of `table`, by number, in the order given; repeats are allowed.
+
+    It reads like any other (`SampleCache`), with all columns of `table`, also those added to it later on, and takes
+    columns of its own. It keeps the table's place relative to its own, and its identity: a table that was written again
+    is refused.
+
+    Args:
+        path: folder to make.
+        rows: whole numbers in 0 … len(table) − 1, at least one.
+        source: provenance, kept as JSON.
+        overwrite: replace the cache that is there.
+
+    Raises:
+        InputError: no row, one that the table does not have, or the path is taken, is the table itself, or cannot be
+            written.
+    """
+    index = row_index(rows, len(table))
+    if Path(path).resolve() == table.path.resolve():
+        raise InputError(f"{path}: the rows of a cache cannot replace it: choose another path")
+    where = os.path.relpath(table.path.resolve(), Path(path).resolve())
+    of = RowsOf(where, table.identity, read_table_manifest(table.path).base)
+    with CacheWriter(path, source=source, overwrite=overwrite, of=of) as writer:
+        for block in index.split(ROWS_BLOCK):
+            if len(block):
+                writer.write({ROW: block})
