@@ -153,6 +153,17 @@ def test_goes_on_after_the_last_whole_shard(tmp_path: Path) -> None:
     assert sum(again.asked) == 1 + 95
 
 
+@pytest.mark.parametrize("entry", ["", "{}", '{"file": "data/00000-00000.safetensors", "num_rows": 20}'])
+def test_an_entry_of_the_journal_that_tells_nothing(entry: str, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="stopped"):
+        write(tmp_path / "a", Stops(1 + 2 * 2 + 1), batch_size=10)
+    (tmp_path / ".a.unfinished~0/journal/00000-00000.json").write_text(entry)
+    rest = Each()
+    cache = write(tmp_path / "a", rest)
+    assert sum(rest.asked) == 1 + 75
+    assert cache.identity == write(tmp_path / "b").identity
+
+
 def test_nothing_stays_where_nothing_was_made(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stopped"):
         write(tmp_path / "a", Stops(1))

@@ -187,6 +187,11 @@ class ColumnManifest:
     stamp: dict[str, Any]  # what computed it: name, SHA-256 of the weights, preprocessing, …
 
     @property
+    def columns(self) -> dict[str, Layout]:
+        """In the shards."""
+        return {VALUES: self.layout}
+
+    @property
     def num_rows(self) -> int:
         return sum(shard.num_rows for shard in self.shards)
 
@@ -218,10 +223,9 @@ def check_json(what: str, value: Mapping[str, Any]) -> dict[str, Any]:
         InputError: it is not made of strings, finite numbers, booleans, lists and mappings.
     """
     try:
-        copy = json.loads(json.dumps(dict(value), allow_nan=False))
+        return dict(json.loads(json.dumps(dict(value), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{what} cannot be kept as JSON ({error}): use strings, numbers, lists and mappings") from None
-    return copy
 
 
 def read_table_manifest(folder: Path) -> TableManifest:
@@ -243,13 +247,10 @@ def read_table_manifest(folder: Path) -> TableManifest:
 def rows_of_from(fields: "Fields", columns: Mapping[str, Layout]) -> RowsOf:
     if columns != {ROW: (torch.int64, ())}:
         raise fields.error("columns", f"{ROW} alone, int64")
-    inside = fields.inside(fields.values, "of") if "of" in fields.values else None
-    if inside is None:
+    if "of" not in fields.values:
         raise fields.error("of", "the cache whose rows these are")
-    identity = inside.get("identity", str)
-    if not SHA256.fullmatch(identity):
-        raise inside.error("identity", "64 hexadecimal digits")
-    path = inside.get("path", str)
+    inside = fields.inside(fields.values, "of")
+    identity, path = inside.digest("identity"), inside.get("path", str)
     if not is_file_name(path):
         raise inside.error("path", "that of a folder")
     return RowsOf(path, identity, inside.columns())
@@ -272,10 +273,8 @@ def read_column_manifest(folder: Path, name: str) -> ColumnManifest:
     fields = Fields.read(folder / FILE, COLUMN_FORMAT)
     if fields.get("column", str) != name:
         raise fields.error("column", repr(name))
-    table = fields.get("table", str)
-    if not SHA256.fullmatch(table):
-        raise fields.error("table", "64 hexadecimal digits")
-    manifest = ColumnManifest(name, fields.layout(), fields.shards(COLUMN_SHARD), table, fields.get("stamp", dict))
+    layout, shards = fields.layout(), fields.shards(COLUMN_SHARD)
+    manifest = ColumnManifest(name, layout, shards, fields.digest("table"), fields.get("stamp", dict))
     fields.check_rows(manifest.num_rows)
     return manifest
 
@@ -330,6 +329,12 @@ class Fields:
             raise self.error(key, f"a number from 1 to {MAX_COUNT}")
         return value
 
+    def digest(self, key: str) -> str:
+        value: str = self.get(key, str)
+        if not SHA256.fullmatch(value):
+            raise self.error(key, "64 hexadecimal digits")
+        return value
+
     def inside(self, entries: dict[str, Any] | list[Any], key: str | int) -> "Fields":
         entry = entries[key]  # type: ignore[index]
         if not isinstance(entry, dict):
@@ -363,11 +368,9 @@ class Fields:
         shards = []
         for index in range(len(entries)):
             entry = self.inside(entries, index)
-            file, sha256 = entry.get("file", str), entry.get("sha256", str)
+            file, sha256 = entry.get("file", str), entry.digest("sha256")
             if not name.fullmatch(file):
                 raise entry.error("file", "<rank>-<sequence>.safetensors inside this folder")
-            if not SHA256.fullmatch(sha256):
-                raise entry.error("sha256", "64 hexadecimal digits")
             shards.append(Shard(file, entry.count("num_rows"), sha256, entry.count("num_bytes")))
         if len({shard.file for shard in shards}) != len(shards):
             raise InputError(f"{self.path}: a shard is listed twice: write this cache or column again")

@@ -30,33 +30,19 @@ LOCK, PLAN, TABLE, JOURNAL = "lock", "plan.json", "table", "journal"
 WRITING = ".writing~"  # prefix of a shard that is not whole
 
 
-class Lock:
-    """An exclusive lock on a file, until `release` or the end of the process. Not meant for object storage."""
+def take_lock(path: Path, wait: bool) -> int | None:
+    """An exclusive lock on a file until its descriptor is closed, or the process ends. Not meant for object storage.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    @classmethod
-    def take(cls, path: Path, wait: bool) -> "Lock | None":
-        """The lock, or None if another process has it (never with `wait`) or has removed the file."""
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                return cls(descriptor)
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        return None
-
-    def release(self) -> None:
-        os.close(self._descriptor)
+    None if another process has it (never with `wait`) or has removed the file.
+    """
+    with contextlib.suppress(BlockingIOError, FileNotFoundError), contextlib.ExitStack() as stack:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            stack.pop_all()
+            return descriptor
+    return None
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,7 @@ class Part:
 class Staging:
     """A hidden folder `<stem>~<suffix>`; locked, if this process has claimed it."""
 
-    def __init__(self, path: Path, lock: Lock | None = None, journaled: bool = True) -> None:
+    def __init__(self, path: Path, lock: int | None = None, journaled: bool = True) -> None:
         self.path, self.table, self._journal = path, path / TABLE, path / JOURNAL
         self._lock, self._journaled = lock, journaled
         self._added: list[Part] = []
@@ -90,7 +76,7 @@ class Staging:
         path = shared_path(stem)
         while True:
             path.mkdir(parents=True, exist_ok=True)
-            lock = Lock.take(path / LOCK, wait=False)
+            lock = take_lock(path / LOCK, wait=False)
             if lock is not None:
                 return cls(path, lock, journaled)
             if shared and path.exists():
@@ -137,7 +123,7 @@ class Staging:
             return self._added
         found = []
         for entry in self._journal.glob("*.json"):
-            with contextlib.suppress(OSError, KeyError, TypeError):  # gone, or of an older version
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # gone, or another version's
                 fields = read_json(entry)
                 part = Part(fields.pop("start"), fields.pop("stop"), Shard(**fields))
                 if (self.table / part.shard.file).stat().st_size == part.shard.num_bytes:
@@ -147,7 +133,8 @@ class Staging:
     def release(self) -> None:
         """Leaves what is there to the next writer."""
         if self._lock is not None:
-            self._lock.release()
+            os.close(self._lock)
+            self._lock = None
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -161,25 +148,20 @@ def shared_path(stem: Path) -> Path:
 def sweep(folder: Path, prefix: str, keep: Path) -> None:
     """Removes the staging folders of killed writers whose names start with `prefix`, except `keep`."""
     for path in sorted(folder.glob(f"{prefix}*")):
-        if path == keep or not path.is_dir():
-            continue
-        lock = Lock.take(path / LOCK, wait=False)
-        if lock is not None:
+        if path != keep and path.is_dir() and (lock := take_lock(path / LOCK, wait=False)) is not None:
             Staging(path, lock).remove()
 
 
 @contextlib.contextmanager
 def publishing(folder: Path) -> Iterator[None]:
     """One process at a time replaces what is published in a folder."""
-    lock = None
-    while lock is None:
-        lock = Lock.take(folder / f".{LOCK}", wait=True)
-        if lock is None and not folder.is_dir():
+    while (lock := take_lock(folder / f".{LOCK}", wait=True)) is None:
+        if not folder.is_dir():
             raise InputError(f"{folder}: the folder was removed while it was being written: start again")
     try:
         yield
     finally:
-        lock.release()
+        os.close(lock)
 
 
 def place(staged: Path, shards: Iterable[Shard], target: Path, folder: str = "") -> tuple[Shard, ...]:

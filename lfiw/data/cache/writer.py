@@ -107,7 +107,6 @@ class CacheWriter(Writer):
 class Piece:
     """Rows start ≤ row < stop, which become one shard."""
 
-    number: int
     start: int
     stop: int
 
@@ -203,19 +202,19 @@ class PlannedWriter(Writer):
 
     def pieces(self) -> Iterator[Piece]:
         """All shards of the table to write, in order."""
-        for number, start in enumerate(range(0, self._num_rows, self._rows)):
-            stop = min(start + self._rows, self._num_rows)
-            yield Piece(number, self.first_row + start, self.first_row + stop)
+        end = self.first_row + self._num_rows
+        for start in range(self.first_row, end, self._rows):
+            yield Piece(start, min(start + self._rows, end))
 
     def missing(self) -> list[Piece]:
         """The shards that are left for this process."""
         written = self._written()
-        left = [piece for piece in self.pieces() if (piece.start, piece.stop) not in written]
+        left = [piece for piece in self.pieces() if piece not in written]
         self._barrier()  # no process writes before all have looked
         return left[self._rank :: self._world_size]
 
-    def _written(self) -> dict[tuple[int, int], Shard]:
-        return {(part.start, part.stop): part.shard for part in self._staging.parts()}
+    def _written(self) -> dict[Piece, Shard]:
+        return {Piece(part.start, part.stop): part.shard for part in self._staging.parts()}
 
     def write(self, piece: Piece, blocks: Iterable[Mapping[str, Tensor]]) -> None:
         """Writes one shard and waits until it is on the disk.
@@ -238,17 +237,18 @@ class PlannedWriter(Writer):
             buffer.put(block)
         if seen != rows:
             raise InputError(f"rows {piece.start:,} to {piece.stop - 1:,}: got {seen:,} of {rows:,}")
-        self._add(f"00000-{piece.number:05d}", (piece.start, piece.stop), buffer.take())
+        number = (piece.start - self.first_row) // self._rows
+        self._add(f"00000-{number:05d}", (piece.start, piece.stop), buffer.take())
 
     def _publish(self) -> None:
-        written, shards = self._written(), []
+        written = self._written()
         for piece in self.pieces():
-            if (piece.start, piece.stop) not in written:
+            if piece not in written:
                 raise InputError(
                     f"{self.path}: rows {piece.start:,} to {piece.stop - 1:,} are missing: run it again to finish them"
                 )
-            shards.append(written[piece.start, piece.stop])
-        manifest = TableManifest(self._layouts, tuple(shards), self._source)
+        shards = tuple(written[piece] for piece in self.pieces())
+        manifest = TableManifest(self._layouts, shards, self._source)
         publish(self._staging.table, self.path, manifest, self._overwrite, self.first_row if self._append else None)
 
 
@@ -279,39 +279,39 @@ def check_target(path: Path, overwrite: bool) -> None:
         return
     if not path.is_dir():
         raise InputError(f"{path}: is a file, expected the folder of a cache: choose another path")
-    found = {entry.name for entry in path.iterdir()}
+    check_entries(path, {entry.name for entry in path.iterdir()}, overwrite, "path")
+
+
+def check_entries(where: str | Path, found: set[str], overwrite: bool, place: str) -> None:
     if found and not overwrite:
-        raise InputError(f"{path}: exists already: overwrite it (--overwrite, overwrite=True) or choose another path")
+        raise InputError(
+            f"{where}: exists already: overwrite it (--overwrite, overwrite=True) or choose another {place}"
+        )
     if not found <= ENTRIES:
         raise InputError(
-            f"{path}: holds {min(found - ENTRIES)}, so it is no cache and is not overwritten: choose another path"
+            f"{where}: holds {min(found - ENTRIES)}, so it is no cache and is not overwritten: choose another {place}"
         )
 
 
 def publish(staged: Path, target: Path, manifest: TableManifest, overwrite: bool, append_at: int | None = None) -> None:
-    """Moves a table into place: at once where there is nothing, otherwise behind or over the one that is there.
+    """Moves a table into place: at once where there is nothing.
+
+    Otherwise new shards are put beside the old ones, then the new manifest in place of the old one, then what is left
+    is removed: at every moment the manifest at the target names shards that are there.
 
     Raises:
         InputError: another writer came first, or the cache has changed since the rows to append were numbered.
     """
-    if append_at is not None or (overwrite and target.is_dir() and any(target.iterdir())):
-        publish_into(staged, target, manifest, append_at)
+    if append_at is None and not (overwrite and target.is_dir() and any(target.iterdir())):
+        sync_folder(staged / "data")
+        write_json(staged / FILE, manifest.as_json())
+        try:
+            os.rename(staged, target)
+        except OSError:
+            check_target(target, overwrite=False)  # another writer came first
+            raise
+        sync_folder(target.parent)
         return
-    sync_folder(staged / "data")
-    write_json(staged / FILE, manifest.as_json())
-    try:
-        os.rename(staged, target)
-    except OSError:
-        check_target(target, overwrite=False)  # another writer came first
-        raise
-    sync_folder(target.parent)
-
-
-def publish_into(staged: Path, target: Path, manifest: TableManifest, append_at: int | None) -> None:
-    """Puts new shards beside the old ones, then the new manifest in place of the old one, then removes what is left.
-
-    At every moment the manifest at the target names shards that are there.
-    """
     with publishing(target):
         old = None if append_at is None else read_table_manifest(target)
         if old and old.num_rows != append_at:

@@ -141,6 +141,14 @@ def test_ranks_with_consecutive_rows_rewrite_nothing(cache, monkeypatch):
     cache.verify()
 
 
+def test_consecutive_rows_are_not_sorted(cache, monkeypatch):
+    monkeypatch.setattr("numpy.unique", lambda *_, **__: pytest.fail("rows were sorted"))
+    with ColumnWriter(cache, "x", stamp=STAMP, part_rows=30) as writer:
+        for rows in torch.arange(N).split(7):
+            writer.write_rows(rows, VALUES[rows])
+    assert torch.equal(cache["x"], VALUES)
+
+
 def test_ranks_with_rows_here_and_there(cache):
     def work(writer, rank):
         rows = torch.arange(rank, N + rank, 3) % N  # as a DistributedSampler: strided, the tail repeated
