@@ -173,10 +173,11 @@ class ColumnWriter(Writer):
 
     def _leave(self, finished: bool) -> None:
         super()._leave(finished)
-        for folder in (self._target, *self._target.parents):
-            if folder == self._table_path or not folder.is_dir() or any(folder.iterdir()):
-                return
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # as far as the folders are empty, where nothing was published
+            for folder in (self._target, *self._target.parents):
+                if folder == self._table_path:
+                    break
+                folder.rmdir()
 
     def _publish(self) -> None:
         layout, parts = self._assemble()

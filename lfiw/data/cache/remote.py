@@ -4,6 +4,8 @@ What this machine keeps, below the cache folder ($XDG_CACHE_HOME or ~/.cache, th
 
     shards/<sha256>.safetensors      shards of any cache, named by their content; those not used for longest go first
     remote/<hash>/                   of one table: its manifest, and the columns that were computed here
+
+fsspec's `filecache` does neither: it has no limit and no hashes.
 """
 
 import contextlib

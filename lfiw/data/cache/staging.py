@@ -1,9 +1,11 @@
 """What all writers do: collect whole shards in a hidden folder, locked, until they are published or taken up again.
 
-<stem>~0/lock                 lost by a killed process: the next writer takes the folder over, or removes it
-<stem>~0/plan.json            what is being written, where it is known (`PlannedWriter`)
-<stem>~0/table/data/…         whole shards
-<stem>~0/journal/<shard>.json of each: its rows, size and SHA-256
+    <stem>~0/lock                   lost by a killed process: the next writer takes the folder over, or removes it
+    <stem>~0/plan.json              what is being written, where that is known (`PlannedWriter`)
+    <stem>~0/table/data/…           whole shards
+    <stem>~0/journal/<shard>.json   of each: its rows, size and SHA-256
+
+`Writer` is what the writers of tables and of later columns share.
 """
 
 import contextlib
