@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lfiw.data.cache.names import check_column_name
+from lfiw.data.cache.manifest import check_column_name
 from lfiw.errors import InputError
 from lfiw.files import as_json, write_atomically, write_errors
 from lfiw.processes import by_first_process

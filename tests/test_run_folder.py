@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lfiw import InputError
-from lfiw.data.cache.names import check_column_name
+from lfiw.data.cache.manifest import check_column_name
 from lfiw.files import read_json, write_json
 from lfiw.run_folder import (
     ENVIRONMENT,

@@ -32,8 +32,7 @@ def main(arguments: list[str]) -> None:
     options = parse(arguments)
     import torch
 
-    from lfiw.data import SampleCache
-    from lfiw.data.cache.rows import write_rows
+    from lfiw.data import SampleCache, write_rows
     from lfiw.data.cache.writer import check_target
     from lfiw.data.image_files import check_images_target, write_images
     from lfiw.diagnostics import effective_sample_size

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lfiw.data.cache.column_writer import ColumnWriter
-    from lfiw.data.cache.rows import write_rows
-    from lfiw.data.cache.sample_cache import SampleCache
+    from lfiw.data.cache.reader import SampleCache, write_rows
     from lfiw.data.cache.writer import CacheWriter
     from lfiw.data.table import Column, Rows, Table, TensorTable
 
@@ -15,10 +14,10 @@ _HOMES = {
     "Column": "table",
     "ColumnWriter": "cache.column_writer",
     "Rows": "table",
-    "SampleCache": "cache.sample_cache",
+    "SampleCache": "cache.reader",
     "Table": "table",
     "TensorTable": "table",
-    "write_rows": "cache.rows",
+    "write_rows": "cache.reader",
 }
 
 __all__ = ["CacheWriter", "Column", "ColumnWriter", "Rows", "SampleCache", "Table", "TensorTable", "write_rows"]

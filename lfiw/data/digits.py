@@ -9,7 +9,7 @@ import torch
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from lfiw.data.cache.sample_cache import SampleCache
+from lfiw.data.cache.reader import SampleCache
 from lfiw.data.cache.writer import CacheWriter
 from lfiw.data.importers.digits import import_digits
 from lfiw.data.mixed import MixedDataModule

@@ -268,7 +268,9 @@ class MixedDataModule(LightningDataModule):
         dtype = torch.promote_types(real.dtype, generated.dtype)
         # images: one mean a channel; vectors: one a feature
         axes = (0, *range(2, real.ndim)) if real.ndim > 2 else (0,)
-        centre = real[:1].double().mean(axes)  # squares of values far from zero would lose their spread
+        centre = torch.zeros_like(real[:1].double().mean(axes))
+        if dtype == torch.float64:  # squares of values far from zero would lose their spread
+            centre = real[:1].double().mean(axes)
         moments = []
         for values in sides:
             shifted = values.double() - centre.view(-1, *(1,) * (real.ndim - 2))

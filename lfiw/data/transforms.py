@@ -94,9 +94,11 @@ def affine(
 
 def standardise(samples: Shaped[Tensor, "n ..."], mean: Tensor, std: Tensor) -> Float[Tensor, "n ..."]:
     """(x − mean)/std in the dtype of mean and std, which broadcast against the samples."""
-    # in place on one new tensor: memory for a batch takes longer to get than to fill; the mean goes first, for scaled
-    # values far from zero would be rounded by more
-    return samples.to(mean.dtype, copy=True).sub_(mean).mul_(1 / std)
+    # in place on one new tensor: memory for a batch takes longer to get than to fill
+    values = samples.to(mean.dtype, copy=True)
+    if mean.dtype == torch.float64:  # may lie far from zero, where scaled values would be rounded by more
+        return values.sub_(mean).mul_(1 / std)
+    return values.mul_(1 / std).sub_(mean / std)
 
 
 AUGMENTATIONS = {"none": None, "crop_flip": crop_and_flip, "flip": flip_only, "affine": affine}

@@ -9,10 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextCol
 from rich.text import Text
 from torch import Tensor, distributed
 
-from lfiw.data.cache.blocks import SHARD_BYTES, layouts_of
-from lfiw.data.cache.dtypes import dtype_name
-from lfiw.data.cache.planned_writer import PlannedWriter, unfinished
-from lfiw.data.cache.sample_cache import SampleCache
+from lfiw.data.cache.manifest import dtype_name, layouts_of
+from lfiw.data.cache.reader import SampleCache
+from lfiw.data.cache.shards import SHARD_BYTES
+from lfiw.data.cache.writer import PlannedWriter, unfinished
 from lfiw.errors import InputError
 from lfiw.generators.generator import Generator, sample_rows
 

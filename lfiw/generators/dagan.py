@@ -81,7 +81,7 @@ def import_generated(
     Raises:
         InputError: the cache or the checkpoint cannot be read, or the drawings are not of the generator's size.
     """
-    from lfiw.data.cache.sample_cache import SampleCache
+    from lfiw.data.cache.reader import SampleCache
 
     if num_per_image < 1:
         raise InputError(f"--num-per-image {num_per_image}: at least 1")

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from lfiw.data.cache.sample_cache import SampleCache
+from lfiw.data.cache.reader import SampleCache
 from lfiw.data.importers.imported import Imported
 from lfiw.errors import InputError
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lfiw import InputError
 from lfiw.data import SampleCache
-from lfiw.data.cache.planned_writer import PlannedWriter, unfinished
+from lfiw.data.cache.writer import PlannedWriter, unfinished
 from lfiw.data.importers.imported import Imported
 from lfiw.generators import caching
 from lfiw.generators.caching import cache_samples
@@ -153,6 +153,17 @@ def test_goes_on_after_the_last_whole_shard(tmp_path: Path) -> None:
     assert sum(again.asked) == 1 + 95
 
 
+@pytest.mark.parametrize("entry", ["", "{}", '{"file": "data/00000-00000.safetensors", "num_rows": 20}'])
+def test_an_entry_of_the_journal_that_tells_nothing(entry: str, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="stopped"):
+        write(tmp_path / "a", Stops(1 + 2 * 2 + 1), batch_size=10)
+    (tmp_path / ".a.unfinished~0/journal/00000-00000.json").write_text(entry)
+    rest = Each()
+    cache = write(tmp_path / "a", rest)
+    assert sum(rest.asked) == 1 + 75
+    assert cache.identity == write(tmp_path / "b").identity
+
+
 def test_nothing_stays_where_nothing_was_made(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stopped"):
         write(tmp_path / "a", Stops(1))
@@ -225,3 +236,11 @@ def test_blocks_that_are_not_the_rows(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="are missing: run it again"), PlannedWriter(tmp_path / "a", 20, layouts):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_processes_need_a_barrier(tmp_path: Path) -> None:
+    layouts = {"image": (torch.uint8, (2,))}
+    with pytest.raises(InputError, match="need a barrier"):
+        PlannedWriter(tmp_path / "a", 20, layouts, world_size=2)
+    with pytest.raises(InputError, match="rank 2 of 2"):
+        PlannedWriter(tmp_path / "a", 20, layouts, rank=2, world_size=2)

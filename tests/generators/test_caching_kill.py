@@ -106,7 +106,7 @@ while remaining:
             SampleCache(path).verify()
         else:  # shards that were begun since the start and are not whole: at most one a process
             begun = {int(line.split()[0]) // PER_SHARD for line in open(log)} if log.exists() else set()
-            whole = {int(p.stem) for p in folder.glob(f".{path.name}.unfinished~0/journal/?????????.json")}
+            whole = {int(p.stem[6:]) for p in folder.glob(f".{path.name}.unfinished~0/journal/00000-*.json")}
             most_lost = max(most_lost, len(begun - whole))
     if not path.exists():
         run(path, log, random.choice([1, 2, 3]))  # as many processes as one likes

@@ -1,35 +1,47 @@
-"""Writes one later column of a cache, from one or several processes, and goes on where a killed run stopped."""
+"""Writes one later column of a cache, from one or several processes, and resumes after a kill.
 
+A part of consecutive rows holds `values` alone and becomes a shard of the column as it is; other parts hold `rows` too.
+"""
+
+import contextlib
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from secrets import token_hex
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from lfiw.data.cache.blocks import SHARD_BYTES, RowBuffer, check_same_layouts, layouts_of, rows_per_shard
-from lfiw.data.cache.manifest import FILE, VALUES, ColumnManifest, Layout, Shard, check_json, read_table_manifest
-from lfiw.data.cache.names import check_column_name
-from lfiw.data.cache.parts import ROWS, Part, complement, covered, disjoint, merged_blocks, read_parts, write_part
-from lfiw.data.cache.shards import write_shard
-from lfiw.data.cache.staging import LOCK, Staging, publishing, shared_path, sweep
-from lfiw.data.cache.writer import check_processes, first_free_sequence, remove_others
+from lfiw.data.cache.manifest import (
+    FILE,
+    VALUES,
+    ColumnManifest,
+    Layout,
+    check_column_name,
+    check_json,
+    check_same_layouts,
+    layouts_of,
+    read_table_manifest,
+)
+from lfiw.data.cache.shards import SHARD_BYTES, RowBuffer, open_shard, rows_per_shard
+from lfiw.data.cache.staging import Part, Writer, place, publishing, remove_others, sweep
 from lfiw.data.table import row_index
 from lfiw.errors import InputError
-from lfiw.files import sync_folder, write_errors, write_json
+from lfiw.files import write_json
 
-PART_ROWS = 65_536  # a killed run loses at most so many computed rows a process,
+ROWS = "rows"
+PART_ROWS = 65_536  # a killed run loses at most so many computed rows per process,
 PART_SECONDS = 30.0  # and at most the work of so long
 
 
-class ColumnWriter:
+class ColumnWriter(Writer):
     """Adds a column to a cache, or replaces one that was added before, when all rows are there.
 
         with ColumnWriter(cache, "features/pixels", stamp={"name": "pixels", "sha256": …}) as writer:
@@ -50,8 +62,7 @@ class ColumnWriter:
         stamp: what computes it: name, SHA-256 of the weights, preprocessing, … Rows of another stamp are not reused.
         shard_bytes: size of a file.
         part_rows, part_seconds: write to disk after so many rows or so long, at the latest.
-        rank, world_size: of this process, where several write on one file system.
-        barrier: waits for all processes, as `trainer.strategy.barrier`; needed if there are several.
+        rank, world_size, barrier: as for `Writer`.
         resume: False forgets what a killed run left, and leaves nothing itself.
 
     Raises:
@@ -73,9 +84,8 @@ class ColumnWriter:
         barrier: Callable[[], object] | None = None,
         resume: bool = True,
     ) -> None:
-        check_processes(rank, world_size, barrier)
-        if shard_bytes < 1 or part_rows < 1:
-            raise InputError(f"shard_bytes is {shard_bytes} and part_rows {part_rows}, expected at least 1")
+        if part_rows < 1:
+            raise InputError(f"part_rows is {part_rows}, expected at least 1")
         self.name = check_column_name(name)
         self.rows_done: list[tuple[int, int]] = []
         self._table_path = Path(path).absolute()
@@ -84,43 +94,39 @@ class ColumnWriter:
             raise InputError(f"{name!r} is a base column of {self._table_path}: choose another name")
         self._identity, self._num_rows = table.identity, table.num_rows
         self._stamp = check_json("stamp", stamp)
-        self._shard_bytes, self._part_rows, self._resume = shard_bytes, part_rows, resume
-        self._part_seconds, self._written = part_seconds, 0.0
-        self._rank, self._world_size = rank, world_size
-        self._barrier = barrier or (lambda: None)
-        self._target = self._table_path / "columns" / name
-        self._staging: Staging | None = None
-        self._folder = self._target  # where this process writes; set on entry
+        work = json.dumps([self._identity, self._stamp], sort_keys=True)
+        target = self._table_path / "columns" / name
+        super().__init__(
+            target, target / f".partial-{hashlib.sha256(work.encode()).hexdigest()[:16]}", shard_bytes=shard_bytes,
+            rank=rank, world_size=world_size, barrier=barrier, shared=world_size > 1, resumable=resume,
+        )  # fmt: skip
+        self._part_rows, self._part_seconds, self._flushed = part_rows, part_seconds, 0.0
         self._layout: Layout | None = None
-        self._buffer: RowBuffer | None = None
+
+    def _prepare(self) -> None:
+        sweep(self._target, ".partial-", keep=self._staging.path)  # of other stamps too
+        self._staging.prepare(restart=not self._resumable)
 
     def __enter__(self) -> "ColumnWriter":
-        work = json.dumps([self._identity, self._stamp], sort_keys=True)
-        stem = f".partial-{hashlib.sha256(work.encode()).hexdigest()[:16]}"
-        with write_errors(self._target):
-            if self._rank == 0:
-                self._target.mkdir(parents=True, exist_ok=True)
-                self._staging = Staging.claim(self._target, stem, shared=self._world_size > 1)
-                sweep(self._target, ".partial-", keep=self._staging.path)
-                self._remove_leftovers(self._staging.path)
-            self._barrier()
-            self._folder = self._staging.path if self._staging else shared_path(self._target, stem)
-            parts = read_parts(self._folder)
-        self.rows_done = covered(parts)
-        self._layout = parts[0].layout if parts else None
+        super().__enter__()
+        written = self._written()
+        self.rows_done = covered(written, self._num_rows)
+        self._layout = written[0].layout if written else None
         self._barrier()  # no process writes before all have read
         return self
 
-    def _remove_leftovers(self, folder: Path) -> None:
-        for path in folder.iterdir():
-            if path.name != LOCK and (path.name.startswith(".part~") or not self._resume):
-                path.unlink()
+    def _written(self) -> "list[Written]":
+        """The parts, by first row. One that cannot be read is left out: its rows are computed again."""
+        written = []
+        for part in self._staging.parts():
+            with contextlib.suppress(InputError):
+                written.append(Written(part, **open_shard(self._staging.table / part.shard.file)))
+        return written
 
     def missing(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
         """The ranges of rows between start and stop (the table's end) that no earlier run has left in `rows_done`."""
         stop = self._num_rows if stop is None else stop
-        gaps = complement(self.rows_done, self._num_rows)
-        cut = [(max(first, start), min(end, stop)) for first, end in gaps]
+        cut = [(max(first, start), min(end, stop)) for first, end in gaps(self.rows_done, self._num_rows)]
         return [(first, end) for first, end in cut if first < end]
 
     def write(self, start: int, block: Tensor) -> None:
@@ -141,96 +147,119 @@ class ColumnWriter:
         self._layout = self._layout or layout
         check_same_layouts("this block", {self.name: layout}, {self.name: self._layout})
         if self._buffer is None:
-            layouts = {VALUES: layout, ROWS: (torch.int64, ())}
             capacity = min(self._part_rows, self._num_rows, rows_per_shard({VALUES: layout}, self._shard_bytes))
-            self._buffer = RowBuffer(layouts, capacity)
-            self._written = time.monotonic()
-        start = 0
-        while start < len(rows):
-            start += self._buffer.put({VALUES: block, ROWS: rows}, start)
-            if self._buffer.filled == self._buffer.capacity:
-                self._flush(self._buffer)
-        if self._buffer.filled and time.monotonic() - self._written > self._part_seconds:
-            self._flush(self._buffer)
+            self._buffer = RowBuffer({VALUES: layout, ROWS: (torch.int64, ())}, capacity)
+            self._flushed = time.monotonic()
+        for _ in self._buffer.fill({VALUES: block, ROWS: rows}):
+            self._flush()
+        if time.monotonic() - self._flushed > self._part_seconds:
+            self._flush()
 
-    def _flush(self, buffer: RowBuffer) -> None:
-        collected = buffer.take()
-        with write_errors(self._target):
-            write_part(self._folder, self._rank, collected[ROWS], collected[VALUES])
-        self._written = time.monotonic()
+    def _flush(self) -> None:
+        if self._buffer is None or not self._buffer.filled:
+            return
+        tensors = self._buffer.take()
+        rows, values = tensors[ROWS], tensors[VALUES]
+        if not bool((rows.diff() == 1).all()):  # otherwise there is nothing to sort or to copy
+            found, places = np.unique(rows.numpy(), return_index=True)
+            rows, values = torch.from_numpy(found), values[torch.from_numpy(places)]
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        self._add_part({VALUES: values} if stop - start == len(rows) else {VALUES: values, ROWS: rows}, start, stop)
+        self._flushed = time.monotonic()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        finished = False
-        try:
-            if self._buffer is not None and self._buffer.filled:
-                self._flush(self._buffer)
-            if kind is None:
-                self._finish()
-                finished = True
-        finally:
-            self._leave(finished)
+    def _add_part(self, tensors: Mapping[str, Tensor], start: int, stop: int) -> Part:
+        # no name is given twice, not even by a process of a killed run that does not know it yet
+        return self._add(f"{start:012d}-{token_hex(8)}", (start, stop), tensors)
 
     def _leave(self, finished: bool) -> None:
-        if self._staging is None:
-            return
-        if finished or not self._resume:
-            self._staging.remove()
-            remove_empty(self._target, self._table_path)
-        else:
-            self._staging.release()
-        self._staging = None
+        super()._leave(finished)
+        with contextlib.suppress(OSError):  # as far as the folders are empty, where nothing was published
+            for folder in (self._target, *self._target.parents):
+                if folder == self._table_path:
+                    break
+                folder.rmdir()
 
-    def _finish(self) -> None:
-        self._barrier()
-        if self._rank == 0:
-            with write_errors(self._target):
-                self._publish(*self._assemble(read_parts(self._folder)))
-        self._barrier()
-
-    def _assemble(self, parts: list[Part]) -> tuple[Layout, list[Shard]]:
-        """Files in the staging folder that together are the column, in row order.
-
-        Parts of consecutive rows stay as they are; the others, and all if they are very small, are rewritten.
-        """
-        if not parts:
-            raise InputError(f"{self.name}: no row was written, expected {self._num_rows:,}")
-        layout = parts[0].layout
-        for part in parts:
-            check_same_layouts(f"{part.path.name}", {self.name: part.layout}, {self.name: layout})
-        kept = disjoint(parts)
-        if len(kept) > 1 and sum(part.num_bytes for part in kept) < len(kept) * self._shard_bytes // 8:
-            kept = []
-        shards = {part.start: Shard(part.path.name, len(part.values), part.sha256, part.num_bytes) for part in kept}
-        others = [part for part in parts if part not in kept]
-        gaps = complement([(part.start, part.stop) for part in kept], self._num_rows)
-        try:
-            for start, values in merged_blocks(others, gaps, rows_per_shard({VALUES: layout}, self._shard_bytes)):
-                file = f".part~{start}"
-                sha256, num_bytes = write_shard(self._folder / file, {VALUES: values})
-                shards[start] = Shard(file, len(values), sha256, num_bytes)
-        except InputError as error:
-            raise InputError(f"{self.name}: {error}") from None
-        return layout, [shards[start] for start in sorted(shards)]
-
-    def _publish(self, layout: Layout, shards: list[Shard]) -> None:
+    def _publish(self) -> None:
+        layout, parts = self._assemble()
         with publishing(self._target):
             if read_table_manifest(self._table_path).identity != self._identity:
                 raise InputError(f"{self._table_path}: overwritten while {self.name} was computed: compute it again")
-            placed = []
-            for sequence, shard in enumerate(shards, start=first_free_sequence(self._target)):
-                placed.append(replace(shard, file=f"00000-{sequence:05d}.safetensors"))
-                os.rename(self._folder / shard.file, self._target / placed[-1].file)
-            sync_folder(self._target)
-            manifest = ColumnManifest(self.name, layout, tuple(placed), self._identity, self._stamp)
+            shards = place(self._staging.table, [part.shard for part in parts], self._target)
+            manifest = ColumnManifest(self.name, layout, shards, self._identity, self._stamp)
             write_json(self._target / FILE, manifest.as_json())
-            remove_others(self._target, {shard.file for shard in placed})
+            remove_others(self._target, shards)
+
+    def _assemble(self) -> tuple[Layout, list[Part]]:
+        """Parts that together are the column, in row order.
+
+        Parts of consecutive rows stay as they are; the others, and all if they are very small, are rewritten.
+        """
+        written = self._written()
+        if not written:
+            raise InputError(f"{self.name}: no row was written, expected {self._num_rows:,}")
+        layout = written[0].layout
+        for one in written:
+            check_same_layouts(one.part.shard.file, {self.name: one.layout}, {self.name: layout})
+        kept: list[Part] = []
+        for one in written:
+            if one.rows is None and one.part.start >= (kept[-1].stop if kept else 0):
+                kept.append(one.part)
+        if len(kept) > 1 and sum(part.shard.num_bytes for part in kept) < len(kept) * self._shard_bytes // 8:
+            kept = []
+        chosen = set(kept)
+        others = [one for one in written if one.part not in chosen]
+        size = rows_per_shard({VALUES: layout}, self._shard_bytes)
+        for first, end in gaps([(part.start, part.stop) for part in kept], self._num_rows):
+            for start in range(first, end, size):
+                values = self._merged(others, layout, start, min(start + size, end))
+                kept.append(self._add_part({VALUES: values}, start, start + len(values)))
+        return layout, sorted(kept, key=lambda part: part.start)
+
+    def _merged(self, written: "Sequence[Written]", layout: Layout, start: int, stop: int) -> Tensor:
+        """Rows start to stop, from whatever parts have them; where two do, they hold the same values.
+
+        Raises:
+            InputError: a row is in no part.
+        """
+        values = torch.empty((stop - start, *layout[1]), dtype=layout[0])
+        found = torch.zeros(stop - start, dtype=torch.bool)
+        for one in written:
+            if one.part.start < stop and start < one.part.stop:
+                rows = torch.arange(one.part.start, one.part.stop) if one.rows is None else one.rows
+                low, high = torch.searchsorted(rows, torch.tensor([start, stop])).tolist()
+                values[rows[low:high] - start] = one.values[low:high]
+                found[rows[low:high] - start] = True
+        if not found.all():
+            raise InputError(
+                f"{self.name}: rows {start:,} to {stop - 1:,} are not all computed: run it again to finish them"
+            )
+        return values
 
 
-def remove_empty(folder: Path, root: Path) -> None:
-    """Removes a folder and those above it, below `root`, as far as they are empty."""
-    for path in (folder, *folder.parents):
-        if path == root or any(path.iterdir()):
-            return
-        path.rmdir()
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What a part holds."""
+
+    part: Part
+    values: Tensor  # (rows, …), mapped
+    rows: Int64[Tensor, " rows"] | None = None  # ascending; if None, those from part.start to part.stop
+
+    @property
+    def layout(self) -> Layout:
+        return self.values.dtype, tuple(self.values.shape[1:])
+
+
+def covered(written: Sequence[Written], num_rows: int) -> list[tuple[int, int]]:
+    """The ranges of rows that some part holds, ascending and apart."""
+    there = torch.zeros(num_rows + 2, dtype=torch.int8)  # with a row that is not there at either end
+    for one in written:
+        rows = slice(one.part.start + 1, one.part.stop + 1) if one.rows is None else one.rows + 1
+        there[rows] = 1
+    edges = there.diff().nonzero().squeeze(1).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def gaps(ranges: Sequence[tuple[int, int]], num_rows: int) -> list[tuple[int, int]]:
+    """The ranges of rows below `num_rows` in none of these, which are ascending and apart."""
+    edges = [0, *(edge for pair in ranges for edge in pair), num_rows]
+    return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop]

@@ -1,20 +1,23 @@
-"""The two JSON files of a cache: of the table, and of one later column. Read strictly, since they come from a disk."""
+"""What a cache can hold, and its two JSON files: that of the table, and that of one later column.
+
+They come from a disk, so they are read strictly. Not by pydantic: its errors would have to be turned into one line that
+names the file, the key and what was expected, and it collects one for each of a million forged shards.
+"""
 
 import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from lfiw.data.cache.dtypes import BY_NAME, dtype_name
-from lfiw.data.cache.names import check_column_name
 from lfiw.data.table import ROW
 from lfiw.errors import InputError
 
@@ -27,7 +30,87 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_AXES, MAX_COUNT = 8, 1 << 62
 MAX_BYTES = 1 << 28  # of a manifest: more than a million shards
 
+SEGMENT = re.compile(r"[A-Za-z0-9_@=+-][A-Za-z0-9_.@=+-]*")  # of a column name: it becomes a folder inside the cache
+MAX_LENGTH = 200
+
+CODES = {  # the element types, and their codes in a safetensors header
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
+BY_NAME = {str(dtype).removeprefix("torch."): dtype for dtype in CODES}
+
 Layout = tuple[torch.dtype, tuple[int, ...]]  # of one row
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name in a manifest, as in `torch.uint8` → "uint8".
+
+    Raises:
+        InputError: a cache cannot hold this type.
+    """
+    if dtype not in CODES:
+        raise InputError(f"a cache cannot hold {dtype}: convert to one of {', '.join(BY_NAME)}")
+    return str(dtype).removeprefix("torch.")
+
+
+def check_column_name(name: str) -> str:
+    """Returns the name, as in `image` or `features/pixels`.
+
+    A part does not start with a dot (hidden folders are unfinished work) and does not end like the cache's own files.
+
+    Raises:
+        InputError: the name is not one or more segments of letters, digits and `_ - . @ = +` joined by single slashes.
+    """
+    segments = name.split("/")
+    allowed = all(SEGMENT.fullmatch(part) and not part.endswith((".json", ".safetensors")) for part in segments)
+    if not allowed or len(name) > MAX_LENGTH or name == "__metadata__":
+        raise InputError(
+            f"{name[:MAX_LENGTH]!r} cannot name a column: use letters, digits and _ - . @ = +, parts joined by single "
+            f"slashes, no part starting with a dot or ending in .json or .safetensors, at most {MAX_LENGTH} characters"
+        )
+    return name
+
+
+def layouts_of(block: Mapping[str, Tensor]) -> dict[str, Layout]:
+    """Element type and shape of one row for each column.
+
+    Raises:
+        InputError: no column, lengths that differ, or a type or shape that a cache cannot hold.
+    """
+    if not block:
+        raise InputError("a block without columns: give a mapping from column name to tensor")
+    for name, values in block.items():
+        if values.ndim < 1 or values.ndim > MAX_AXES + 1 or 0 in values.shape[1:]:
+            raise InputError(
+                f"{name} has shape {tuple(values.shape)}: expected (rows, …), at most {MAX_AXES} more axes, none empty"
+            )
+        dtype_name(values.dtype)
+    lengths = {name: len(values) for name, values in block.items()}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"the columns of a block have different numbers of rows: {lengths}")
+    return {name: (values.dtype, tuple(values.shape[1:])) for name, values in block.items()}
+
+
+def check_same_layouts(what: str, found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
+    """Blocks of one table are alike.
+
+    Raises:
+        InputError: `found` differs from `expected`.
+    """
+    if dict(found) != dict(expected):
+        raise InputError(f"{what} has {show(found)}, expected {show(expected)}: all blocks must be alike")
+
+
+def show(layouts: Mapping[str, Layout]) -> str:
+    return ", ".join(f"{name} {dtype_name(dtype)} {list(shape)}" for name, (dtype, shape) in layouts.items())
 
 
 @dataclass(frozen=True)
@@ -39,9 +122,6 @@ class Shard:
     sha256: str
     num_bytes: int
 
-    def as_json(self) -> dict[str, object]:
-        return {"file": self.file, "num_rows": self.num_rows, "sha256": self.sha256, "num_bytes": self.num_bytes}
-
 
 @dataclass(frozen=True)
 class RowsOf:
@@ -52,7 +132,7 @@ class RowsOf:
     columns: dict[str, Layout]  # its base columns
 
     def as_json(self) -> dict[str, object]:
-        return {"path": self.path, "identity": self.identity, "columns": columns_as_json(self.columns)}
+        return {**vars(self), "columns": columns_as_json(self.columns)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +170,7 @@ class TableManifest:
             "num_rows": self.num_rows,
             **({"of": self.of.as_json()} if self.of else {}),
             "columns": columns_as_json(self.columns),
-            "shards": [shard.as_json() for shard in self.shards],
+            "shards": [asdict(shard) for shard in self.shards],
             "source": self.source,
             "identity": self.identity,
         }
@@ -107,6 +187,11 @@ class ColumnManifest:
     stamp: dict[str, Any]  # what computed it: name, SHA-256 of the weights, preprocessing, …
 
     @property
+    def columns(self) -> dict[str, Layout]:
+        """In the shards."""
+        return {VALUES: self.layout}
+
+    @property
     def num_rows(self) -> int:
         return sum(shard.num_rows for shard in self.shards)
 
@@ -118,7 +203,7 @@ class ColumnManifest:
             **layout_as_json(self.layout),
             "num_rows": self.num_rows,
             "table": self.table,
-            "shards": [shard.as_json() for shard in self.shards],
+            "shards": [asdict(shard) for shard in self.shards],
             "stamp": self.stamp,
         }
 
@@ -131,10 +216,6 @@ def columns_as_json(columns: Mapping[str, Layout]) -> dict[str, object]:
     return {name: layout_as_json(layout) for name, layout in columns.items()}
 
 
-def columns_from_json(columns: Mapping[str, Any]) -> dict[str, Layout]:
-    return {name: (BY_NAME[entry["dtype"]], tuple(entry["shape"])) for name, entry in columns.items()}
-
-
 def check_json(what: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a free mapping as it will read back from its file.
 
@@ -142,10 +223,9 @@ def check_json(what: str, value: Mapping[str, Any]) -> dict[str, Any]:
         InputError: it is not made of strings, finite numbers, booleans, lists and mappings.
     """
     try:
-        copy = json.loads(json.dumps(dict(value), allow_nan=False))
+        return dict(json.loads(json.dumps(dict(value), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{what} cannot be kept as JSON ({error}): use strings, numbers, lists and mappings") from None
-    return copy
 
 
 def read_table_manifest(folder: Path) -> TableManifest:
@@ -167,13 +247,10 @@ def read_table_manifest(folder: Path) -> TableManifest:
 def rows_of_from(fields: "Fields", columns: Mapping[str, Layout]) -> RowsOf:
     if columns != {ROW: (torch.int64, ())}:
         raise fields.error("columns", f"{ROW} alone, int64")
-    inside = fields.inside(fields.values, "of") if "of" in fields.values else None
-    if inside is None:
+    if "of" not in fields.values:
         raise fields.error("of", "the cache whose rows these are")
-    identity = inside.get("identity", str)
-    if not SHA256.fullmatch(identity):
-        raise inside.error("identity", "64 hexadecimal digits")
-    path = inside.get("path", str)
+    inside = fields.inside(fields.values, "of")
+    identity, path = inside.digest("identity"), inside.get("path", str)
     if not is_file_name(path):
         raise inside.error("path", "that of a folder")
     return RowsOf(path, identity, inside.columns())
@@ -196,19 +273,10 @@ def read_column_manifest(folder: Path, name: str) -> ColumnManifest:
     fields = Fields.read(folder / FILE, COLUMN_FORMAT)
     if fields.get("column", str) != name:
         raise fields.error("column", repr(name))
-    table = fields.get("table", str)
-    if not SHA256.fullmatch(table):
-        raise fields.error("table", "64 hexadecimal digits")
-    manifest = ColumnManifest(name, fields.layout(), fields.shards(COLUMN_SHARD), table, fields.get("stamp", dict))
+    layout, shards = fields.layout(), fields.shards(COLUMN_SHARD)
+    manifest = ColumnManifest(name, layout, shards, fields.digest("table"), fields.get("stamp", dict))
     fields.check_rows(manifest.num_rows)
     return manifest
-
-
-def check_name_in(fields: "Fields", name: str) -> None:
-    try:
-        check_column_name(name)
-    except InputError as error:
-        raise InputError(f"{fields.path}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -261,6 +329,12 @@ class Fields:
             raise self.error(key, f"a number from 1 to {MAX_COUNT}")
         return value
 
+    def digest(self, key: str) -> str:
+        value: str = self.get(key, str)
+        if not SHA256.fullmatch(value):
+            raise self.error(key, "64 hexadecimal digits")
+        return value
+
     def inside(self, entries: dict[str, Any] | list[Any], key: str | int) -> "Fields":
         entry = entries[key]  # type: ignore[index]
         if not isinstance(entry, dict):
@@ -279,7 +353,10 @@ class Fields:
     def columns(self) -> dict[str, Layout]:
         entries = self.get("columns", dict)
         for name in entries:
-            check_name_in(self, name)
+            try:
+                check_column_name(name)
+            except InputError as error:
+                raise InputError(f"{self.path}: {error}") from None
         if not entries:
             raise self.error("columns", "at least one column")
         return {name: self.inside(entries, name).layout() for name in entries}
@@ -291,11 +368,9 @@ class Fields:
         shards = []
         for index in range(len(entries)):
             entry = self.inside(entries, index)
-            file, sha256 = entry.get("file", str), entry.get("sha256", str)
+            file, sha256 = entry.get("file", str), entry.digest("sha256")
             if not name.fullmatch(file):
                 raise entry.error("file", "<rank>-<sequence>.safetensors inside this folder")
-            if not SHA256.fullmatch(sha256):
-                raise entry.error("sha256", "64 hexadecimal digits")
             shards.append(Shard(file, entry.count("num_rows"), sha256, entry.count("num_bytes")))
         if len({shard.file for shard in shards}) != len(shards):
             raise InputError(f"{self.path}: a shard is listed twice: write this cache or column again")

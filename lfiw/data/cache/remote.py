@@ -4,6 +4,8 @@ What this machine keeps, below the cache folder ($XDG_CACHE_HOME or ~/.cache, th
 
     shards/<sha256>.safetensors      shards of any cache, named by their content; those not used for longest go first
     remote/<hash>/                   of one table: its manifest, and the columns that were computed here
+
+fsspec's `filecache` does neither: it has no limit and no hashes.
 """
 
 import contextlib
@@ -25,10 +27,9 @@ import torch
 from fsspec.core import url_to_fs
 from torch import Tensor
 
-from lfiw.data.cache.gather import PiecedColumn, Plan
 from lfiw.data.cache.manifest import FILE, TABLE_SHARD, Layout, Shard, TableManifest, read_table_manifest
-from lfiw.data.cache.shards import hash_file, map_shard
-from lfiw.data.cache.writer import ENTRIES
+from lfiw.data.cache.shards import PiecedColumn, Plan, hash_file, map_shard
+from lfiw.data.cache.writer import check_entries
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically, write_errors
 
@@ -73,11 +74,7 @@ class Storage:
         return content
 
     def get(self, name: str, target: Path) -> None:
-        def fetch() -> None:
-            with self.files.open(f"{self.root}/{name}", "rb", cache_type="none") as source, open(target, "wb") as file:
-                shutil.copyfileobj(source, file, 1 << 22)
-
-        self._retried(name, fetch)
+        self._retried(name, lambda: self.files.get_file(f"{self.root}/{name}", str(target)))
 
     def put(self, source: Path, name: str) -> None:
         self._retried(name, lambda: self.files.put_file(str(source), f"{self.root}/{name}"))
@@ -182,32 +179,26 @@ class ShardStore:
 
 
 class RemotePieces:
-    """The shards of columns that are cut alike, fetched when they are asked for: as `sample_cache.Pieces`."""
+    """The shards of columns that are cut alike, fetched when they are asked for: as `reader.Pieces`."""
 
     def __init__(
         self, storage: Storage, store: ShardStore, shards: Sequence[Shard], layouts: Mapping[str, Layout]
     ) -> None:
         self.storage, self.store, self.shards, self.layouts = storage, store, tuple(shards), dict(layouts)
-        self.columns = {name: RemoteColumn(self, name) for name in layouts}
+        self.columns: Mapping[str, PiecedColumn | RemoteColumn] = {name: RemoteColumn(self, name) for name in layouts}
         self.bounds = torch.tensor([0, *(shard.num_rows for shard in shards)]).cumsum(0)
         self._open: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
-        self._here: dict[str, PiecedColumn] = {}
-
-    def here(self, name: str) -> PiecedColumn | None:
-        """The column as that of a local cache, as soon as all shards are mapped: random rows then cost the same."""
-        if not self._here and len(self._open) == len(self.shards):
-            views = [self._open[number] for number in range(len(self.shards))]
-            self._here = {column: PiecedColumn([view[column] for view in views]) for column in self.layouts}
-        return self._here.get(name)
 
     def views(self, number: int) -> dict[str, Tensor]:
         """The columns of one shard, mapped."""
         if number not in self._open:
             shard = self.shards[number]
-            path = self.store.fetch(self.storage, shard)
-            self._open[number] = map_shard(path, shard.num_bytes, shard.num_rows, self.layouts)
+            self._open[number] = map_shard(self.store.fetch(self.storage, shard), shard, self.layouts)
             if len(self._open) > self._limit():
                 self._open.popitem(last=False)
+            if len(self._open) == len(self.shards):  # all are here: random rows now cost what they do in a local cache
+                views = [self._open[here] for here in range(len(self.shards))]
+                self.columns = {name: PiecedColumn([view[name] for view in views]) for name in self.layouts}
         self._open.move_to_end(number)
         return self._open[number]
 
@@ -236,29 +227,20 @@ class RemotePieces:
 
 
 class RemoteColumn:
-    """One column of `RemotePieces`: as `gather.PiecedColumn`."""
+    """One column of `RemotePieces`: as `shards.PiecedColumn`."""
 
     def __init__(self, pieces: RemotePieces, name: str) -> None:
         self._pieces, self._name = pieces, name
 
-    def _view(self, number: int) -> Tensor:
-        return self._pieces.views(number)[self._name]
-
     def whole(self) -> Tensor:
-        if (column := self._pieces.here(self._name)) is not None:
-            return column.whole()
-        numbers = range(len(self._pieces.shards))
-        self._pieces.prefetch(numbers)
-        return torch.cat([self._view(number) for number in numbers])
+        return self.range(0, int(self._pieces.bounds[-1]), self._pieces.bounds)
 
     def take(self, plan: Plan) -> Tensor:
-        if (column := self._pieces.here(self._name)) is not None:
-            return column.take(plan)
         dtype, shape = self._pieces.layouts[self._name]
         result = torch.empty((len(plan.rows), *shape), dtype=dtype)
         self._pieces.prefetch([number for number, _, _ in plan.groups])
         for number, rows, places in plan.groups:
-            result[torch.from_numpy(places)] = self._view(number)[torch.from_numpy(rows)]
+            result[torch.from_numpy(places)] = self._pieces.views(number)[self._name][torch.from_numpy(rows)]
         return result
 
     def range(self, start: int, stop: int, bounds: Tensor) -> Tensor:
@@ -266,8 +248,10 @@ class RemoteColumn:
         first = int(torch.searchsorted(bounds, start, right=True)) - 1
         numbers = [n for n in range(first, len(self._pieces.shards)) if int(bounds[n]) < stop]
         self._pieces.prefetch(numbers)
-        parts = [self._view(n)[max(start - int(bounds[n]), 0) : stop - int(bounds[n])] for n in numbers]
-        return torch.cat(parts) if parts else torch.empty((0, *shape), dtype=dtype)
+        parts = [torch.empty((0, *shape), dtype=dtype)]
+        for n in numbers:
+            parts.append(self._pieces.views(n)[self._name][max(start - int(bounds[n]), 0) : stop - int(bounds[n])])
+        return torch.cat(parts)
 
 
 def open_remote(url: str, limit_bytes: int | None = None) -> tuple[Path, TableManifest, RemotePieces]:
@@ -277,9 +261,12 @@ def open_remote(url: str, limit_bytes: int | None = None) -> tuple[Path, TableMa
         limit_bytes: of the shards that are kept here; none: $LFIW_SHARD_BYTES, or 32 GiB.
 
     Raises:
-        InputError: no cache there, or it cannot be read.
+        InputError: no cache there, or it cannot be read, or the limit in the environment is no number.
     """
     storage = Storage(url)
+    given = str(limit_bytes or os.environ.get(LIMIT_VARIABLE, LIMIT_BYTES))
+    if not given.isdigit():
+        raise InputError(f"{LIMIT_VARIABLE}={given}: expected a number of bytes")
     try:
         content = storage.read(FILE)
     except FileNotFoundError:
@@ -289,18 +276,8 @@ def open_remote(url: str, limit_bytes: int | None = None) -> tuple[Path, TableMa
     if not (folder / FILE).is_file():
         write_atomically(folder / FILE, content)
     manifest = read_table_manifest(folder)
-    store = ShardStore(cache_folder() / "shards", limit_of(limit_bytes))
+    store = ShardStore(cache_folder() / "shards", int(given))
     return folder, manifest, RemotePieces(storage, store, manifest.shards, manifest.columns)
-
-
-def limit_of(limit_bytes: int | None) -> int:
-    """Raises InputError for a limit in the environment that is no number."""
-    if limit_bytes is not None:
-        return limit_bytes
-    given = os.environ.get(LIMIT_VARIABLE, str(LIMIT_BYTES))
-    if not given.isdigit():
-        raise InputError(f"{LIMIT_VARIABLE}={given}: expected a number of bytes")
-    return int(given)
 
 
 def check_remote_target(url: str, overwrite: bool) -> None:
@@ -309,13 +286,7 @@ def check_remote_target(url: str, overwrite: bool) -> None:
     Raises:
         InputError: something is there that may not be replaced.
     """
-    found = {name.split("/")[0] for name in Storage(url).names()}
-    if found and not overwrite:
-        raise InputError(f"{url}: exists already: overwrite it (--overwrite) or choose another URL")
-    if not found <= ENTRIES:
-        raise InputError(
-            f"{url}: holds {min(found - ENTRIES)}, so it is no cache and is not overwritten: choose another URL"
-        )
+    check_entries(url, {name.split("/")[0] for name in Storage(url).names()}, overwrite, "URL")
 
 
 def outgoing_folder(url: str, asked: object) -> Path:

@@ -1,27 +1,66 @@
-"""One safetensors file: written with its SHA-256 in one pass, read as a memory map.
+"""One safetensors file, written with its SHA-256 in one pass and read as a memory map; and columns that lie in several.
 
-The layout is eight bytes of header length, a JSON header, then the tensors without gaps. The library's own reader
-copies each tensor; here the file is mapped and the header's offsets are viewed in place, so that random rows cost what
-they cost in memory.
+The files are written here rather than by `save_file`: that would be a second pass for the hash, and it tells the
+system's errors, such as that of a full disk, without their number.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int64
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lfiw.data.cache.dtypes import BY_CODE, CODES
-from lfiw.errors import InputError
+from lfiw.data.cache.manifest import CODES, Layout, Shard
+from lfiw.errors import InputError, first_line
 
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+SHARD_BYTES = 64 << 20
 CHUNK_BYTES = 1 << 22  # small enough that what is hashed is still in the processor's cache when it is written
+RESIDENT_BYTES = 1 << 24  # a column of several pieces up to this size is joined in memory, once
+AGAIN = "write this cache or column again"
+
+
+def rows_per_shard(layouts: Mapping[str, Layout], shard_bytes: int) -> int:
+    row_bytes = sum(dtype.itemsize * torch.Size(shape).numel() for dtype, shape in layouts.values())
+    return max(1, shard_bytes // row_bytes)
+
+
+class RowBuffer:
+    """Memory for `capacity` rows of some columns; blocks are copied in, so callers may use theirs again."""
+
+    def __init__(self, layouts: Mapping[str, Layout], capacity: int) -> None:
+        self.capacity = capacity
+        self.filled = 0
+        self._columns = {name: torch.empty((capacity, *shape), dtype=dtype) for name, (dtype, shape) in layouts.items()}
+
+    def put(self, block: Mapping[str, Tensor], start: int = 0) -> int:
+        """Copies rows of a block from `start` on, as many as there is space for → their number."""
+        size = min(len(next(iter(block.values()))) - start, self.capacity - self.filled)
+        for name, column in self._columns.items():
+            column[self.filled : self.filled + size].copy_(block[name][start : start + size].detach())
+        self.filled += size
+        return size
+
+    def fill(self, block: Mapping[str, Tensor]) -> Iterator[None]:
+        """Copies all rows of a block, with a pause to `take` whenever the memory is full."""
+        start, size = 0, len(next(iter(block.values())))
+        while start < size:
+            start += self.put(block, start)
+            if self.filled == self.capacity:
+                yield
+
+    def take(self) -> dict[str, Tensor]:
+        """What was collected, until the next `put`: name → (rows, …)."""
+        filled, self.filled = self.filled, 0
+        return {name: column[:filled] for name, column in self._columns.items()}
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
@@ -35,7 +74,7 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
     header: dict[str, object] = {}
     offset = 0
     for name, tensor in ordered:
-        stop = offset + tensor.numel() * tensor.element_size()
+        stop = offset + tensor.nbytes
         header[name] = {"dtype": CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, stop]}
         offset = stop
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -43,8 +82,7 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
 
     digest = hashlib.sha256()
     with open(path, "xb", buffering=0) as file:
-        pieces = [memoryview(len(text).to_bytes(8, "little") + text), *(as_bytes(tensor) for _, tensor in ordered)]
-        for piece in pieces:
+        for piece in (memoryview(len(text).to_bytes(8, "little") + text), *(as_bytes(tensor) for _, tensor in ordered)):
             for start in range(0, len(piece), CHUNK_BYTES):
                 chunk = piece[start : start + CHUNK_BYTES]
                 digest.update(chunk)
@@ -63,10 +101,8 @@ def as_bytes(tensor: Tensor) -> memoryview:
     return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data
 
 
-def map_shard(
-    path: Path, num_bytes: int, num_rows: int, columns: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
-) -> dict[str, Tensor]:
-    """The named columns of a file as views of its memory map, each (num_rows, *shape).
+def map_shard(path: Path, shard: Shard, layouts: Mapping[str, Layout]) -> dict[str, Tensor]:
+    """The columns of a shard that lies at `path`, as views of its memory map, each (rows, …).
 
     Raises:
         InputError: the file is missing, truncated, or does not hold these columns.
@@ -74,25 +110,24 @@ def map_shard(
     try:
         actual = path.stat().st_size
     except FileNotFoundError:
-        raise InputError(f"{path}: the shard is missing: write this cache or column again") from None
+        raise InputError(f"{path}: the shard is missing: {AGAIN}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if actual != num_bytes:
+    if actual != shard.num_bytes:
         raise InputError(
-            f"{path}: {actual:,} bytes where the manifest says {num_bytes:,}: the shard was truncated or changed; "
-            "write this cache or column again"
+            f"{path}: {actual:,} bytes where the manifest says {shard.num_bytes:,}: the shard was truncated or "
+            f"changed; {AGAIN}"
         )
-    views = open_shard(path, num_bytes)
+    views = open_shard(path)
     found = {name: (view.dtype, list(view.shape)) for name, view in views.items()}
-    expected = {name: (dtype, [num_rows, *shape]) for name, (dtype, shape) in columns.items()}
+    expected = {name: (dtype, [shard.num_rows, *shape]) for name, (dtype, shape) in layouts.items()}
     if found != expected:
-        holds = shorten(str(found), 300)
-        raise InputError(f"{path}: holds {holds}, the manifest says {expected}: write this cache or column again")
+        raise InputError(f"{path}: holds {shorten(str(found), 300)}, the manifest says {expected}: {AGAIN}")
     return views
 
 
-def open_shard(path: Path, num_bytes: int) -> dict[str, Tensor]:
-    """All tensors of a file as views of its memory map.
+def open_shard(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file as views of its memory map; no file stays open.
 
     The map is private: what is written into a view stays in this process.
 
@@ -100,41 +135,88 @@ def open_shard(path: Path, num_bytes: int) -> dict[str, Tensor]:
         InputError: not a safetensors file, or a tensor does not lie inside it.
     """
     try:
-        # Keeps no file descriptor, so thousands of shards can stay open. By one: torch takes only names that are UTF-8.
-        with open(path, "rb") as file:
-            name = f"/dev/fd/{file.fileno()}"
-            content = torch.from_file(name, shared=False, size=num_bytes, dtype=torch.uint8)
+        # by its descriptor: the library takes only names that are UTF-8
+        with open(path, "rb") as opened, safe_open(f"/dev/fd/{opened.fileno()}", framework="pt") as file:
+            views = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({shorten(first_line(error), 200)}): {AGAIN}") from None
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be mapped ({error})") from None
-    length = int.from_bytes(content[:8].numpy().tobytes(), "little")
-    if not 2 <= length <= min(MAX_HEADER_BYTES, num_bytes - 8):
-        raise InputError(f"{path}: not a safetensors file (header of {length} bytes): write this cache or column again")
-    try:
-        header = json.loads(content[8 : 8 + length].numpy().tobytes())
-        header.pop("__metadata__", None)
-        return {name: view_of(content[8 + length :], entry) for name, entry in header.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError):
-        raise InputError(f"{path}: its header is broken: write this cache or column again") from None
-
-
-def view_of(data: Tensor, entry: dict[str, Any]) -> Tensor:
-    """The tensor that a header entry describes; `data` is what its offsets count in.
-
-    Raises:
-        ValueError, TypeError, KeyError: the entry is not one, or leads outside the file.
-    """
-    dtype, shape = BY_CODE[entry["dtype"]], entry["shape"]
-    start, stop = entry["data_offsets"]
-    if any(type(number) is not int or number < 0 for number in (*shape, start, stop)):
-        raise ValueError("sizes and offsets are whole numbers")
-    if stop > len(data) or stop - start != prod(shape) * dtype.itemsize:
-        raise ValueError("the tensor does not lie inside the file")
-    if (data.storage_offset() + start) % dtype.itemsize:
-        raise ValueError("the tensor does not start at a multiple of its element size")
-    return data[start:stop].view(dtype).view(shape)
+        raise InputError(f"{path}: cannot be mapped ({first_line(error)})") from None
+    if any(view.data_ptr() % view.element_size() for view in views.values()):  # which the library allows
+        raise InputError(f"{path}: a tensor does not start at a multiple of its element size: {AGAIN}")
+    return views
 
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class PiecedColumn:
+    """A column of (rows, …) that lies in consecutive pieces; each piece is a view of a memory map."""
+
+    def __init__(self, pieces: Sequence[Tensor]) -> None:
+        self.pieces = tuple(pieces)
+        self._joined: Tensor | None = pieces[0] if len(pieces) == 1 else None
+        self._is_small = sum(piece.nbytes for piece in pieces) <= RESIDENT_BYTES
+
+    def whole(self) -> Tensor:
+        """All rows: the map itself where they lie in one piece, a copy where not."""
+        return self.pieces[0] if len(self.pieces) == 1 else torch.cat(self.pieces)
+
+    def take(self, plan: "Plan") -> Tensor:
+        """The planned rows, copied."""
+        if self._joined is None and self._is_small:
+            self._joined = self.whole()
+        if self._joined is not None:
+            return self._joined.index_select(0, plan.rows)
+        # numpy's calls cost less than torch's, and there is one for each piece; a row is one opaque value, so that any
+        # element type will do.
+        gathered = np.empty(len(plan.rows), dtype=self._opaque[0].dtype)
+        for piece, rows, places in plan.groups:
+            gathered[places] = self._opaque[piece][rows]
+        first = self.pieces[0]
+        return torch.from_numpy(gathered.view(np.uint8)).view(first.dtype).view(-1, *first.shape[1:])
+
+    @cached_property
+    def _opaque(self) -> list[np.ndarray]:
+        row_bytes = self.pieces[0][0].nbytes
+        return [piece.flatten().view(torch.uint8).numpy().view(f"V{row_bytes}") for piece in self.pieces]
+
+    def range(self, start: int, stop: int, bounds: Int64[Tensor, " pieces_plus_1"]) -> Tensor:
+        """Rows start to stop, copied."""
+        first = min(int(torch.searchsorted(bounds, start, right=True)) - 1, len(self.pieces) - 1)
+        last = max(int(torch.searchsorted(bounds, stop)), first + 1)
+        offsets = bounds[first:last].tolist()
+        pieces = self.pieces[first:last]
+        return torch.cat(
+            [piece[max(start - offset, 0) : stop - offset] for piece, offset in zip(pieces, offsets, strict=True)]
+        )
+
+
+class Plan:
+    """Which rows come from which piece; shared by all columns that are cut alike.
+
+    Args:
+        rows: row numbers of the table.
+        bounds: first row of each piece, then the number of rows.
+    """
+
+    def __init__(self, rows: Int64[Tensor, " n"], bounds: Int64[Tensor, " pieces_plus_1"]) -> None:
+        self.rows = rows
+        self._bounds = bounds.numpy()
+
+    @cached_property
+    def groups(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """(piece, rows of that piece, their places in the result), for each piece that is needed."""
+        pieces = np.searchsorted(self._bounds, self.rows.numpy(), side="right") - 1
+        places = np.argsort(pieces, kind="stable")
+        pieces = pieces[places]
+        rows = self.rows.numpy()[places] - self._bounds[pieces]
+        needed, starts = np.unique(pieces, return_index=True)
+        edges = pairwise([*starts.tolist(), len(rows)])
+        return [
+            (piece, rows[start:stop], places[start:stop])
+            for piece, (start, stop) in zip(needed.tolist(), edges, strict=True)
+        ]

@@ -1,110 +1,286 @@
-"""Where unfinished work lies: a hidden folder that its writer holds locked, and that is moved into place when whole.
+"""What all writers do: collect whole shards in a hidden folder, locked, until they are published or taken up again.
 
-A killed process loses its locks, so the next writer can tell abandoned folders from those in use, and removes them.
+    <stem>~0/lock                   lost by a killed process: the next writer takes the folder over, or removes it
+    <stem>~0/plan.json              what is being written, where that is known (`PlannedWriter`)
+    <stem>~0/table/data/…           whole shards
+    <stem>~0/journal/<shard>.json   of each: its rows, size and SHA-256
+
+`Writer` is what the writers of tables and of later columns share.
 """
 
 import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from secrets import token_hex
+from types import TracebackType
+from typing import TypeVar
 
+from torch import Tensor
+
+from lfiw.data.cache.manifest import Shard
+from lfiw.data.cache.shards import RowBuffer, write_shard
 from lfiw.errors import InputError
+from lfiw.files import read_json, sync_folder, write_errors, write_json
 
-LOCK = "lock"
+W = TypeVar("W", bound="Writer")  # beartype knows no Self in a class that it does not decorate
+
+LOCK, PLAN, TABLE, JOURNAL = "lock", "plan.json", "table", "journal"
+WRITING = ".writing~"  # prefix of a shard that is not whole
 
 
-class Lock:
-    """An exclusive lock on a file, until `release` or the end of the process. Not meant for object storage."""
+def take_lock(path: Path, wait: bool) -> int | None:
+    """An exclusive lock on a file until its descriptor is closed, or the process ends. Not meant for object storage.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    None if another process has it (never with `wait`) or has removed the file.
+    """
+    with contextlib.suppress(BlockingIOError, FileNotFoundError), contextlib.ExitStack() as stack:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            stack.pop_all()
+            return descriptor
+    return None
 
-    @classmethod
-    def take(cls, path: Path, wait: bool) -> "Lock | None":
-        """The lock, or None if another process has it (never with `wait`) or has removed the file."""
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                return cls(descriptor)
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        return None
 
-    def release(self) -> None:
-        os.close(self._descriptor)
+@dataclass(frozen=True)
+class Part:
+    """A whole shard, of rows start ≤ row < stop: all of these, or for a later column some."""
+
+    start: int
+    stop: int
+    shard: Shard  # its file is that below `Staging.table`
 
 
 class Staging:
-    """A locked hidden folder `parent/<stem>~<suffix>`."""
+    """A hidden folder `<stem>~<suffix>`; locked, if this process has claimed it."""
 
-    def __init__(self, path: Path, lock: Lock) -> None:
-        self.path = path
-        self._lock = lock
+    def __init__(self, path: Path, lock: int | None = None, journaled: bool = True) -> None:
+        self.path, self.table, self._journal = path, path / TABLE, path / JOURNAL
+        self._lock, self._journaled = lock, journaled
+        self._added: list[Part] = []
 
     @classmethod
-    def claim(cls, parent: Path, stem: str, shared: bool) -> "Staging":
+    def claim(cls, stem: Path, shared: bool, journaled: bool) -> "Staging":
         """Takes over the folder that a killed writer left, or makes one.
 
         Args:
             shared: several processes will write into it, so its name must be the one that `shared_path` gives.
+            journaled: keep a journal, for the other processes and the next writer.
 
         Raises:
             InputError: shared, and another group of processes is writing the same thing.
         """
-        path = shared_path(parent, stem)
+        path = shared_path(stem)
         while True:
             path.mkdir(parents=True, exist_ok=True)
-            lock = Lock.take(path / LOCK, wait=False)
+            lock = take_lock(path / LOCK, wait=False)
             if lock is not None:
-                return cls(path, lock)
+                return cls(path, lock, journaled)
             if shared and path.exists():
                 raise InputError(f"{path.parent}: another run is writing the same thing there: wait until it has ended")
             if not shared:
-                path = parent / f"{stem}~{token_hex(4)}"
+                path = stem.with_name(f"{stem.name}~{token_hex(4)}")
+
+    def prepare(self, restart: bool = False) -> None:
+        """Makes the folders, and removes what the next writer cannot use."""
+        if restart or not self.parts():  # none, also where a run was killed when it had published
+            shutil.rmtree(self.table, ignore_errors=True)
+            shutil.rmtree(self._journal, ignore_errors=True)
+            (self.path / PLAN).unlink(missing_ok=True)
+        for path in self.path.glob(f"{WRITING}*"):
+            path.unlink()
+        (self.table / "data").mkdir(parents=True, exist_ok=True)
+        self._journal.mkdir(exist_ok=True)
+
+    def add(self, name: str, rows: tuple[int, int], tensors: Mapping[str, Tensor]) -> Part:
+        """Writes a shard, and waits until it is on the disk.
+
+        Args:
+            rows: (start, stop) as `Part` has them.
+        """
+        file, temporary = f"data/{name}.safetensors", self.path / f"{WRITING}{token_hex(8)}"
+        try:
+            sha256, num_bytes = write_shard(temporary, tensors)
+            os.replace(temporary, self.table / file)
+        finally:
+            temporary.unlink(missing_ok=True)
+        part = Part(*rows, Shard(file, len(next(iter(tensors.values()))), sha256, num_bytes))
+        if self._journaled:
+            write_json(self._journal / f"{name}.json", {"start": part.start, "stop": part.stop, **asdict(part.shard)})
+        else:
+            self._added.append(part)
+        return part
+
+    def parts(self) -> list[Part]:
+        """The whole shards, of all processes if there is a journal, by first row.
+
+        One whose file is gone or cut is left out: its rows are written again.
+        """
+        if not self._journaled:
+            return self._added
+        found = []
+        for entry in self._journal.glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # gone, or another version's
+                fields = read_json(entry)
+                part = Part(fields.pop("start"), fields.pop("stop"), Shard(**fields))
+                if (self.table / part.shard.file).stat().st_size == part.shard.num_bytes:
+                    found.append(part)
+        return sorted(found, key=lambda part: (part.start, part.shard.file))
 
     def release(self) -> None:
         """Leaves what is there to the next writer."""
-        self._lock.release()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.release()
+        self.release()
 
 
-def shared_path(parent: Path, stem: str) -> Path:
-    return parent / f"{stem}~0"
+def shared_path(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}~0")
 
 
-def sweep(parent: Path, prefix: str, keep: Path) -> None:
+def sweep(folder: Path, prefix: str, keep: Path) -> None:
     """Removes the staging folders of killed writers whose names start with `prefix`, except `keep`."""
-    for path in sorted(parent.glob(f"{prefix}*")):
-        if path == keep or not path.is_dir():
-            continue
-        lock = Lock.take(path / LOCK, wait=False)
-        if lock is not None:
+    for path in sorted(folder.glob(f"{prefix}*")):
+        if path != keep and path.is_dir() and (lock := take_lock(path / LOCK, wait=False)) is not None:
             Staging(path, lock).remove()
 
 
 @contextlib.contextmanager
 def publishing(folder: Path) -> Iterator[None]:
     """One process at a time replaces what is published in a folder."""
-    lock = None
-    while lock is None:
-        lock = Lock.take(folder / f".{LOCK}", wait=True)
-        if lock is None and not folder.is_dir():
+    while (lock := take_lock(folder / f".{LOCK}", wait=True)) is None:
+        if not folder.is_dir():
             raise InputError(f"{folder}: the folder was removed while it was being written: start again")
     try:
         yield
     finally:
-        lock.release()
+        os.close(lock)
+
+
+def place(staged: Path, shards: Iterable[Shard], target: Path, folder: str = "") -> tuple[Shard, ...]:
+    """Moves shards into `target/folder` under numbers above all there, so that a name never stands for two contents."""
+    (target / folder).mkdir(exist_ok=True)
+    found = [int(path.stem.split("-")[1]) for path in (target / folder).glob("?????-*.safetensors")]
+    placed = []
+    for number, shard in enumerate(shards, start=max(found, default=-1) + 1):
+        placed.append(replace(shard, file=f"{folder}00000-{number:05d}.safetensors"))
+        os.rename(staged / shard.file, target / placed[-1].file)
+    sync_folder(target / folder)
+    return tuple(placed)
+
+
+def remove_others(folder: Path, shards: Iterable[Shard]) -> None:
+    """Removes the files in a folder that are none of its shards."""
+    keep = {Path(shard.file).name for shard in shards}
+    for path in folder.glob("*.safetensors"):
+        if path.name not in keep:
+            path.unlink(missing_ok=True)
+
+
+class Writer:
+    """What all writers do: whole shards are collected in a hidden folder, and published together.
+
+    Leaving the block publishes. After an exception or a kill the target is as it was before.
+
+    Args:
+        target: what messages name.
+        stem: of the hidden folder.
+        rank, world_size: of this process, where several write on one file system.
+        barrier: waits for all processes, as `trainer.strategy.barrier`; needed if there are several.
+        shared: one group of processes at a time writes this; others are sent away.
+        resumable: whole shards are kept after an exception or a kill, for the next writer.
+
+    Raises:
+        InputError: the rank is not below the number of processes, there is no barrier, or shards are too small.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        stem: Path,
+        *,
+        shard_bytes: int,
+        rank: int = 0,
+        world_size: int = 1,
+        barrier: Callable[[], object] | None = None,
+        shared: bool = True,
+        resumable: bool = True,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise InputError(f"rank {rank} of {world_size} processes: expected 0 ≤ rank < world_size")
+        if world_size > 1 and barrier is None:
+            raise InputError("several processes need a barrier: give barrier=, as in trainer.strategy.barrier")
+        if shard_bytes < 1:
+            raise InputError(f"shard_bytes is {shard_bytes}, expected at least 1")
+        self._target, self._stem, self._shard_bytes = target, stem, shard_bytes
+        self._rank, self._world_size = rank, world_size
+        self._barrier = barrier or (lambda: None)
+        self._shared, self._resumable = shared, resumable
+        self._staging = Staging(shared_path(stem))
+        self._buffer: RowBuffer | None = None
+
+    def __enter__(self: W) -> W:
+        with write_errors(self._target):
+            self._check()
+            if self._rank == 0:
+                journaled = self._resumable or self._world_size > 1
+                self._staging = Staging.claim(self._stem, self._shared, journaled)
+                try:
+                    self._prepare()
+                except BaseException:
+                    self._staging.release()
+                    raise
+        self._barrier()
+        return self
+
+    def _check(self) -> None:
+        """Whether the target may be written, in all processes."""
+
+    def _prepare(self) -> None:
+        """Readies the hidden folder, in the first process."""
+        sweep(self._stem.parent, f"{self._stem.name}~", keep=self._staging.path)
+        self._staging.prepare(restart=not self._resumable)
+
+    def _add(self, name: str, rows: tuple[int, int], tensors: Mapping[str, Tensor]) -> Part:
+        with write_errors(self._target):
+            return self._staging.add(name, rows, tensors)
+
+    def _flush(self) -> None:
+        """Writes the rows that are left in memory."""
+
+    def _publish(self) -> None:
+        """Puts what was written into place, in the first process."""
+        raise NotImplementedError
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        finished = False
+        try:
+            if kind is None or self._resumable:
+                self._flush()
+            if kind is None:
+                self._barrier()
+                if self._rank == 0:
+                    with write_errors(self._target):
+                        self._publish()
+                finished = True
+                self._barrier()
+        finally:
+            if self._rank == 0:
+                self._leave(finished)
+
+    def _leave(self, finished: bool) -> None:
+        if finished or not self._resumable or not self._staging.parts():
+            self._staging.remove()
+        else:
+            self._staging.release()

@@ -1,53 +1,49 @@
-"""Writes the base columns of a cache: nothing is seen at the path until everything is there."""
+"""Writes tables shard by shard, from any number of processes: nothing is seen at the path until everything is there."""
 
-import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor
 
-from lfiw.data.cache.blocks import SHARD_BYTES, RowBuffer, check_same_layouts, layouts_of, rows_per_shard
 from lfiw.data.cache.manifest import (
     FILE,
     Layout,
     RowsOf,
     Shard,
     TableManifest,
+    check_column_name,
     check_json,
-    columns_from_json,
+    check_same_layouts,
+    columns_as_json,
+    layouts_of,
+    read_table_manifest,
 )
-from lfiw.data.cache.names import check_column_name
-from lfiw.data.cache.shards import write_shard
-from lfiw.data.cache.staging import Staging, publishing, shared_path, sweep
+from lfiw.data.cache.shards import SHARD_BYTES, RowBuffer, rows_per_shard
+from lfiw.data.cache.staging import PLAN, Staging, Writer, place, publishing, remove_others, shared_path
 from lfiw.errors import InputError
-from lfiw.files import sync_folder, temporary_name, write_errors, write_json
+from lfiw.files import read_json, sync_folder, temporary_name, write_json
 
-TABLE = "table"  # inside the staging folder: what is moved into place
 # what a cache folder holds; one that holds more is no cache
 ENTRIES = {FILE, temporary_name(Path(FILE)).name, "data", "columns", ".lock"}
 
 
-class CacheWriter:
+class CacheWriter(Writer):
     """Writes a new cache, or a new content into an old one.
 
         with CacheWriter("cache/mine", source={"generator": "mine", "seed": 0}) as writer:
             writer.write({"image": images, "label": labels})     # any number of blocks
 
-    The rows are in the order of writing; with several processes, those of rank 0 come first. An exception, or a killed
-    process, leaves the path as it was.
+    The rows are in the order of writing. An exception, or a killed process, leaves the path as it was. To write one
+    cache with several processes, use `PlannedWriter`.
 
     Args:
         path: folder to make.
         source: provenance, kept as JSON: generator or data set, file, its SHA-256, value range, seed, …
         shard_bytes: size of a file.
-        rank, world_size: of this process, where several write parts of one cache on one file system.
-        barrier: waits for all processes, as `trainer.strategy.barrier`; needed if there are several.
         overwrite: replace the cache that is there; columns added to it are removed with it. Readers that have it open
             keep what they have.
         of: the cache whose rows these are, where the blocks hold their numbers alone (`write_rows`).
@@ -62,41 +58,18 @@ class CacheWriter:
         *,
         source: Mapping[str, Any] | None = None,
         shard_bytes: int = SHARD_BYTES,
-        rank: int = 0,
-        world_size: int = 1,
-        barrier: Callable[[], object] | None = None,
         overwrite: bool = False,
         of: RowsOf | None = None,
     ) -> None:
-        check_processes(rank, world_size, barrier)
-        if shard_bytes < 1:
-            raise InputError(f"shard_bytes is {shard_bytes}, expected at least 1")
         self.path = Path(path).absolute()
-        self.num_rows = 0  # written by this process so far
-        self._source = check_json("source", source or {})
-        self._shard_bytes, self._overwrite = shard_bytes, overwrite
-        self._of = of
-        self._rank, self._world_size = rank, world_size
-        self._barrier = barrier or (lambda: None)
-        self._staging: Staging | None = None
-        self._folder = self.path  # where this process writes; set on entry
+        stem = self.path.with_name(f".{self.path.name}.partial")
+        super().__init__(self.path, stem, shard_bytes=shard_bytes, shared=False, resumable=False)
+        self.num_rows = 0  # written so far
+        self._source, self._overwrite, self._of = check_json("source", source or {}), overwrite, of
         self._layouts: dict[str, Layout] = {}
-        self._buffer: RowBuffer | None = None
-        self._shards: list[Shard] = []
 
-    def __enter__(self) -> "CacheWriter":
-        parent, stem = self.path.parent, f".{self.path.name}.partial"
-        with write_errors(self.path):
-            if self._rank == 0:
-                check_target(self.path, self._overwrite)
-                parent.mkdir(parents=True, exist_ok=True)
-                self._staging = Staging.claim(parent, stem, shared=self._world_size > 1)
-                sweep(parent, f"{stem}~", keep=self._staging.path)
-                shutil.rmtree(self._staging.path / TABLE, ignore_errors=True)  # of a killed writer
-                (self._staging.path / TABLE / "data").mkdir(parents=True)
-            self._barrier()
-            self._folder = (self._staging.path if self._staging else shared_path(parent, stem)) / TABLE
-        return self
+    def _check(self) -> None:
+        check_target(self.path, self._overwrite)
 
     def write(self, block: Mapping[str, Tensor]) -> None:
         """Adds rows: column name → (rows, …). The first block fixes columns, element types and shapes.
@@ -111,89 +84,189 @@ class CacheWriter:
             self._layouts = layouts
             self._buffer = RowBuffer(layouts, rows_per_shard(layouts, self._shard_bytes))
         check_same_layouts("this block", layouts, self._layouts)
-        size = len(next(iter(block.values())))
-        start = 0
-        while start < size:
-            start += self._buffer.put(block, start)
-            if self._buffer.filled == self._buffer.capacity:
-                self._flush(self._buffer)
-        self.num_rows += size
+        for _ in self._buffer.fill(block):
+            self._flush()
+        self.num_rows += len(next(iter(block.values())))
 
-    def _flush(self, buffer: RowBuffer) -> None:
-        file = f"data/{self._rank:05d}-{len(self._shards):05d}.safetensors"
-        rows = buffer.filled
-        with write_errors(self.path):
-            sha256, num_bytes = write_shard(self._folder / file, buffer.take())
-        self._shards.append(Shard(file, rows, sha256, num_bytes))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            if self._staging is not None:
-                self._staging.remove()
-                self._staging = None
-
-    def _finish(self) -> None:
+    def _flush(self) -> None:
         if self._buffer is not None and self._buffer.filled:
-            self._flush(self._buffer)
-        with write_errors(self.path):
-            if self._world_size > 1:
-                write_json(self._journal(self._rank), self._manifest().as_json())
-            self._barrier()
-            if self._rank == 0:
-                self._publish(self._merged())
-        self._barrier()
+            parts = self._staging.parts()
+            start = parts[-1].stop if parts else 0
+            rows = (start, start + self._buffer.filled)
+            self._add(f"00000-{len(parts):05d}", rows, self._buffer.take())
 
-    def _manifest(self) -> TableManifest:
-        return TableManifest(self._layouts, tuple(self._shards), self._source, self._of)
-
-    def _journal(self, rank: int) -> Path:
-        return self._folder.parent / f"rank-{rank:05d}.json"
-
-    def _merged(self) -> TableManifest:
-        """One manifest over what all ranks have written; a rank may have written nothing."""
-        merged = self._manifest()
-        for rank in range(1, self._world_size):
-            journal = json.loads(self._journal(rank).read_bytes())
-            shards = tuple(Shard(**entry) for entry in journal["shards"])
-            if not shards:
-                continue
-            columns = columns_from_json(journal["columns"])
-            if merged.columns:
-                check_same_layouts(f"rank {rank}", columns, merged.columns)
-            merged = replace(merged, columns=columns, shards=(*merged.shards, *shards))
-        if not merged.shards:
+    def _publish(self) -> None:
+        shards = tuple(part.shard for part in self._staging.parts())
+        if not shards:
             raise InputError(f"{self.path}: no rows were written: an empty cache is not made")
-        return merged
-
-    def _publish(self, manifest: TableManifest) -> None:
-        sync_folder(self._folder / "data")
-        write_json(self._folder / FILE, manifest.as_json())
-        if self._overwrite and self.path.is_dir() and any(self.path.iterdir()):
-            publish_over(self._folder, self.path, manifest)
-            return
-        try:
-            os.rename(self._folder, self.path)
-        except OSError:
-            check_target(self.path, overwrite=False)  # another writer came first
-            raise
-        sync_folder(self.path.parent)
+        manifest = TableManifest(self._layouts, shards, self._source, self._of)
+        publish(self._staging.table, self.path, manifest, self._overwrite)
 
 
-def check_processes(rank: int, world_size: int, barrier: Callable[[], object] | None) -> None:
-    """One process among several knows its number and can wait for the others.
+@dataclass(frozen=True)
+class Piece:
+    """Rows start ≤ row < stop, which become one shard."""
+
+    start: int
+    stop: int
+
+
+class PlannedWriter(Writer):
+    """Writes a cache whose rows are known by number, the same files whoever writes them, and resumes after a kill.
+
+        with PlannedWriter("cache/mine", 1_000_000, layouts, source={"generator": "mine", "seed": 0}) as writer:
+            for piece in writer.missing():
+                writer.write(piece, blocks(piece.start, piece.stop))
+
+    Rows are cut into shards by their numbers alone; of W processes number r takes every W-th shard that is missing,
+    from the r-th on. After an exception or a kill whole shards stay hidden beside the path: the next writer of the same
+    table, with any number of processes, writes the rest.
+
+    Args:
+        path: folder to make, or the cache to overwrite or append to.
+        num_rows: rows to write.
+        layouts: element type and shape of one row of each column (`layouts_of` a block).
+        source: provenance, as for `CacheWriter`. Unfinished work of another source is not resumed.
+        rank, world_size, barrier: as for `Writer`.
+        overwrite: replace the cache that is there.
+        append: add the rows after those that are there; source and columns must be the same. Columns computed later are
+            removed: they lack the new rows.
+        restart: throw away unfinished work.
 
     Raises:
-        InputError: the rank is not below the number of processes, or there is no barrier.
+        InputError: the path is taken, cannot be written or is being written by others; unfinished work differs; what is
+            appended differs.
     """
-    if not 0 <= rank < world_size <= 99_999:
-        raise InputError(f"rank {rank} of {world_size} processes: expected 0 ≤ rank < world_size")
-    if world_size > 1 and barrier is None:
-        raise InputError("several processes need a barrier: give barrier=, as in trainer.strategy.barrier")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        num_rows: int,
+        layouts: Mapping[str, Layout],
+        *,
+        source: Mapping[str, Any] | None = None,
+        shard_bytes: int = SHARD_BYTES,
+        rank: int = 0,
+        world_size: int = 1,
+        barrier: Callable[[], object] | None = None,
+        overwrite: bool = False,
+        append: bool = False,
+        restart: bool = False,
+    ) -> None:
+        self.path = Path(path).absolute()
+        super().__init__(
+            self.path, unfinished_stem(self.path), shard_bytes=shard_bytes, rank=rank, world_size=world_size,
+            barrier=barrier,
+        )  # fmt: skip
+        if num_rows < 1:
+            raise InputError(f"num_rows is {num_rows}, expected at least 1")
+        if overwrite and append:
+            raise InputError("overwrite and append exclude one another: give one of them")
+        for name in layouts:
+            check_column_name(name)
+        self.first_row = 0  # number of the first row to write; set on entry
+        self._num_rows, self._layouts = num_rows, dict(layouts)
+        self._source = check_json("source", source or {})
+        self._overwrite, self._append, self._restart = overwrite, append, restart
+        self._rows = min(rows_per_shard(layouts, shard_bytes), num_rows)
+
+    def _check(self) -> None:
+        if not self._append:
+            check_target(self.path, self._overwrite)
+            return
+        old = read_table_manifest(self.path)
+        check_same_layouts(f"the new block for {self.path}", self._layouts, old.columns)
+        if differing := differing_keys(old.source, self._source):
+            raise InputError(
+                f"{self.path} comes from another source ({differing} differ): append with the same "
+                "generator and options, or write another cache"
+            )
+        self.first_row = old.num_rows
+
+    def _prepare(self) -> None:
+        self._staging.prepare(self._restart)
+        plan = {
+            "source": self._source,
+            "columns": columns_as_json(self._layouts),
+            "first_row": self.first_row,
+            "num_rows": self._num_rows,
+            "rows_per_shard": self._rows,
+        }
+        file = self._staging.path / PLAN
+        if file.exists() and (differing := differing_keys(plan, read_json(file))):
+            raise InputError(
+                f"{self.path}: an unfinished run with other options lies beside it ({differing} differ): "
+                "give the same options to finish it, or --restart to throw it away"
+            )
+        write_json(file, plan)
+
+    def pieces(self) -> Iterator[Piece]:
+        """All shards of the table to write, in order."""
+        end = self.first_row + self._num_rows
+        for start in range(self.first_row, end, self._rows):
+            yield Piece(start, min(start + self._rows, end))
+
+    def missing(self) -> list[Piece]:
+        """The shards that are left for this process."""
+        written = self._written()
+        left = [piece for piece in self.pieces() if piece not in written]
+        self._barrier()  # no process writes before all have looked
+        return left[self._rank :: self._world_size]
+
+    def _written(self) -> dict[Piece, Shard]:
+        return {Piece(part.start, part.stop): part.shard for part in self._staging.parts()}
+
+    def write(self, piece: Piece, blocks: Iterable[Mapping[str, Tensor]]) -> None:
+        """Writes one shard and waits until it is on the disk.
+
+        Args:
+            blocks: the piece's rows in order.
+
+        Raises:
+            InputError: the blocks are not those rows, or the disk refuses.
+        """
+        buffer = self._buffer = self._buffer or RowBuffer(self._layouts, self._rows)
+        buffer.take()  # what a call that failed has left
+        rows, seen = piece.stop - piece.start, 0
+        for block in blocks:
+            layouts = layouts_of(block)
+            check_same_layouts(f"row {piece.start + seen:,}", layouts, self._layouts)
+            seen += len(next(iter(block.values())))
+            if seen > rows:
+                break
+            buffer.put(block)
+        if seen != rows:
+            raise InputError(f"rows {piece.start:,} to {piece.stop - 1:,}: got {seen:,} of {rows:,}")
+        number = (piece.start - self.first_row) // self._rows
+        self._add(f"00000-{number:05d}", (piece.start, piece.stop), buffer.take())
+
+    def _publish(self) -> None:
+        written = self._written()
+        for piece in self.pieces():
+            if piece not in written:
+                raise InputError(
+                    f"{self.path}: rows {piece.start:,} to {piece.stop - 1:,} are missing: run it again to finish them"
+                )
+        shards = tuple(written[piece] for piece in self.pieces())
+        manifest = TableManifest(self._layouts, shards, self._source)
+        publish(self._staging.table, self.path, manifest, self._overwrite, self.first_row if self._append else None)
+
+
+def differing_keys(left: Mapping[str, object], right: Mapping[str, object]) -> str:
+    return ", ".join(sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key)))
+
+
+def unfinished_stem(path: Path) -> Path:
+    return path.with_name(f".{path.name}.unfinished")
+
+
+def unfinished(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """(rows in whole shards, rows planned) of what a stopped `PlannedWriter` left beside a path, if anything."""
+    staging = Staging(shared_path(unfinished_stem(Path(path).absolute())))
+    parts = staging.parts()
+    if not parts:
+        return None
+    return sum(part.shard.num_rows for part in parts), read_json(staging.path / PLAN)["num_rows"]
 
 
 def check_target(path: Path, overwrite: bool) -> None:
@@ -206,49 +279,44 @@ def check_target(path: Path, overwrite: bool) -> None:
         return
     if not path.is_dir():
         raise InputError(f"{path}: is a file, expected the folder of a cache: choose another path")
-    found = {entry.name for entry in path.iterdir()}
+    check_entries(path, {entry.name for entry in path.iterdir()}, overwrite, "path")
+
+
+def check_entries(where: str | Path, found: set[str], overwrite: bool, place: str) -> None:
     if found and not overwrite:
-        raise InputError(f"{path}: exists already: overwrite it (--overwrite, overwrite=True) or choose another path")
+        raise InputError(
+            f"{where}: exists already: overwrite it (--overwrite, overwrite=True) or choose another {place}"
+        )
     if not found <= ENTRIES:
         raise InputError(
-            f"{path}: holds {min(found - ENTRIES)}, so it is no cache and is not overwritten: choose another path"
+            f"{where}: holds {min(found - ENTRIES)}, so it is no cache and is not overwritten: choose another {place}"
         )
 
 
-def publish_over(staged: Path, target: Path, manifest: TableManifest) -> None:
-    """Puts new shards beside the old ones, then the new manifest in place of the old one, then removes what is left.
+def publish(staged: Path, target: Path, manifest: TableManifest, overwrite: bool, append_at: int | None = None) -> None:
+    """Moves a table into place: at once where there is nothing.
 
-    At every moment the manifest at the target names shards that are there.
+    Otherwise new shards are put beside the old ones, then the new manifest in place of the old one, then what is left
+    is removed: at every moment the manifest at the target names shards that are there.
+
+    Raises:
+        InputError: another writer came first, or the cache has changed since the rows to append were numbered.
     """
+    if append_at is None and not (overwrite and target.is_dir() and any(target.iterdir())):
+        sync_folder(staged / "data")
+        write_json(staged / FILE, manifest.as_json())
+        try:
+            os.rename(staged, target)
+        except OSError:
+            check_target(target, overwrite=False)  # another writer came first
+            raise
+        sync_folder(target.parent)
+        return
     with publishing(target):
-        data = target / "data"
-        shards = move_shards(staged, data, manifest.shards)
-        manifest = replace(manifest, shards=tuple(shards))
-        write_json(target / FILE, manifest.as_json())
-        remove_others(data, {Path(shard.file).name for shard in shards})
-        shutil.rmtree(target / "columns", ignore_errors=True)
-
-
-def move_shards(staged: Path, data: Path, shards: Iterable[Shard]) -> list[Shard]:
-    """Moves shards into the data folder of a cache, under numbers that no shard there has."""
-    data.mkdir(exist_ok=True)
-    shift = first_free_sequence(data)
-    placed = []
-    for shard in shards:
-        rank, sequence = re.findall(r"\d+", shard.file)
-        placed.append(replace(shard, file=f"data/{rank}-{int(sequence) + shift:05d}.safetensors"))
-        os.rename(staged / shard.file, data.parent / placed[-1].file)
-    sync_folder(data)
-    return placed
-
-
-def first_free_sequence(folder: Path) -> int:
-    """Above every shard in a folder, so that a name never stands for two contents."""
-    found = [int(path.stem.split("-")[1]) for path in folder.glob("?????-*.safetensors")]
-    return max(found, default=-1) + 1
-
-
-def remove_others(folder: Path, keep: set[str]) -> None:
-    for path in folder.glob("*.safetensors"):
-        if path.name not in keep:
-            path.unlink(missing_ok=True)
+        old = None if append_at is None else read_table_manifest(target)
+        if old and old.num_rows != append_at:
+            raise InputError(f"{target}: {old.num_rows:,} rows where there were {append_at:,}: append again")
+        shards = (*(old.shards if old else ()), *place(staged, manifest.shards, target, "data/"))
+        write_json(target / FILE, replace(old or manifest, shards=shards).as_json())
+        remove_others(target / "data", shards)
+        shutil.rmtree(target / "columns", ignore_errors=True)  # of the table that was there

@@ -83,8 +83,8 @@ def import_archive(options: argparse.Namespace) -> "Imported":
 def write_cache(options: argparse.Namespace) -> None:
     """Imports what the arguments name, writes the cache and tells what is in it."""
     started = time.perf_counter()
-    from lfiw.data.cache.dtypes import dtype_name
-    from lfiw.data.cache.sample_cache import SampleCache
+    from lfiw.data.cache.manifest import dtype_name
+    from lfiw.data.cache.reader import SampleCache
     from lfiw.data.cache.writer import CacheWriter, check_target
 
     check_target(options.out, options.overwrite)  # before minutes of reading

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_source(options: argparse.Namespace) -> "Generator":
-    from lfiw.data.cache.sample_cache import SampleCache
+    from lfiw.data.cache.reader import SampleCache
     from lfiw.generators.recorded import RecordedSamples, of_cache
 
     return RecordedSamples(of_cache(SampleCache(options.cache)))

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_source(options: argparse.Namespace) -> "Generator":
-    from lfiw.data.cache.sample_cache import SampleCache
+    from lfiw.data.cache.reader import SampleCache
     from lfiw.generators.kernel_density import KernelDensityGenerator
 
     return KernelDensityGenerator(SampleCache(options.cache), bandwidth=options.bandwidth)

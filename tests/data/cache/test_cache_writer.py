@@ -1,7 +1,6 @@
 """Writing base columns: blocks in, a whole cache out, or nothing."""
 
 import errno
-import threading
 
 import pytest
 import torch
@@ -162,46 +161,6 @@ def test_a_full_disk(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-def test_ranks_with_different_columns(tmp_path):
-    errors = in_ranks(tmp_path / "mine", [{"x": torch.zeros(3)}, {"x": torch.zeros(3, 1)}])
-    assert any("rank 1 has x float32 [1], expected x float32 []" in str(error) for error in errors)
-    assert not (tmp_path / "mine").exists()
-
-
-def in_ranks(path, blocks):
-    """Writes one block a rank, each in a thread → what was raised."""
-    barrier = threading.Barrier(len(blocks), timeout=20)
-    errors = []
-
-    def work(rank):
-        options = {"shard_bytes": 16, "rank": rank, "world_size": len(blocks), "barrier": barrier.wait}
-        try:
-            write(path, *([blocks[rank]] if blocks[rank] else []), **options)
-        except Exception as error:
-            barrier.abort()
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(len(blocks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return errors
-
-
-@pytest.mark.parametrize("rows", [(3, 4, 5), (0, 4, 0), (7, 0, 0)], ids=str)
-def test_several_ranks_write_one_cache(tmp_path, rows):
-    parts = torch.arange(sum(rows)).split(rows)
-    assert in_ranks(tmp_path / "mine", [{"x": part} if len(part) else None for part in parts]) == []
-    cache = SampleCache(tmp_path / "mine")
-    assert torch.equal(cache["x"], torch.arange(sum(rows)))
-    assert names(tmp_path) == ["mine"]
-
-
-def test_ranks_need_a_barrier(tmp_path):
-    with pytest.raises(InputError, match="need a barrier"):
-        CacheWriter(tmp_path / "mine", world_size=2)
-    with pytest.raises(InputError, match="rank 2 of 2"):
-        CacheWriter(tmp_path / "mine", rank=2, world_size=2)
+def test_shards_have_a_size(tmp_path):
     with pytest.raises(InputError, match="shard_bytes"):
         CacheWriter(tmp_path / "mine", shard_bytes=0)

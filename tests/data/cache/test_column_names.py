@@ -3,7 +3,7 @@
 import pytest
 
 from lfiw import InputError
-from lfiw.data.cache.names import check_column_name
+from lfiw.data.cache.manifest import check_column_name
 
 
 @pytest.mark.parametrize("name", ["image", "features/pixels", "log_ratio/run-1@2026.11=a+b", "a/b/c", "_x", "-x"])

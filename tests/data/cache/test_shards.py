@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lfiw import InputError
 from lfiw.data import CacheWriter, SampleCache
-from lfiw.data.cache.dtypes import CODES
+from lfiw.data.cache.manifest import CODES, Shard
 from lfiw.data.cache.shards import map_shard, open_shard, write_shard
 
 
@@ -27,7 +27,7 @@ def test_the_library_reads_what_is_written_and_the_other_way(tmp_path, dtype):
     tensors = {"a": values(dtype, 3, 2, 2), "b": values(torch.uint8, 3, 5), "c": values(torch.float64, 3)}
     sha256, num_bytes = write_shard(tmp_path / "ours", tensors)
     save_file(tensors, tmp_path / "theirs")
-    ours, theirs = load_file(tmp_path / "ours"), open_shard(tmp_path / "theirs", (tmp_path / "theirs").stat().st_size)
+    ours, theirs = load_file(tmp_path / "ours"), open_shard(tmp_path / "theirs")
     for name, tensor in tensors.items():
         assert torch.equal(ours[name], tensor)
         assert torch.equal(theirs[name], tensor)
@@ -43,15 +43,16 @@ def test_the_library_reads_what_is_written_and_the_other_way(tmp_path, dtype):
 def test_any_mix_of_types_keeps_each_tensor_aligned(tmp_path_factory, dtypes):
     path = tmp_path_factory.mktemp("shard") / "mixed"
     tensors = {name: values(dtype, 3, 1) for name, dtype in dtypes.items()}
-    _, num_bytes = write_shard(path, tensors)
-    views = map_shard(path, num_bytes, 3, {name: (dtype, (1,)) for name, dtype in dtypes.items()})
+    sha256, num_bytes = write_shard(path, tensors)
+    shard = Shard(path.name, 3, sha256, num_bytes)
+    views = map_shard(path, shard, {name: (dtype, (1,)) for name, dtype in dtypes.items()})
     assert all(torch.equal(views[name], tensor) for name, tensor in tensors.items())
 
 
 def test_writing_into_a_view_does_not_reach_the_file(tmp_path):
-    _, size = write_shard(tmp_path / "a", {"x": torch.zeros(4)})
-    open_shard(tmp_path / "a", size)["x"][:] = 7
-    assert torch.equal(open_shard(tmp_path / "a", size)["x"], torch.zeros(4))
+    write_shard(tmp_path / "a", {"x": torch.zeros(4)})
+    open_shard(tmp_path / "a")["x"][:] = 7
+    assert torch.equal(open_shard(tmp_path / "a")["x"], torch.zeros(4))
 
 
 ENTRY = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
@@ -82,7 +83,7 @@ def test_a_broken_header_is_one_line_with_the_file(tmp_path, header):
     padded = header + b" " * (-len(header) % 8)
     path.write_bytes(len(padded).to_bytes(8, "little") + padded + bytes(16))
     with pytest.raises(InputError, match=r"bad\.safetensors: .*again"):
-        open_shard(path, path.stat().st_size)
+        open_shard(path)
 
 
 @pytest.mark.parametrize(
@@ -92,15 +93,15 @@ def test_what_is_no_safetensors_file_at_all(tmp_path, content):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"bad\.safetensors: not a safetensors file"):
-        open_shard(path, len(content))
+        open_shard(path)
 
 
 def test_other_columns_than_expected(tmp_path):
     path = tmp_path / "a.safetensors"
-    _, size = write_shard(path, {"x": torch.zeros(4)})
+    shard = Shard(path.name, 4, *write_shard(path, {"x": torch.zeros(4)}))
     for columns in ({"y": (torch.float32, ())}, {"x": (torch.int32, ())}, {"x": (torch.float32, (2,))}):
         with pytest.raises(InputError, match=r"a\.safetensors: holds"):
-            map_shard(path, size, 4, columns)
+            map_shard(path, shard, columns)
 
 
 def test_a_folder_whose_name_is_not_utf_8(tmp_path):

@@ -1,32 +1,36 @@
-"""Reads a cache, and lets columns be added to it."""
+"""Reads a cache, lets columns be added to it, and writes caches that hold rows of another one by their numbers."""
 
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, overload
+from typing import Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lfiw.data.cache.column_writer import ColumnWriter
-from lfiw.data.cache.gather import PiecedColumn, Plan
 from lfiw.data.cache.manifest import (
     FILE,
     VALUES,
     ColumnManifest,
     Layout,
+    RowsOf,
     Shard,
     TableManifest,
+    check_column_name,
     read_column_manifest,
     read_table_manifest,
 )
-from lfiw.data.cache.names import check_column_name
-from lfiw.data.cache.remote import RemotePieces, is_url, open_remote
-from lfiw.data.cache.shards import hash_file, map_shard
+from lfiw.data.cache.remote import RemoteColumn, RemotePieces, is_url, open_remote
+from lfiw.data.cache.shards import AGAIN, PiecedColumn, Plan, hash_file, map_shard
+from lfiw.data.cache.writer import CacheWriter
 from lfiw.data.table import ROW, Column, Rows, no_such_column, row_index, row_range
 from lfiw.errors import InputError
+
+M = TypeVar("M", TableManifest, ColumnManifest)
+ROWS_BLOCK = 1 << 20  # row numbers written at a time
 
 
 class SampleCache:
@@ -61,21 +65,11 @@ class SampleCache:
             self.path, self._manifest, self._base = open_remote(self.url)
         else:
             self.path = Path(path).absolute()
-            self._manifest, self._base = self._open_base()
+            self._manifest, self._base = open_pieces(self.path, lambda: read_table_manifest(self.path))
         self._later: dict[str, tuple[ColumnManifest, Pieces]] = {}
         self._elsewhere: set[str] = set()  # later columns that were found to be the other cache's
         self._of = self._open_other()
         self._rows = self._base.columns[ROW].whole() if self._of else None
-
-    def _open_base(self) -> "tuple[TableManifest, Pieces]":
-        while True:
-            manifest = read_table_manifest(self.path)
-            try:
-                return manifest, Pieces(self.path, manifest.shards, manifest.columns)
-            except InputError:
-                # A writer that overwrites this cache removes the old shards after it has put the new manifest there.
-                if read_table_manifest(self.path).shards == manifest.shards:
-                    raise
 
     def _open_other(self) -> "SampleCache | None":
         """The cache whose rows these are."""
@@ -173,7 +167,7 @@ class SampleCache:
         if isinstance(key, str):
             if self._is_elsewhere(key):
                 return self.read(slice(None), [key])[key]
-            return self._pieces(key).columns[key].whole()
+            return self._find(key)[0].whole()
         base = tuple(self._manifest.base)
         if isinstance(key, SupportsIndex) and not isinstance(key, (Tensor, np.ndarray)):
             return {name: values[0] for name, values in self.read([operator.index(key)], base).items()}
@@ -190,20 +184,24 @@ class SampleCache:
             found = self._of.read(self._rows[where], others)
             found |= self.read(rows, [name for name in columns if name not in others])
             return {name: found[name] for name in columns}
-        pieces = {name: self._pieces(name) for name in columns}
+        here = {name: self._find(name) for name in columns}
         if isinstance(rows, slice):
             start, stop = row_range(rows, len(self))
-            return {name: where.columns[name].range(start, stop, where.bounds) for name, where in pieces.items()}
+            return {name: column.range(start, stop, bounds) for name, (column, bounds) in here.items()}
         index = row_index(rows, len(self))
-        plans = {id(where): Plan(index, where.bounds) for where in pieces.values()}
-        return {name: where.columns[name].take(plans[id(where)]) for name, where in pieces.items()}
+        plans = {id(bounds): Plan(index, bounds) for _, bounds in here.values()}
+        return {name: column.take(plans[id(bounds)]) for name, (column, bounds) in here.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """One batch of the base columns for a data loader."""
         return self.read(indices, tuple(self._manifest.base))
 
-    def _pieces(self, name: str) -> "Pieces | RemotePieces":
-        return self._base if name in self._manifest.columns else self._open_later(name)[1]
+    def _find(self, name: str) -> tuple[PiecedColumn | RemoteColumn, Tensor]:
+        """A column of this cache's own, and the row bounds of its shards."""
+        if name in self._manifest.columns:
+            return self._base.columns[name], self._base.bounds
+        _, pieces = self._open_later(name)
+        return pieces.columns[VALUES], pieces.bounds
 
     def _open_later(self, name: str) -> "tuple[ColumnManifest, Pieces]":
         if name not in self._later:
@@ -214,19 +212,16 @@ class SampleCache:
         return self._later[name]
 
     def _read_later(self, folder: Path, name: str) -> "tuple[ColumnManifest, Pieces]":
-        while True:
+        def read() -> ColumnManifest:
             manifest = read_column_manifest(folder, name)
             if manifest.table != self.identity or manifest.num_rows != len(self):
                 raise InputError(
                     f"{folder}: this column was computed from another version of the table (it names "
                     f"{manifest.table[:12]}, the table is {self.identity[:12]}): compute it again"
                 )
-            try:
-                return manifest, Pieces(folder, manifest.shards, {VALUES: manifest.layout}, {VALUES: name})
-            except InputError:
-                # A second writer of the column removes the old shards after it has put the new manifest there.
-                if read_column_manifest(folder, name).shards == manifest.shards:
-                    raise
+            return manifest
+
+        return open_pieces(folder, read)
 
     def add_column(self, name: str, values: Tensor | Iterable[Tensor], *, stamp: Mapping[str, Any]) -> None:
         """Adds a column, or replaces one that was added before.
@@ -288,28 +283,67 @@ class SampleCache:
 class Pieces:
     """The mapped shards of columns that are cut alike: `columns[name]` and the row `bounds` of the shards."""
 
-    def __init__(
-        self,
-        folder: Path,
-        shards: Sequence[Shard],
-        layouts: Mapping[str, Layout],
-        names: Mapping[str, str] | None = None,
-    ) -> None:
-        maps = [map_shard(folder / shard.file, shard.num_bytes, shard.num_rows, layouts) for shard in shards]
-        self.columns = {
-            (names[name] if names else name): PiecedColumn([views[name] for views in maps]) for name in layouts
-        }
+    def __init__(self, folder: Path, shards: Sequence[Shard], layouts: Mapping[str, Layout]) -> None:
+        maps = [map_shard(folder / shard.file, shard, layouts) for shard in shards]
+        self.columns = {name: PiecedColumn([views[name] for views in maps]) for name in layouts}
         self.bounds = torch.tensor([0, *(shard.num_rows for shard in shards)]).cumsum(0)
+
+
+def open_pieces(folder: Path, read: Callable[[], M]) -> tuple[M, Pieces]:
+    """A manifest, and the shards in the folder that it names.
+
+    A writer that replaces them removes the old ones after it has put the new manifest there: then both are read again.
+    """
+    while True:
+        manifest = read()
+        try:
+            return manifest, Pieces(folder, manifest.shards, manifest.columns)
+        except InputError:
+            if read().shards == manifest.shards:
+                raise
 
 
 def check_hashes(folder: Path, shards: Iterable[Shard]) -> None:
     for shard in shards:
+        path = folder / shard.file
         try:
-            is_same = hash_file(folder / shard.file) == shard.sha256
+            found = hash_file(path)
         except OSError as error:
-            raise InputError(f"{folder / shard.file}: cannot be read ({error.strerror}): write it again") from None
-        if not is_same:
-            raise InputError(
-                f"{folder / shard.file}: the content is not what was written (SHA-256 differs): write this cache or "
-                "column again"
-            )
+            raise InputError(f"{path}: cannot be read ({error.strerror}): {AGAIN}") from None
+        if found != shard.sha256:
+            raise InputError(f"{path}: the content is not what was written (SHA-256 differs): {AGAIN}")
+
+
+def write_rows(
+    path: str | os.PathLike[str],
+    table: SampleCache,
+    rows: Tensor | np.ndarray | list[int],
+    *,
+    source: Mapping[str, Any],
+    overwrite: bool = False,
+) -> None:
+    """Writes a cache whose rows are those of `table`, by number, in the order given; repeats are allowed.
+
+    It reads like any other (`SampleCache`), with all columns of `table`, also those added to it later on, and takes
+    columns of its own. It keeps the table's place relative to its own, and its identity: a table that was written again
+    is refused.
+
+    Args:
+        path: folder to make.
+        rows: whole numbers in 0 … len(table) − 1, at least one.
+        source: provenance, kept as JSON.
+        overwrite: replace the cache that is there.
+
+    Raises:
+        InputError: no row, one that the table does not have, or the path is taken, is the table itself, or cannot be
+            written.
+    """
+    index = row_index(rows, len(table))
+    if Path(path).resolve() == table.path.resolve():
+        raise InputError(f"{path}: the rows of a cache cannot replace it: choose another path")
+    where = os.path.relpath(table.path.resolve(), Path(path).resolve())
+    of = RowsOf(where, table.identity, read_table_manifest(table.path).base)
+    with CacheWriter(path, source=source, overwrite=overwrite, of=of) as writer:
+        for block in index.split(ROWS_BLOCK):
+            if len(block):
+                writer.write({ROW: block})
