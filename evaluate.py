@@ -25,7 +25,7 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     Raises:
         InputError: no such run, or it did not get far enough to be scored.
     """
-    from lfiw.run_folder import latest_run
+    from lfiw.training.run_folder import latest_run
 
     compared = next((o.partition("=")[2] for o in overrides if o.startswith("compare=")), None)
     if compared is not None:
@@ -37,8 +37,8 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     from pytorch_lightning.utilities import rank_zero_only
 
     from lfiw.files import check_writable
-    from lfiw.processes import join_processes
-    from lfiw.tracking import build_loggers, finish
+    from lfiw.training.processes import join_processes
+    from lfiw.training.tracking import build_loggers, finish
 
     join_processes()
     check_writable(run_dir, "copy the run folder to where you can write, and give run=COPY")
@@ -57,9 +57,9 @@ def compare_runs(paths: str, overrides: list[str]) -> dict[str, Any]:
         paths: run folders, separated by commas.
 
     Raises:
-        InputError: as `lfiw.comparison.compare`, or there are other keys.
+        InputError: as `lfiw.evaluation.comparison.compare`, or there are other keys.
     """
-    from lfiw.comparison import compare
+    from lfiw.evaluation.comparison import compare
 
     if len(overrides) > 1:
         other = next(o for o in overrides if o != f"compare={paths}")

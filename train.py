@@ -18,7 +18,7 @@ from typing import Any
 from lfiw.cli import DEBUG, run_script
 from lfiw.config import Composed, compose, help_text, load, run_of
 from lfiw.errors import InputError
-from lfiw.stopping import stoppable
+from lfiw.training.stopping import stoppable
 
 
 def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
@@ -45,10 +45,10 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     from pytorch_lightning.utilities import rank_zero_only
 
     from lfiw.files import check_writable
-    from lfiw.processes import join_processes
-    from lfiw.run_folder import create_run, discard_run, leave_run, mark_stopped
-    from lfiw.stopping import Stopped, requested
-    from lfiw.tracking import build_loggers, finish
+    from lfiw.training.processes import join_processes
+    from lfiw.training.run_folder import create_run, discard_run, leave_run, mark_stopped
+    from lfiw.training.stopping import Stopped, requested
+    from lfiw.training.tracking import build_loggers, finish
 
     join_processes()
     seed_everything(config.seed, workers=True, verbose=False)

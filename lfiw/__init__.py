@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 from lfiw.version import __version__
 
 if TYPE_CHECKING:
-    from lfiw.diagnostics import effective_sample_size, kl_gain
     from lfiw.errors import InputError
-    from lfiw.modules.ratio import RatioClassifier
-    from lfiw.pareto import pareto_k
-    from lfiw.resampling import sir
-    from lfiw.weights import Weighting, log_ratio_from_logits
+    from lfiw.ratio.classifier import RatioClassifier
+    from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
+    from lfiw.weighting.pareto import pareto_k
+    from lfiw.weighting.resampling import sir
+    from lfiw.weighting.weights import Weighting, log_ratio_from_logits
 
 _HOMES = {
     "InputError": "errors",
-    "RatioClassifier": "modules.ratio",
-    "Weighting": "weights",
-    "effective_sample_size": "diagnostics",
-    "kl_gain": "diagnostics",
-    "log_ratio_from_logits": "weights",
-    "pareto_k": "pareto",
+    "RatioClassifier": "ratio.classifier",
+    "Weighting": "weighting.weights",
+    "effective_sample_size": "weighting.diagnostics",
+    "kl_gain": "weighting.diagnostics",
+    "log_ratio_from_logits": "weighting.weights",
+    "pareto_k": "weighting.pareto",
     "sir": "resampling",
 }
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lfiw.errors import InputError
-from lfiw.paths import path_argument
-from lfiw.stopping import Stopped, is_first_process
+from lfiw.files import path_argument
+from lfiw.training.stopping import Stopped, is_first_process
 
 DEBUG = "--debug"
 
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     """For a tool's arguments, with a description of lines that stay as they are.
 
     What is wrong with them is one line, as all other mistakes are. Arguments with `type=Path` are read by
-    `lfiw.paths.user_path`.
+    `lfiw.files.user_path`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -82,6 +82,6 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
 def leave_processes(failed: bool = False) -> None:
     """Ends the group of processes, if this script has joined one; torch is not imported for it."""
     if "torch.distributed" in sys.modules:
-        from lfiw.processes import leave_processes
+        from lfiw.training.processes import leave_processes
 
         leave_processes(failed)

@@ -18,10 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lfiw.errors import InputError, first_line
-from lfiw.paths import user_run
+from lfiw.files import read_yaml, user_run
 from lfiw.schemas import SCHEMAS, Config, Run
 from lfiw.typed_values import Override, typed, typed_fields, unquoted
-from lfiw.yaml_files import read_yaml
 
 CONF = Path(__file__).parent.parent / "conf"
 SPLIT_KEYS = (

@@ -1,14 +1,129 @@
-"""Files that appear whole or not at all."""
+"""Files that are whole or absent, YAML as data, and the one reading of the paths that users type."""
 
+import argparse
 import contextlib
 import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import yaml
 
 from lfiw.errors import InputError, first_line
+
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on Linux
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """The path that a user means: `~` and `~user` are home folders, `./` and a slash at the end say nothing.
+
+    A relative path stays relative to the working folder. The result reads as itself: no library below finds a `~` at
+    its beginning to expand. Bytes that are not UTF-8 stay as they are (surrogateescape).
+
+    Raises:
+        InputError: no such user, an empty text, or what no file system can name.
+    """
+    text = os.fspath(text)
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~") and expanded == text:
+        user = text.partition("/")[0]
+        raise InputError(f"{text}: there is no user {user[1:]!r}; a folder of that name is ./{text}")
+    path = Path(expanded)
+    try:
+        sizes = [len(os.fsencode(part)) for part in path.parts]
+    except UnicodeEncodeError:
+        sizes = []
+    if not text or "\0" in text or (path.parts and not sizes):
+        raise InputError(f"{text!r}: expected the name of a file or folder")
+    if max(sizes, default=0) > LONGEST_NAME or sum(sizes) + len(sizes) > LONGEST_PATH:
+        raise InputError(f"{text[:60]}…: too long for the name of a file or folder")
+    return path.absolute() if str(path).startswith("~") else path
+
+
+def user_location(text: str) -> str:
+    """As `user_path`, of a folder or file; a URL (`s3://…`) is left as it is."""
+    return text if "://" in text else str(user_path(text))
+
+
+def path_argument(text: str) -> Path:
+    """`user_path` for argparse, which shows the message of no other exception."""
+    try:
+        return user_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def location_argument(text: str) -> str:
+    """`user_location` for argparse."""
+    return text if "://" in text else str(path_argument(text))
+
+
+def user_run(text: str) -> Path:
+    """A run folder that a user names; `.` and `..` get the name that the folder has, for it names the run's columns."""
+    path = user_path(text)
+    return path.resolve() if path.name in ("", "..") else path
+
+
+class Plain(str):
+    """A scalar that was written without quotes: text, unless its key is of another type."""
+
+
+class PlainLoader(yaml.SafeLoader):
+    """PyYAML's safe loader without aliases, and without guesses at what a scalar without quotes is."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
+        text = str(self.construct_scalar(node))
+        return Plain(text) if node.style is None else text
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not supported, write the value out", mark
+            )
+        return super().compose_node(parent, index)
+
+
+PlainLoader.add_constructor("tag:yaml.org,2002:str", PlainLoader.construct_yaml_str)
+
+
+def parse_yaml(text: str) -> Any:
+    """Lists, dictionaries and texts; those without quotes are `Plain`.
+
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: the text is not YAML, or more than plain values.
+    """
+    return yaml.load(text, PlainLoader)
+
+
+def yaml_problem(error: BaseException) -> str:
+    """What is wrong, and in which line; PyYAML's own text begins with what it was doing."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem}, line {error.problem_mark.line + 1}"
+    return first_line(error)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A file of keys and values, as `parse_yaml` has them; empty: none.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        InputError: it cannot be read, holds something else, or more than plain values.
+    """
+    try:
+        content = parse_yaml(file.read_text())
+    except FileNotFoundError:
+        raise
+    # ValueError: no text
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {file}: {yaml_problem(error)}") from None
+    if not isinstance(content, dict | None):
+        raise InputError(f"{file}: expected keys and values, found {type(content).__name__}")
+    return {str(name): value for name, value in (content or {}).items()}
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:

@@ -14,7 +14,7 @@ def key(default: Any, help: str, choices: tuple[str, ...] = (), *, path: bool = 
     """A configuration key with its line for `--help` and, where only certain words are allowed, those.
 
     Args:
-        path: the value is a file, folder or URL, read by `lfiw.paths`.
+        path: the value is a file, folder or URL, read by `lfiw.files`.
     """
     metadata = {"help": help, "choices": choices, "path": path}
     if isinstance(default, (list, dict)) or callable(default):

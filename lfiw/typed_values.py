@@ -8,8 +8,7 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from lfiw.errors import InputError
-from lfiw.paths import user_location
-from lfiw.yaml_files import Plain, parse_yaml, yaml_problem
+from lfiw.files import Plain, parse_yaml, user_location, yaml_problem
 
 NULLS = ("null", "Null", "NULL", "")
 DOTTED = re.compile(r"([+-]?)\.(inf|nan)", re.IGNORECASE)  # YAML's infinity, which Python writes without a dot

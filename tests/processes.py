@@ -67,7 +67,7 @@ def free_port() -> int:
 
 def leave(exit_code: int) -> None:
     """Ends this process with an exit code, after the group."""
-    from lfiw.processes import leave_processes
+    from lfiw.training.processes import leave_processes
 
     leave_processes(failed=exit_code not in (0, 130))
     sys.exit(exit_code)

@@ -12,8 +12,8 @@ from PIL import Image
 from untrusted import opened_in_little_memory
 
 from lfiw import InputError
-from lfiw.archives import Archive
 from lfiw.data.importers.folders import import_zip
+from lfiw.untrusted import Archive
 
 GIGABYTES = 3  # what a bomb unpacks to
 

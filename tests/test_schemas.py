@@ -8,10 +8,9 @@ import pytest
 from lfiw import schemas
 from lfiw.data.batches import MIXINGS
 from lfiw.data.transforms import AUGMENTATIONS
-from lfiw.modules.generative import HOMES
-from lfiw.nets import NETS
-from lfiw.nets.mlp import ACTIVATIONS
-from lfiw.optimizers import SCHEDULES
+from lfiw.generators.module import HOMES
+from lfiw.nets import ACTIVATIONS, NETS
+from lfiw.training.module import SCHEDULES
 
 CLASSES = [c for c in vars(schemas).values() if isinstance(c, type) and is_dataclass(c) and c is not schemas.Config]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from lfiw.selection import CANNOT, CORRECTS, NOTHING
+from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING
 from tools.benchmarks.statistics.estimates import FOR_SCORES, Found, fit, functions
 from tools.benchmarks.statistics.pairs import Normals, Students, build_cases
 from tools.benchmarks.statistics.summary import holm, refusals_that_are_right, significantly_worse, summarise

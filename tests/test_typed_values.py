@@ -12,7 +12,7 @@ import yaml
 from lfiw import InputError
 from lfiw.cli import Parser
 from lfiw.config import compose, load, run_of
-from lfiw.paths import location_argument
+from lfiw.files import location_argument
 from lfiw.schemas import WeightingSpec
 
 # YAML 1.1 takes these for numbers, truth values, dates, nothing, or more than one value

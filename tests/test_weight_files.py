@@ -16,17 +16,16 @@ from safetensors.torch import save_file
 from untrusted import Marker, opened_in_little_memory
 
 from lfiw import InputError, RatioClassifier
-from lfiw.checkpoints import read_checkpoint
-from lfiw.features.classifier import Classifier, save_classifier
-from lfiw.features.inception_weights import find_weights
-from lfiw.features.resnet56 import ResNet56
-from lfiw.generators.dagan import load_generator
-from lfiw.modules.dynamics import DynamicsModel
-from lfiw.modules.generative import GenerativeModule
+from lfiw.features.inception import find_weights
+from lfiw.features.resnet import ResNet56
+from lfiw.features.small_classifier import Classifier, save_classifier
+from lfiw.generators.module import GenerativeModule
 from lfiw.nets import build_net
-from lfiw.ope.policy import Policy, load_policy
 from lfiw.schemas import SCHEMAS
-from lfiw.weight_files import built_for, read_weights
+from lfiw.tasks.augmentation.dagan_drawings import load_generator
+from lfiw.tasks.ope.dynamics import DynamicsModel
+from lfiw.tasks.ope.policy import Policy, load_policy
+from lfiw.untrusted import built_for, read_checkpoint, read_weights
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "checkpoint": read_checkpoint,
@@ -122,7 +121,8 @@ def test_options_that_ask_for_more_memory_than_there_is(tmp_path: Path) -> None:
             {"input.mean": torch.zeros(1), "input.std": torch.ones(1)}, tmp_path / name, {"lfiw": json.dumps(header)}
         )
         files.append(tmp_path / name)
-    lines = opened_in_little_memory("from lfiw.features.classifier import Classifier", "Classifier(argument)", *files)
+    imports = "from lfiw.features.small_classifier import Classifier"
+    lines = opened_in_little_memory(imports, "Classifier(argument)", *files)
     for line, file in zip(lines, files, strict=True):
         assert line.startswith(f"{file} does not hold a classifier: ")
     for line in lines[:2]:

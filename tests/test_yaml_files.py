@@ -7,7 +7,7 @@ import pytest
 
 from lfiw import InputError
 from lfiw.config import compose, load
-from lfiw.yaml_files import read_yaml
+from lfiw.files import read_yaml
 
 ALIASES = "a: &a [x]\n" + "".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)

@@ -9,24 +9,23 @@ import torch
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from torch import Tensor
 
-from lfiw.checkpoints import read_checkpoint
 from lfiw.data import TensorTable
-from lfiw.data.mixed import MixedDataModule
-from lfiw.data.omniglot import OmniglotDataModule
-from lfiw.data.real import RealDataModule
-from lfiw.data.sets import DrawingSetsDataModule
-from lfiw.data.transitions import Transitions, TransitionsDataModule
-from lfiw.modules.augmentation import AugmentationClassifier
-from lfiw.modules.dagan import DaGan
-from lfiw.modules.dynamics import DynamicsModel
-from lfiw.modules.generative import build_generative
-from lfiw.modules.ratio import RatioClassifier
-from lfiw.modules.trained import TrainedModule
-from lfiw.regimes import TrainingRows
+from lfiw.generators.module import build_generative
+from lfiw.generators.real_images import RealDataModule
+from lfiw.ratio.classifier import RatioClassifier
+from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import MLP, SNGAN, VAE, Optimizer, PixelCNN
 from lfiw.schemas import Trainer as TrainerOptions
-from lfiw.tracking import JsonLines
-from lfiw.trainers import build_trainer, fit, last_checkpoint
+from lfiw.tasks.augmentation.dagan import DaGan
+from lfiw.tasks.augmentation.drawing_classifier import AugmentationClassifier
+from lfiw.tasks.augmentation.drawing_sets import DrawingSetsDataModule
+from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
+from lfiw.tasks.augmentation.regimes import TrainingRows
+from lfiw.tasks.ope.dynamics import DynamicsModel, Transitions, TransitionsDataModule
+from lfiw.training.module import TrainedModule
+from lfiw.training.tracking import JsonLines
+from lfiw.training.trainer import build_trainer, fit, last_checkpoint
+from lfiw.untrusted import read_checkpoint
 
 SEED = 3
 ADAMW = {**asdict(Optimizer()), "schedule": "cosine"}

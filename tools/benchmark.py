@@ -51,7 +51,7 @@ def measure(name: str, rounds: int) -> list[Row]:
 
 
 def cells(row: Row) -> list[str]:
-    from lfiw.tables import number
+    from lfiw.evaluation.tables import number
 
     goal = "–" if row["goal"] is None else f"≥ {number(row['goal'])}"
     met = {None: "–", True: "yes", False: "no"}[row["met"]]
@@ -74,8 +74,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args([a for a in arguments if a != DEBUG])
     import torch
 
-    from lfiw.results import write_study
-    from lfiw.tables import print_table
+    from lfiw.evaluation.tables import print_table
+    from lfiw.tasks.results import write_study
 
     torch.set_num_threads(THREADS)
     load = round(os.getloadavg()[0], 2)  # other work on the machine slows both sides, not always alike

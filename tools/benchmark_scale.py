@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--num {options.num}: at least 1000")
     if options.folder.exists():
         raise InputError(f"{options.folder} exists: name another folder")
-    from lfiw.results import row, write_study
+    from lfiw.tasks.results import row, write_study
 
     options.folder.mkdir(parents=True)
     started = time.perf_counter()
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> None:
 
 def run(num: int, folder: Path) -> dict[str, Stage]:
     """Every stage in a process of its own."""
-    from lfiw.record import EvaluationRecord
+    from lfiw.evaluation.record import EvaluationRecord
 
     code = folder / "blobs.py"
     code.write_text(CODE)

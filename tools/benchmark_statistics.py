@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     from benchmarks.statistics.pairs import build_cases
     from benchmarks.statistics.summary import squared_errors, summarise
 
-    from lfiw.results import write_study
+    from lfiw.tasks.results import write_study
 
     cases = [case for case in build_cases() if options.only in case.name]
     if not cases:

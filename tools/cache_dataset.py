@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lfiw.cli import Parser, run_script
-from lfiw.data.importers.commands import add_command, add_file_commands, write_cache
+from lfiw.data.importers import add_command, add_file_commands, write_cache
 
 if TYPE_CHECKING:
-    from lfiw.data.importers.imported import Imported
+    from lfiw.data.importers import Imported
 
 NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl10")
 
@@ -29,13 +29,13 @@ def named(options: argparse.Namespace, name: str) -> "Imported":
 
 
 def digits(options: argparse.Namespace) -> "Imported":
-    from lfiw.data.importers.digits import import_digits
+    from lfiw.data.importers.datasets import import_digits
 
     return import_digits()
 
 
 def omniglot(options: argparse.Namespace) -> "Imported":
-    from lfiw.data.importers.omniglot import import_omniglot
+    from lfiw.data.importers.datasets import import_omniglot
 
     return import_omniglot(options.split, options.root, options.npz, options.size)
 

@@ -24,9 +24,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
-    from lfiw.ope.cached import write_rollouts
-    from lfiw.ope.environments import Environment, check_policy
-    from lfiw.ope.policy import load_policy
+    from lfiw.tasks.ope.environments import Environment, check_policy
+    from lfiw.tasks.ope.policy import load_policy
+    from lfiw.tasks.ope.rollouts import write_rollouts
 
     environment = Environment(options.environment, options.horizon, options.noise)
     policy = load_policy(options.policy, options.policy_noise)

@@ -20,11 +20,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lfiw.cli import DEBUG, Parser, run_script
 from lfiw.errors import InputError
-from lfiw.generators import SOURCES, find_source
-from lfiw.paths import location_argument
+from lfiw.files import location_argument
+from lfiw.generators import SOURCES, Source
+
+if TYPE_CHECKING:
+    from lfiw.generators.generator import Generator
 
 SHORTHAND = ("--callable", "--info", "--verify")  # these may be given as options too
 
@@ -32,9 +36,8 @@ SHORTHAND = ("--callable", "--info", "--verify")  # these may be given as option
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="SOURCE", dest="source")
-    for name in SOURCES:
-        source = find_source(name)
-        command = commands.add_parser(name, help=source.SUMMARY, description=source.SUMMARY)
+    for name, source in sources().items():
+        command = commands.add_parser(name, help=source.summary, description=source.summary)
         source.add_arguments(command)
         add_writing(command)
     for name, summary in (("info", "What is in a cache."), ("verify", "Recompute every SHA-256 of a cache.")):
@@ -44,6 +47,44 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if arguments and arguments[0] in SHORTHAND:
         arguments = [arguments[0].removeprefix("--"), *arguments[1:]]
     return parser.parse_args(arguments)
+
+
+def sources() -> dict[str, Source]:
+    """Those of every kind of run, by name."""
+    summary = "Other drawings of given ones, by a generator of task=dagan; --seed is that of its noise."
+    return {**SOURCES, "dagan": Source(summary, add_drawings, open_drawings)}
+
+
+def add_drawings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="generator.safetensors, or a checkpoint (.ckpt)"
+    )
+    parser.add_argument("--drawings", type=Path, required=True, metavar="DIR", help="cache of the given drawings")
+    parser.add_argument("--num-per-image", type=int, default=10, metavar="M", help="of each (default: 10)")
+    parser.add_argument(
+        "--shots", type=int, metavar="N", help="only for the drawings that train with data.shots=N (default: for all)"
+    )
+    parser.add_argument("--num-classes", type=int, default=0, metavar="N", help="with --shots: data.num_classes=N")
+    parser.add_argument("--split-seed", type=int, default=0, metavar="N", help="with --shots: data.split_seed=N")
+
+
+def open_drawings(options: argparse.Namespace) -> "Generator":
+    from lfiw.data import SampleCache
+    from lfiw.generators.generator import RecordedSamples
+    from lfiw.tasks.augmentation.dagan_drawings import import_generated
+    from lfiw.tasks.augmentation.omniglot import training_drawings
+
+    rows = None
+    if options.shots is not None:
+        rows = training_drawings(
+            SampleCache(options.drawings)["label"],
+            num_classes=options.num_classes,
+            shots=options.shots,
+            split_seed=options.split_seed,
+        )
+    return RecordedSamples(
+        import_generated(options.checkpoint, options.drawings, options.num_per_image, options.seed, rows)
+    )
 
 
 def add_writing(command: argparse.ArgumentParser) -> None:
@@ -102,7 +143,7 @@ def write(options: argparse.Namespace) -> None:
     from lfiw.data.cache.remote import check_remote_target, outgoing_folder, upload
     from lfiw.data.cache.writer import check_target
     from lfiw.generators.caching import cache_samples, processes
-    from lfiw.processes import by_first_process, join_processes
+    from lfiw.training.processes import by_first_process, join_processes
 
     started, is_remote = time.perf_counter(), "://" in options.out
     if is_remote and options.append:
@@ -113,7 +154,7 @@ def write(options: argparse.Namespace) -> None:
         by_first_process(lambda: check_remote_target(options.out, options.overwrite))
     elif not options.append:
         by_first_process(lambda: check_target(Path(options.out), options.overwrite))
-    generator = find_source(options.source).open_source(options)
+    generator = sources()[options.source].open(options)
     asked = [generator.source, options.num_samples, options.seed, options.classes]
     path = outgoing_folder(options.out, asked) if is_remote else Path(options.out)
     rate = 0.0

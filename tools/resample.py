@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
-from lfiw.paths import user_path
+from lfiw.files import user_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lfiw.data import SampleCache
-    from lfiw.resampling.methods import Resampled
+    from lfiw.weighting.streaming import Resampled
 
 BLOCK = 1000  # rows copied at a time
 
@@ -35,11 +35,11 @@ def main(arguments: list[str]) -> None:
     from lfiw.data import SampleCache, write_rows
     from lfiw.data.cache.writer import check_target
     from lfiw.data.image_files import check_images_target, write_images
-    from lfiw.diagnostics import effective_sample_size
-    from lfiw.pareto import pareto_k
-    from lfiw.resampling.checks import check_candidates
-    from lfiw.resampling.methods import check_method, resample
-    from lfiw.weights import Weighting
+    from lfiw.weighting.diagnostics import effective_sample_size
+    from lfiw.weighting.pareto import pareto_k
+    from lfiw.weighting.resampling import check_candidates
+    from lfiw.weighting.streaming import check_method, resample
+    from lfiw.weighting.weights import Weighting
 
     check_method(options.method, pool=options.pool, burn_in=options.burn_in, percentile=options.percentile)
     if (options.method == "mh") != (options.real is not None):

@@ -26,16 +26,16 @@ from typing import TYPE_CHECKING, Any
 
 from lfiw.cli import DEBUG, run_script
 from lfiw.errors import InputError
-from lfiw.paths import user_location, user_run
+from lfiw.files import user_location, user_run
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lfiw.data.mixed import MixedDataModule
-    from lfiw.generators.candidates import Candidates
-    from lfiw.resampling.streaming import Sampler
+    from lfiw.generators.generator import Candidates
+    from lfiw.ratio.mixed import MixedDataModule
     from lfiw.tasks.scorer import Scorer
+    from lfiw.weighting.streaming import Sampler
 
 PATHS = {"cache", "checkpoint", "out", "images"}
 METHODS = ("sir", "rejection", "mh")
@@ -72,11 +72,11 @@ def main(arguments: list[str]) -> None:
     from lfiw.config import load
     from lfiw.data.cache.writer import check_target
     from lfiw.data.image_files import check_images_target
-    from lfiw.resampling.streaming import stream
-    from lfiw.run_folder import latest_run
     from lfiw.tasks.ratio import build_datamodule
     from lfiw.tasks.scorer import Scorer
-    from lfiw.weights import Weighting
+    from lfiw.training.run_folder import latest_run
+    from lfiw.weighting.streaming import stream
+    from lfiw.weighting.weights import Weighting
 
     if options.out:
         check_target(Path(options.out), overwrite=False)
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> None:
 
 def cached(options: Options, scorer: "Scorer", datamodule: "MixedDataModule") -> "Candidates":
     from lfiw.data import SampleCache
-    from lfiw.generators.candidates import CachedCandidates
+    from lfiw.generators.generator import CachedCandidates
 
     if not options.cache:
         raise InputError("generator=cache: say which, cache=DIR")
@@ -120,8 +120,7 @@ def cached(options: Options, scorer: "Scorer", datamodule: "MixedDataModule") ->
 
 
 def fresh_digits(options: Options, scorer: "Scorer", datamodule: "MixedDataModule") -> "Candidates":
-    from lfiw.data.digits import DigitsDataModule
-    from lfiw.generators.candidates import DigitsCandidates
+    from lfiw.ratio.digits import DigitsCandidates, DigitsDataModule
 
     if not isinstance(datamodule, DigitsDataModule):
         raise InputError(f"generator=digits goes with a run of experiment=digits, not {scorer.run}")
@@ -144,8 +143,8 @@ GENERATORS: dict[str, Callable[[Options, "Scorer", "MixedDataModule"], "Candidat
 
 
 def sampler_of(options: Options, run: Path, datamodule: "MixedDataModule", generator: "torch.Generator") -> "Sampler":
-    from lfiw.resampling.metropolis_hastings import BURN_IN
-    from lfiw.resampling.streaming import ChainSampler, PoolSampler, RejectionSampler
+    from lfiw.weighting.metropolis_hastings import BURN_IN
+    from lfiw.weighting.streaming import ChainSampler, PoolSampler, RejectionSampler
 
     if options.method == "sir":
         return PoolSampler(options.pool, generator)
@@ -160,8 +159,8 @@ def real_log_ratio(options: Options, run: Path, datamodule: "MixedDataModule", g
     """Of a real evaluation row at random: where a chain starts."""
     import torch
 
-    from lfiw.tasks.log_ratios import log_ratio_column
-    from lfiw.weights import Weighting
+    from lfiw.ratio.cross_fitting import log_ratio_column
+    from lfiw.weighting.weights import Weighting
 
     datamodule.open_tables()
     datamodule.input = datamodule.samples  # the split needs no features

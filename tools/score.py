@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from lfiw.cli import Parser, run_script
-from lfiw.data.importers.commands import add_pixel_arguments
+from lfiw.data.importers import add_pixel_arguments
 from lfiw.errors import InputError
-from lfiw.paths import user_run
+from lfiw.files import user_run
 
 
 def main(arguments: list[str]) -> None:
@@ -23,12 +23,12 @@ def main(arguments: list[str]) -> None:
     import torch
 
     from lfiw.data.importers.arrays import import_arrays
-    from lfiw.diagnostics import effective_sample_size
     from lfiw.files import replacing
-    from lfiw.pareto import pareto_k
-    from lfiw.run_folder import latest_run
     from lfiw.tasks.scorer import Scorer
-    from lfiw.weights import Weighting
+    from lfiw.training.run_folder import latest_run
+    from lfiw.weighting.diagnostics import effective_sample_size
+    from lfiw.weighting.pareto import pareto_k
+    from lfiw.weighting.weights import Weighting
 
     weighting = Weighting(options.flatten, options.clip, options.smooth)
     if options.out.suffix != ".npz":

@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
     sys.path.insert(0, str(ROOT))
     from studies.kept import Kept
 
-    from lfiw.results import write_study
+    from lfiw.tasks.results import write_study
 
     file, _, function = STUDIES[options.study].partition(".")
     run = getattr(import_module(f"studies.{file}"), function)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import VecNormalize
 
-    from lfiw.ope.policy import Policy
+    from lfiw.tasks.ope.policy import Policy
 
 HIDDEN = (64, 64)
 
@@ -45,7 +45,7 @@ def train(
     Raises:
         InputError: stable-baselines3 or the environment is not installed.
     """
-    from lfiw.ope.environments import INSTALL, Environment
+    from lfiw.tasks.ope.environments import INSTALL, Environment
 
     setting = Environment(environment, horizon)
     setting.make().close()
@@ -90,7 +90,7 @@ def as_policy(agent: "PPO", environments: "VecNormalize") -> "Policy":
     """The actor, with the observations' standardisation, as a network of ours."""
     import torch
 
-    from lfiw.ope.policy import Policy
+    from lfiw.tasks.ope.policy import Policy
 
     network = agent.policy
     actions: Any = agent.action_space

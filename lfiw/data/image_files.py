@@ -1,15 +1,18 @@
 """Images out of tables: PNG files, or one .npz as sample sets are usually exchanged."""
 
 import contextlib
+import math
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from lfiw.errors import InputError
 from lfiw.files import replacing, write_errors
@@ -79,3 +82,14 @@ def folder_in_place(path: Path) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sample_grid(images: UInt8[Tensor, "n c h w"], file: Path, scale: int = 2) -> Path:
+    """Writes all images in a square grid, pixel for pixel: each is `scale` × `scale` pixels of the picture."""
+    columns = math.ceil(math.sqrt(len(images)))
+    images = images if images.shape[1] in (1, 3) else images.float().mean(1, keepdim=True).to(torch.uint8)
+    grid = make_grid(images, nrow=columns, padding=1, pad_value=255)
+    pixels = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2).permute(1, 2, 0).contiguous().numpy()
+    with replacing(file) as temporary:
+        Image.fromarray(pixels).save(temporary)
+    return file

@@ -1,13 +1,18 @@
-"""Which rows train, validate and evaluate: disjoint on both sides, a function of a seed alone."""
+"""Which rows train, validate and are scored; rows of subsets as batches, and passes through them in order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int64
+from pytorch_lightning import LightningDataModule
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from lfiw.data.table import Table
+from lfiw.data.batches import BatchIndex, RowsInOrder, batch_loader
+from lfiw.data.table import ROW, Table, TensorTable, table_name
+from lfiw.data.transforms import AUGMENTATIONS
 from lfiw.errors import InputError
 
 
@@ -84,3 +89,85 @@ def cross_fitting_rows(
         split = split_rows(len(others), fractions, seed + i + 1)
         found.append({"held_out": rows[held_out], **{name: rows[others[chosen]] for name, chosen in split.items()}})
     return found
+
+
+Batch = dict[str, Tensor]
+REAL, GENERATED, REFERENCE = 0, 1, 2  # values of a batch's `side`
+
+
+class MixedRows(Dataset[Batch]):
+    """Subsets one after another; an item is a batch, chosen by a `BatchIndex`.
+
+    A batch maps each column's name to (n, …), `side` to the number of the subset (int64) and `position` to the place in
+    it (int64). Rows of an earlier subset come first.
+    """
+
+    def __init__(self, subsets: Sequence[Subset], columns: Sequence[str], augment: str = "none") -> None:
+        self.subsets, self.columns = list(subsets), list(columns)
+        self.augment = AUGMENTATIONS[augment]
+        self.bounds = torch.tensor([0, *(len(subset) for subset in subsets)]).cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self.bounds[-1])
+
+    def __getitem__(self, index: BatchIndex) -> Batch:
+        side = torch.bucketize(index.positions.contiguous(), self.bounds[1:], right=True)
+        position = index.positions - self.bounds[side]
+        shares = position.split(torch.bincount(side, minlength=len(self.subsets)).tolist())
+        parts = [subset.read(share, self.columns) for subset, share in zip(self.subsets, shares, strict=True)]
+        batch = {name: torch.cat([part[name] for part in parts]) for name in self.columns}
+        if self.augment is not None and index.seed is not None:
+            images = self.columns[0]
+            batch[images] = self.augment(batch[images], index.seed, share=index.share, size=index.size)
+        return {**batch, "side": side, "position": position}
+
+    def rows_of(self, batch: Batch) -> list[dict[str, Any]]:
+        """The rows of a batch by the tables that they are of, side by side."""
+        side, position = batch["side"].cpu(), batch["position"].cpu()
+        found = []
+        for number, subset in enumerate(self.subsets):
+            rows = subset.rows[position[side == number]]
+            if isinstance(subset.table, TensorTable) and ROW in subset.table.columns:
+                rows = subset.table[ROW][rows]
+            found.append({"table": table_name(subset.table), "rows": rows.tolist()})
+        return found
+
+
+class InOrderDataModule(LightningDataModule):
+    """One pass for each sequence of subsets, for `trainer.predict` (all passes) and `trainer.test` (the first).
+
+    Args:
+        passes: called when the loaders are made. The subsets of a pass stand one after another; `side` in a batch is
+            the number of the subset.
+        columns: what a batch holds of each row.
+        batch_size: rows a step a process.
+    """
+
+    def __init__(
+        self,
+        passes: Callable[[], Sequence[Sequence[Subset]]],
+        columns: Sequence[str],
+        *,
+        batch_size: int,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.passes, self.columns = passes, list(columns)
+        self.batch_size, self.num_workers = batch_size, num_workers
+
+    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+        return [self._loader(subsets) for subsets in self.passes()]
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.passes()[0])
+
+    def _loader(self, subsets: Sequence[Subset]) -> DataLoader[Batch]:
+        assert self.trainer is not None
+        rows = MixedRows(subsets, self.columns)
+        order = RowsInOrder(
+            len(rows),
+            batch_size=self.batch_size,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        return batch_loader(rows, order, self.num_workers)

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lfiw.errors import InputError
-from lfiw.features.classifier import Classifier
 from lfiw.features.dinov2 import DINOv2
-from lfiw.features.extractor import Extractor
+from lfiw.features.extractor import Extractor, Pixels
 from lfiw.features.inception import InceptionFeatures
-from lfiw.features.pixels import Pixels
-from lfiw.features.resnet56 import ResNet56
+from lfiw.features.resnet import ResNet56
+from lfiw.features.small_classifier import Classifier
 
 __all__ = [
     "EXTRACTORS",

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lfiw.checkpoints import read_checkpoint
 from lfiw.errors import InputError, first_line
-from lfiw.features.blocks import over_blocks
-from lfiw.features.extractor import Extractor
-from lfiw.nets.cifar_resnet import MEAN, STD
+from lfiw.features.extractor import Extractor, over_blocks
+from lfiw.features.resnet import MEAN, STD
+from lfiw.untrusted import read_checkpoint
 
 SIZE, PATCH = 224, 14
 MODELS = {384: "small", 768: "base", 1024: "large", 1536: "giant"}  # by the width of a token

@@ -1,45 +1,49 @@
 """What can fill a cache: files of samples, networks trained here, programs and pipelines from elsewhere.
 
-Each source has a file in `lfiw.generators.sources` with a `SUMMARY`, its command-line arguments (`add_arguments`) and
-`open_source`, which makes a `lfiw.generators.generator.Generator` of them. Nothing heavy is imported before that.
+A source on the command line is a `Source`: its help, its arguments, and how they become a
+`lfiw.generators.generator.Generator`. Nothing heavy is imported before one is opened.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lfiw.cli import Parser
+from lfiw.data.importers import (
+    FOLDER,
+    NPZ,
+    ZIP,
+    add_folder_arguments,
+    add_npz_arguments,
+    add_pixel_arguments,
+    import_archive,
+    import_file,
+    import_files,
+)
 from lfiw.errors import InputError
+from lfiw.files import location_argument, path_argument
 
 if TYPE_CHECKING:
+    from lfiw.data.importers import Imported
     from lfiw.generators.generator import Generator
 
-# name on the command line → module in lfiw.generators.sources
-SOURCES = {
-    "npz": "npz",
-    "folder": "folder",
-    "zip": "archive",
-    "cache": "cache",
-    "trained": "trained",
-    "callable": "named_callable",
-    "exported": "exported",
-    "pipeline": "pipeline",
-    "kde": "kernel_density",
-    "dagan": "drawings",
-}
 
+@dataclass(frozen=True)
+class Source:
+    """A kind of generator that a command line can name.
 
-def find_source(name: str) -> ModuleType:
-    """The module of a source.
-
-    Raises:
-        InputError: there is none of that name.
+    Args:
+        summary: for `--help`.
+        add_arguments: declares its arguments on a parser.
+        open: makes the generator of the parsed arguments.
     """
-    if name not in SOURCES:
-        raise InputError(f"no source {name!r} of samples; sources: {', '.join(SOURCES)}")
-    return import_module(f"lfiw.generators.sources.{SOURCES[name]}")
+
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    open: Callable[[argparse.Namespace], Generator]
 
 
 def open_generator(name: str, *arguments: str) -> Generator:
@@ -48,13 +52,152 @@ def open_generator(name: str, *arguments: str) -> Generator:
     Raises:
         InputError: no such source, wrong arguments, or what they name cannot be used.
     """
-    source = find_source(name)
+    if name not in SOURCES:
+        raise InputError(f"no source {name!r} of samples; sources: {', '.join(SOURCES)}")
     parser = _Parser(prog=name, add_help=False)
-    source.add_arguments(parser)
-    generator: Generator = source.open_source(parser.parse_args([str(argument) for argument in arguments]))
-    return generator
+    parser.register("type", Path, path_argument)
+    SOURCES[name].add_arguments(parser)
+    return SOURCES[name].open(parser.parse_args([str(argument) for argument in arguments]))
 
 
-class _Parser(Parser):
+class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"source {self.prog}: {message}")
+
+
+def recorded(importer: Callable[[argparse.Namespace], Imported]) -> Callable[[argparse.Namespace], Generator]:
+    """Opens what an importer reads."""
+
+    def open_recorded(options: argparse.Namespace) -> Generator:
+        from lfiw.generators.generator import RecordedSamples
+
+        return RecordedSamples(importer(options))
+
+    return open_recorded
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cache", type=location_argument, metavar="CACHE")
+
+
+def import_cache(options: argparse.Namespace) -> Imported:
+    from lfiw.data.cache.reader import SampleCache
+    from lfiw.generators.generator import of_cache
+
+    return of_cache(SampleCache(options.cache))
+
+
+def add_latents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--latents", action="store_true", help="keep the noise as the column latent")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (default: cpu)")
+
+
+def add_trained(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN")
+    add_latents(parser)
+    add_device(parser)
+
+
+def open_trained(options: argparse.Namespace) -> Generator:
+    from lfiw.generators.module import TrainedGenerator
+
+    return TrainedGenerator(options.run, latents=options.latents, device=options.device)
+
+
+def add_callable(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("callable", metavar="MODULE:FUNCTION", help="or FILE.py:FUNCTION")
+    parser.add_argument("--rows-per-seed", type=int, default=100, metavar="N", help="samples per call (default: 100)")
+    add_pixel_arguments(parser)
+
+
+def open_callable(options: argparse.Namespace) -> Generator:
+    from lfiw.generators.called import CalledGenerator, find_function
+
+    function, source = find_function(options.callable)
+    return CalledGenerator(
+        function,
+        options.callable,
+        source=source,
+        rows_per_seed=options.rows_per_seed,
+        layout=options.layout,
+        value_range=options.value_range,
+    )
+
+
+def add_exported(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--noise", choices=("normal", "uniform"), default="normal", help="(default: normal)")
+    add_latents(parser)
+    add_device(parser)
+    add_pixel_arguments(parser)
+
+
+def open_exported(options: argparse.Namespace) -> Generator:
+    from lfiw.generators.program import ExportedGenerator
+
+    return ExportedGenerator(
+        options.file,
+        noise=options.noise,
+        latents=options.latents,
+        device=options.device,
+        layout=options.layout,
+        value_range=options.value_range,
+    )
+
+
+def add_pipeline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of the sampler (default: the pipeline's)")
+    parser.add_argument("--prompt", metavar="TEXT", help="for pipelines that take one")
+    add_device(parser)
+
+
+def open_pipeline(options: argparse.Namespace) -> Generator:
+    from lfiw.generators.diffusion import DiffusionGenerator
+
+    return DiffusionGenerator(options.folder, steps=options.steps, prompt=options.prompt, device=options.device)
+
+
+def add_kernel_density(parser: argparse.ArgumentParser) -> None:
+    add_cache(parser)
+    parser.add_argument("--bandwidth", type=float, default=0.2, help="in standard deviations (default: 0.2)")
+
+
+def open_kernel_density(options: argparse.Namespace) -> Generator:
+    from lfiw.data.cache.reader import SampleCache
+    from lfiw.generators.generator import KernelDensityGenerator
+
+    return KernelDensityGenerator(SampleCache(options.cache), bandwidth=options.bandwidth)
+
+
+# name on the command line → source
+SOURCES = {
+    "npz": Source(NPZ, add_npz_arguments, recorded(import_file)),
+    "folder": Source(FOLDER, lambda parser: add_folder_arguments(parser, "folder", "DIR"), recorded(import_files)),
+    "zip": Source(ZIP, lambda parser: add_folder_arguments(parser, "file", "FILE"), recorded(import_archive)),
+    "cache": Source("The samples of another cache, as its folder or URL.", add_cache, recorded(import_cache)),
+    "trained": Source(
+        "A generator trained by train.py: its run folder, a checkpoint, or generator.safetensors.",
+        add_trained,
+        open_trained,
+    ),
+    "callable": Source(
+        "A Python function(num, generator, labels=None) that returns images. Its code is run.",
+        add_callable,
+        open_callable,
+    ),
+    "exported": Source(
+        "A torch.export program (.pt2) from noise to images. Its code is run.", add_exported, open_exported
+    ),
+    "pipeline": Source(
+        "A diffusers pipeline that save_pretrained wrote to a folder (extra: diffusers).", add_pipeline, open_pipeline
+    ),
+    "kde": Source(
+        "A kernel density estimate of a cache of real images: a quick, biased generator for trying things out.",
+        add_kernel_density,
+        open_kernel_density,
+    ),
+}

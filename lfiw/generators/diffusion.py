@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lfiw.data.cache.shards import hash_file
 from lfiw.errors import InputError, first_line
-from lfiw.generators.pixels import DetectedPixels, check_rows
+from lfiw.generators.called import DetectedPixels, check_rows
 
 INDEX = "model_index.json"
 

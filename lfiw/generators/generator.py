@@ -1,4 +1,4 @@
-"""The one protocol of everything that can fill a cache, and how its rows are numbered."""
+"""The one protocol of whatever can fill a cache, how rows are numbered, and generators without a network."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -8,6 +8,10 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from lfiw.data.batches import mix_seeds
+from lfiw.data.cache.reader import SampleCache
+from lfiw.data.importers import Imported
+from lfiw.data.kernel_density import WhitenedDensity
+from lfiw.data.table import Table
 from lfiw.errors import InputError
 
 
@@ -84,3 +88,92 @@ def sample_rows(generator: Generator, start: int, stop: int, *, seed: int, class
 
 def with_labels(samples: dict[str, Tensor], labels: Tensor | None) -> dict[str, Tensor]:
     return samples if labels is None or "label" in samples else {**samples, "label": labels}
+
+
+class RecordedSamples:
+    """Rows of a file, a folder or another cache; `sample` takes some at random, with replacement.
+
+    Args:
+        rows: what was found, and how it is read.
+    """
+
+    rows_per_seed = 1
+
+    def __init__(self, rows: Imported) -> None:
+        self.source: dict[str, Any] = rows.source
+        self.notes, self.num_rows = rows.notes, rows.num_rows
+        self.read = rows.read
+
+    def sample(
+        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
+    ) -> dict[str, Tensor]:
+        if labels is not None:
+            raise InputError("these samples are there already: they cannot be asked for by label")
+        rows = torch.randint(self.num_rows, (num,), generator=generator).tolist()
+        parts = [self.read(row, row + 1) for row in rows]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def of_cache(cache: SampleCache) -> Imported:
+    """The base columns of a cache."""
+    source = {"cache": cache.path.name, "identity": cache.identity, "source": cache.source}
+    return Imported(source, (f"all rows of {cache!r}",), len(cache), lambda start, stop: cache[start:stop])
+
+
+class Candidates(Protocol):
+    """A generator that can be asked for more. Fewer samples than asked for, or none, say that it has ended."""
+
+    def sample(self, num: int, generator: torch.Generator) -> dict[str, Tensor]: ...
+
+
+class CachedCandidates:
+    """The samples of a table in order, each once.
+
+    Args:
+        table: of samples.
+        columns: what is read of each.
+    """
+
+    def __init__(self, table: Table, columns: list[str]) -> None:
+        self.table, self.columns = table, columns
+        self._next = 0
+
+    def sample(self, num: int, generator: torch.Generator) -> dict[str, Tensor]:
+        start, self._next = self._next, min(self._next + num, len(self.table))
+        return self.table.read(slice(start, self._next), self.columns)
+
+
+class KernelDensityGenerator:
+    """A Gaussian kernel density estimate of the images of a table, in their whitened principal components.
+
+    Args:
+        real: table with the column `image`.
+        bandwidth: as `sample_kernel_density`.
+        max_rows: as many of the first rows are fitted.
+    """
+
+    num_rows = None
+
+    def __init__(self, real: Table, *, bandwidth: float, max_rows: int = 5000, rows_per_seed: int = 1000) -> None:
+        if not bandwidth > 0:
+            raise InputError(f"bandwidth {bandwidth:g}: expected above 0, in standard deviations")
+        self.rows_per_seed = rows_per_seed
+        images = real.read(slice(0, max_rows), ["image"])["image"]
+        if len(images) < 2:
+            raise InputError(f"a kernel density needs at least 2 images, got {len(images)}")
+        self.shape = images.shape[1:]
+        self._density = WhitenedDensity(images.flatten(1).double(), bandwidth)
+        self.source: dict[str, Any] = {
+            "generator": "kernel density", "bandwidth": bandwidth, "rows": len(images),
+            "fitted_to": getattr(real, "identity", None), "rows_per_seed": rows_per_seed,
+        }  # fmt: skip
+        self.notes: tuple[str, ...] = (f"fitted to {len(images):,} images, bandwidth {bandwidth:g}, rounded to uint8",)
+
+    def sample(
+        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
+    ) -> dict[str, Tensor]:
+        if labels is not None:
+            raise InputError("a kernel density takes no labels: leave out --classes")
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        pixels = self._density.sample(num, seed).round().clamp(0, 255).to(torch.uint8)
+        return {"image": pixels.view(num, *self.shape)}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lfiw.data.cache.shards import hash_file
 from lfiw.errors import InputError, first_line
-from lfiw.generators.pixels import DetectedPixels, check_rows
+from lfiw.generators.called import DetectedPixels, check_rows
 
 DRAW = {"normal": torch.randn, "uniform": torch.rand}
 PROBED = 64  # samples whose values show the range

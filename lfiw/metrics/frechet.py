@@ -10,14 +10,15 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lfiw.errors import InputError, LostScore
-from lfiw.metrics.validation import (
+from lfiw.metrics.weighted_metric import (
+    WeightedMetric,
+    agree_on_maximum,
     check_features,
     check_same_width,
     normalised_columns,
     reliability_correction,
     weight_columns,
 )
-from lfiw.metrics.weighted_metric import WeightedMetric, agree_on_maximum
 
 _ROW_BLOCK = 4096  # rows converted to float64 at a time: bounds the memory beside the features
 _FIRST_ROWS = 64  # whose mean is near enough to all rows

@@ -7,8 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lfiw.errors import InputError
-from lfiw.metrics.validation import check_features, check_total_weight, normalised_columns, weight_columns
-from lfiw.metrics.weighted_metric import WeightedMetric
+from lfiw.metrics.weighted_metric import (
+    WeightedMetric,
+    check_features,
+    check_total_weight,
+    normalised_columns,
+    weight_columns,
+)
 
 _ROW_SUM_TOLERANCE = 1e-4
 

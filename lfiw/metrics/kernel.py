@@ -9,8 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lfiw.errors import InputError, LostScore
-from lfiw.metrics.rows_metric import RowsMetric, checked_sides, scalar_unless_columns, shared_column
-from lfiw.metrics.validation import check_total_weight, normalised_columns, reliability_correction
+from lfiw.metrics.weighted_metric import (
+    RowsMetric,
+    check_total_weight,
+    checked_sides,
+    normalised_columns,
+    reliability_correction,
+    scalar_unless_columns,
+    shared_column,
+)
 
 # Rows that differ by less than this part of their size are equal up to the rounding of their centre.
 _SMALLEST_RELATIVE_SPREAD = 1e-14

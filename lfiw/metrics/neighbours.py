@@ -7,8 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lfiw.errors import InputError, LostScore
-from lfiw.metrics.rows_metric import RowsMetric, checked_sides, scalar_unless_columns, shared_column
-from lfiw.metrics.validation import normalised_columns
+from lfiw.metrics.weighted_metric import (
+    RowsMetric,
+    checked_sides,
+    normalised_columns,
+    scalar_unless_columns,
+    shared_column,
+)
 
 SCORES = ("precision", "recall", "density", "coverage")
 NEIGHBOURS = 3  # of Kynkäänniemi et al.; Naeem et al. use 5

@@ -1,4 +1,4 @@
-"""What the weighted metrics share as torchmetrics classes: weightings, conventions, states that stay float64."""
+"""What weighted metrics share: checks of features and weights, and metrics of sums or of all rows."""
 
 import functools
 import warnings
@@ -9,8 +9,131 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lfiw.errors import InputError
+
+# 1 − Σ w̄² is a difference of numbers near 1: below this it is mostly rounding, and one row has all the weight.
+_SMALLEST_SPREAD = 1e-12
+
+
+def check_features(features: Tensor, num_features: int | None = None, name: str = "features") -> None:
+    """Require a finite floating-point matrix, one row a sample.
+
+    Args:
+        features: shape (n, d), any floating dtype; zero rows are allowed.
+        num_features: the required d, if it is fixed.
+        name: what the message calls the tensor.
+
+    Raises:
+        InputError: the dtype is not floating, the shape is not (n, d), or a value is NaN or infinite.
+    """
+    if not features.is_floating_point():
+        raise InputError(f"{name} have dtype {features.dtype}, expected a floating dtype: convert with .float()")
+    columns = "d" if num_features is None else num_features
+    if features.ndim != 2 or (num_features is not None and features.shape[1] != num_features):
+        raise InputError(f"{name} have shape {tuple(features.shape)}, expected (n, {columns}): one row a sample")
+    # Summed in float64, so that finite half-precision values cannot overflow.
+    if not torch.isfinite(features.detach().sum(dtype=torch.float64)):
+        raise InputError(f"{name} contain NaN or infinite values, expected finite ones: drop or repair those rows")
+
+
+def check_same_width(real: Tensor, generated: Tensor) -> None:
+    """Require as many columns on both sides.
+
+    Raises:
+        InputError: the numbers of columns differ.
+    """
+    if real.shape[1] != generated.shape[1]:
+        raise InputError(
+            f"real features have {real.shape[1]} columns and generated ones {generated.shape[1]}, "
+            "expected as many: use one extractor for both"
+        )
+
+
+def weight_columns(weights: Tensor, num_rows: int, num_weightings: int | None = None) -> Float[Tensor, "n columns"]:
+    """Checked weights as a float64 matrix, one column a weighting.
+
+    Args:
+        weights: shape (n,) or (n, k), non-negative, any scale.
+        num_rows: the required n.
+        num_weightings: the required k of a matrix, if it is fixed.
+
+    Returns:
+        Shape (n, 1) for weights of shape (n,), else (n, k).
+
+    Raises:
+        InputError: the dtype or shape is wrong, or a weight is negative, NaN or infinite.
+    """
+    if not weights.is_floating_point():
+        raise InputError(f"weights have dtype {weights.dtype}, expected a floating dtype: convert with .double()")
+    matrix_width = "k" if num_weightings is None else num_weightings
+    right_width = weights.ndim == 1 or (weights.ndim == 2 and num_weightings in (None, weights.shape[1]))
+    if not right_width or len(weights) != num_rows:
+        raise InputError(
+            f"weights have shape {tuple(weights.shape)}, expected ({num_rows},) or ({num_rows}, {matrix_width}): "
+            "one weight for each row of the batch"
+        )
+    columns = weights.detach().double()
+    if columns.ndim == 1:
+        columns = columns[:, None]
+    if columns.numel():
+        low, high = torch.aminmax(columns)
+        if not torch.isfinite(low) or not torch.isfinite(high):
+            raise InputError("weights contain NaN or infinite values, expected finite ones: normalise in log space")
+        if low < 0:
+            raise InputError(f"a weight is {low.item():.6g}, expected non-negative values: weights are density ratios")
+    return columns
+
+
+def normalised_columns(columns: Float[Tensor, "n k"], side: str) -> Float[Tensor, "n k"]:
+    """Self-normalised weights w̄ = w/Σw, column by column, at any scale.
+
+    Raises:
+        InputError: a column has no positive weight.
+    """
+    largest = columns.amax(dim=0) if len(columns) else columns.new_zeros(columns.shape[1])
+    if not (largest > 0).all():
+        raise InputError(f"the {side} weights are all zero or there are no {side} rows, expected a positive weight")
+    scaled = columns / largest  # scale first: the sum of huge weights must not overflow
+    return scaled / scaled.sum(dim=0)
+
+
+def reliability_correction(
+    weight: Float[Tensor, " k"], weight_square: Float[Tensor, " k"], side: str
+) -> Float[Tensor, " k"]:
+    """1 − Σ w̄² = 1 − 1/ESS from Σ w and Σ w²: what makes a weighted second-order statistic unbiased.
+
+    Between 0 (one row has all the weight) and 1 − 1/n (uniform). Source: reliability weights, `numpy.cov(aweights)`.
+
+    Raises:
+        InputError: no weight, fewer than two rows that carry any, or sums out of float64's range.
+    """
+    check_total_weight(weight, side)
+    if (weight_square < torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps).any():
+        raise InputError(f"the squares of the {side} weights underflow float64: divide the weights by their maximum")
+    correction = 1 - weight_square / weight / weight
+    if (correction < _SMALLEST_SPREAD).any():
+        raise InputError(
+            f"the {side} side has one row that carries all the weight, expected at least 2: "
+            "add rows, or flatten or clip the weights"
+        )
+    return correction
+
+
+def check_total_weight(weight: Float[Tensor, " k"], side: str) -> None:
+    """Require that every weighting has a finite positive sum Σ w.
+
+    Raises:
+        InputError: a sum is zero, or out of float64's range.
+    """
+    if not torch.isfinite(weight).all():
+        raise InputError(f"the sum of the {side} weights overflows float64: divide the weights by their maximum")
+    if not (weight > 0).all():
+        raise InputError(f"the {side} side has no weight, expected rows with positive weights: give it some")
+    if (weight < torch.finfo(torch.float64).tiny).any():
+        raise InputError(f"the {side} weights underflow float64: divide the weights by their maximum")
+
 
 CONVENTIONS = ("standard", "paper")
 
@@ -89,3 +212,137 @@ def agree_on_maximum(number: int, metric: Metric, gather: Callable, process_grou
     """The largest of the numbers that the processes hold, by the gather function that also gathers the states."""
     local = torch.tensor(number, device=metric.device)
     return int(max(gathered.item() for gathered in gather(local, group=process_group or metric.process_group)))
+
+
+SIDES = ("real", "generated")
+MERGED_BYTES = 2**25  # blocks of this size lie outside of the heap, and copying them would take time
+
+
+class RowsMetric(WeightedMetric):
+    """A weighted metric that keeps the rows it has seen, in the dtype given, without those of weight zero.
+
+    Args:
+        num_features: d.
+        num_weightings, convention, metric_options: as for `WeightedMetric`.
+
+    Raises:
+        InputError: an argument is out of its range.
+    """
+
+    def __init__(self, num_features: int, num_weightings: int, convention: str, **metric_options: Any) -> None:
+        super().__init__(num_weightings, convention, **metric_options)
+        if num_features < 1:
+            raise InputError(f"num_features is {num_features}, expected at least 1")
+        self.num_features = num_features
+        for side in SIDES:
+            self.add_state(f"{side}_features", [], dist_reduce_fx="cat")
+            self.add_state(f"{side}_weights", [], dist_reduce_fx="cat")
+            self.add_state(f"{side}_uniform_rows", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """Same as `update`: one batch fills one side, so there is no value of the batch."""
+        self.update(*args, **kwargs)
+
+    def _keep(self, features: Tensor, real: bool, weights: Tensor | None) -> None:
+        """Add a batch of rows to one side.
+
+        Raises:
+            InputError: a shape or dtype is wrong, a value is not finite, or a weight is negative.
+        """
+        check_features(features, self.num_features)
+        side = "real" if real else "generated"
+        rows = features.detach()
+        if weights is None:
+            columns = torch.ones(len(rows), self.num_weightings, dtype=torch.float64, device=rows.device)
+            uniform_rows = getattr(self, f"{side}_uniform_rows")
+            setattr(self, f"{side}_uniform_rows", uniform_rows + len(rows))
+        else:
+            columns = weight_columns(weights, len(rows), self.num_weightings).to(rows.device)
+            columns = columns.expand(-1, self.num_weightings)
+            positive = (columns > 0).any(dim=1)
+            rows, columns = rows[positive], columns[positive]
+        # Copies: a batch buffer that its owner fills again must not change what was seen.
+        append_block(getattr(self, f"{side}_features"), rows.clone())
+        append_block(getattr(self, f"{side}_weights"), columns.clone())
+
+    def _kept(self, side: str) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k"]]:
+        """All rows of a side, and their weights.
+
+        Raises:
+            InputError: there is none.
+        """
+        features = _concatenated(getattr(self, f"{side}_features"))
+        weights = _concatenated(getattr(self, f"{side}_weights"))
+        if features is None or weights is None or len(features) == 0:
+            raise InputError(f"the {side} side has no rows that carry weight: call update with some")
+        return features, weights
+
+    def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any = None) -> None:
+        # Processes must gather tensors of one dtype and as many dimensions, also those that saw no rows.
+        for side in SIDES:
+            features = _concatenated(getattr(self, f"{side}_features"))
+            weights = _concatenated(getattr(self, f"{side}_weights"))
+            any_double = int(features is not None and features.dtype == torch.float64)
+            any_double = agree_on_maximum(any_double, self, dist_sync_fn, process_group)
+            if features is None or weights is None:
+                features = torch.zeros(0, self.num_features, device=self.device)
+                weights = torch.zeros(0, self.num_weightings, dtype=torch.float64, device=self.device)
+            setattr(self, f"{side}_features", [features.to(torch.float64 if any_double else torch.float32)])
+            setattr(self, f"{side}_weights", [weights])
+        super()._sync_dist(dist_sync_fn, process_group)
+
+
+def shared_column(weights: Float[Tensor, "n k"]) -> Float[Tensor, " n"] | Float[Tensor, "n k"]:
+    """The one column that all weightings share, if they do: what depends on it alone is then made once."""
+    return weights[:, 0] if (weights == weights[:, :1]).all() else weights
+
+
+def checked_sides(
+    real: Tensor,
+    generated: Tensor,
+    real_weights: Tensor | None,
+    generated_weights: Tensor | None,
+    block_size: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features and weight columns of both sides, checked, without the rows that have no weight."""
+    if block_size < 1:
+        raise InputError(f"block_size is {block_size}, expected at least 1")
+    checked: list[Tensor] = []
+    for side, features, weights in (("real", real, real_weights), ("generated", generated, generated_weights)):
+        check_features(features, name=f"{side} features")
+        if weights is None:
+            columns = torch.ones(len(features), 1, dtype=torch.float64, device=features.device)
+        else:
+            columns = weight_columns(weights, len(features)).to(features.device)
+        positive = (columns > 0).any(dim=1)
+        checked += [features, columns] if positive.all() else [features[positive], columns[positive]]
+    real, v, generated, w = checked
+    check_same_width(real, generated)
+    if 1 not in (v.shape[1], w.shape[1]) and v.shape[1] != w.shape[1]:
+        raise InputError(
+            f"real weights have {v.shape[1]} columns and generated ones {w.shape[1]}, expected as many, or one"
+        )
+    return real, v, generated, w
+
+
+def scalar_unless_columns(values: Float[Tensor, " k"], *weights: Float[Tensor, "..."] | None) -> Float[Tensor, "*k"]:
+    return values if any(given is not None and given.ndim == 2 for given in weights) else values[0]
+
+
+def append_block(blocks: list[Tensor], block: Tensor) -> None:
+    """Add rows to a list of blocks; small neighbours become one, so that a list has few of them.
+
+    A few rows of each batch, kept for long between buffers that come and go, would leave the heap full of holes: 2 KB a
+    row of a pass, against nothing.
+    """
+    blocks.append(block)
+    while len(blocks) > 1 and len(blocks[-2]) <= len(blocks[-1]) and blocks[-2].nbytes < MERGED_BYTES:
+        last = blocks.pop()
+        blocks[-1] = torch.cat([blocks[-1], last])
+
+
+def _concatenated(state: Tensor | list[Tensor]) -> Tensor | None:
+    """A list state as one tensor; None if it is empty. After a synchronisation it is a tensor already."""
+    if isinstance(state, Tensor):
+        return state
+    return torch.cat(state) if state else None

@@ -7,14 +7,14 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from lfiw import tracking
 from lfiw.data import SampleCache
-from lfiw.data.sets import DrawingSetsDataModule
 from lfiw.errors import InputError
-from lfiw.generators.dagan import save_generator
-from lfiw.modules.dagan import DaGan
 from lfiw.schemas import Config, DrawingSetsData
-from lfiw.trainers import CHECKPOINTS, build_trainer, fit, last_checkpoint
+from lfiw.tasks.augmentation.dagan import DaGan
+from lfiw.tasks.augmentation.dagan_drawings import save_generator
+from lfiw.tasks.augmentation.drawing_sets import DrawingSetsDataModule
+from lfiw.training import tracking
+from lfiw.training.trainer import CHECKPOINTS, build_trainer, fit, last_checkpoint
 
 GENERATOR = "generator.safetensors"
 GRIDS = "grids"

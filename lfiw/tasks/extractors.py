@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 from pytorch_lightning import Trainer
 
-from lfiw.data.mixed import MixedDataModule
 from lfiw.errors import InputError
 from lfiw.features import EXTRACTORS, Extractor, FeatureOptions, build_extractor
+from lfiw.features.extraction import extract
+from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, Features
-from lfiw.tasks.columns import extract
 
 
 def extractor_for(name: str, datamodule: MixedDataModule, features: Features) -> Extractor:

@@ -10,18 +10,18 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import Logger
 
-from lfiw.checkpoints import read_checkpoint
 from lfiw.data import SampleCache
-from lfiw.data.real import RealDataModule
 from lfiw.errors import InputError, first_line
+from lfiw.evaluation.tables import number
 from lfiw.features import FeatureOptions
 from lfiw.files import write_json
-from lfiw.modules.generative import HOMES, WEIGHTS, GenerativeModule, build_generative, checkpoint_of
-from lfiw.modules.previews import FidOfSamples, SampleGrid
-from lfiw.results import hardware
+from lfiw.generators.module import HOMES, WEIGHTS, GenerativeModule, build_generative, checkpoint_of
+from lfiw.generators.previews import FidOfSamples, SampleGrid
+from lfiw.generators.real_images import RealDataModule
 from lfiw.schemas import Config, RealData, Run
-from lfiw.tables import number
-from lfiw.trainers import CHECKPOINTS, build_trainer, fit, last_checkpoint
+from lfiw.tasks.results import hardware
+from lfiw.training.trainer import CHECKPOINTS, build_trainer, fit, last_checkpoint
+from lfiw.untrusted import read_checkpoint
 from lfiw.version import __version__
 
 RECORD = "training.json"  # in the run folder: what the training came to, and what it took

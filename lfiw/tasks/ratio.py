@@ -9,21 +9,19 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger
 
 from lfiw.data import SampleCache
-from lfiw.data.digits import DigitsDataModule
-from lfiw.data.mixed import MixedDataModule
-from lfiw.data.skewed import SkewedDataModule
 from lfiw.errors import InputError
-from lfiw.modules.ratio import RatioEnsemble
-from lfiw.processes import by_first_process
+from lfiw.evaluation.scoring import check_scores, score
+from lfiw.evaluation.showing import show
+from lfiw.features.extraction import check_columns_can_be_added
+from lfiw.ratio.classifier import RatioEnsemble
+from lfiw.ratio.cross_fitting import train_members, write_log_ratios
+from lfiw.ratio.digits import DigitsDataModule, SkewedDataModule
+from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import CachedData, Config, DigitsData, PoliciesData, RealData, SkewedData, ToyData
-from lfiw.stages import timed
-from lfiw.tasks.columns import check_columns_can_be_added
 from lfiw.tasks.extractors import prepare_input
-from lfiw.tasks.log_ratios import write_log_ratios
-from lfiw.tasks.members import train_members
-from lfiw.tasks.scoring import check_scores, score
-from lfiw.tasks.showing import show
-from lfiw.trainers import build_trainer
+from lfiw.training.processes import by_first_process
+from lfiw.training.run_folder import timed
+from lfiw.training.trainer import build_trainer
 
 Outcome = tuple[dict[str, float], dict[str, Any]]
 

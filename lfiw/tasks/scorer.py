@@ -10,7 +10,7 @@ from torch import Tensor
 from lfiw.config import load
 from lfiw.errors import InputError
 from lfiw.features import Extractor, build_extractor
-from lfiw.modules.ratio import RatioClassifier
+from lfiw.ratio.classifier import RatioClassifier
 from lfiw.tasks.extractors import feature_options
 from lfiw.tasks.ratio import build_datamodule
 

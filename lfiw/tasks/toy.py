@@ -1,31 +1,180 @@
-"""Where both densities are known: the learned log-ratio against the exact one, and what its errors cost."""
+"""The ratio of known densities: learned against exact class probabilities."""
 
+import itertools
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger
 from rich.progress import track
+from scipy.special import gammaln, hyp1f1, ndtr
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
-from lfiw import tracking
 from lfiw.data.batches import mix_seeds
-from lfiw.data.mixed import MixedDataModule
 from lfiw.data.table import TensorTable
-from lfiw.densities import FittedGaussian, Mixture
 from lfiw.errors import InputError
-from lfiw.modules.ratio import RatioClassifier
-from lfiw.plots import save, toy_probabilities
-from lfiw.results import Row, row, write_study
+from lfiw.evaluation.plots import save
+from lfiw.evaluation.plots.style import BLUE, INK, UNIFORM, UNIFORM_LINE, dressed, new_figure
+from lfiw.evaluation.tables import number, print_table
+from lfiw.ratio.classifier import RatioClassifier
+from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, Run, ToyCase, ToyData
-from lfiw.tables import number, print_table
-from lfiw.trainers import CHECKPOINTS, best_checkpoint, build_trainer, fit
-from lfiw.weights import Weighting
+from lfiw.tasks.results import Row, row, write_study
+from lfiw.training import tracking
+from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit
+from lfiw.weighting.weights import Weighting
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Σ_k π_k N(μ_k, s_k² I) in d dimensions, float64.
+
+    Args:
+        means: μ_k, each of length d; two components.
+        scales: s_k > 0.
+        proportions: π_k, summing to 1.
+        valley: half-width of the slab half-way between the two modes, across the line that joins them.
+
+    Raises:
+        InputError: lengths that do not fit together, or values outside their range.
+    """
+
+    means: Sequence[Sequence[float]]
+    scales: Sequence[float]
+    proportions: Sequence[float]
+    valley: float
+
+    def __post_init__(self) -> None:
+        sizes = {len(mean) for mean in self.means}
+        if len(self.means) != 2 or len(sizes) != 1 or not len(self.means) == len(self.scales) == len(self.proportions):
+            raise InputError(
+                f"a toy case needs two means of one length, two scales and two proportions, not means={self.means}, "
+                f"scales={self.scales}, proportions={self.proportions}"
+            )
+        if min(self.scales) <= 0 or min(self.proportions) < 0 or abs(sum(self.proportions) - 1) > 1e-9:
+            raise InputError(f"scales={self.scales} must be positive, proportions={self.proportions} sum to 1")
+        if self.means[0] == self.means[1] or self.valley <= 0:
+            raise InputError(f"the two means must differ and valley={self.valley} be positive")
+
+    @property
+    def dimension(self) -> int:
+        return len(self.means[0])
+
+    def sample(self, num: int, generator: torch.Generator) -> Float[Tensor, "num d"]:
+        component = torch.multinomial(self._tensor(self.proportions), num, replacement=True, generator=generator)
+        noise = torch.randn(num, self.dimension, dtype=torch.float64, generator=generator)
+        return self._tensor(self.means)[component] + self._tensor(self.scales)[component, None] * noise
+
+    def log_density(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        scales = self._tensor(self.scales)
+        square = (x[:, None, :] - self._tensor(self.means)).square().sum(-1) / scales.square()
+        log_normal = -0.5 * square - self.dimension * (scales.log() + 0.5 * math.log(2 * math.pi))
+        return torch.logsumexp(log_normal + self._tensor(self.proportions).log(), dim=1)
+
+    @property
+    def mean(self) -> Float[Tensor, " d"]:
+        return (self._tensor(self.proportions)[:, None] * self._tensor(self.means)).sum(0)
+
+    def in_valley(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, " n"]:
+        """Whether a point lies in the slab between the modes."""
+        direction, middle = self._axis()
+        return ((x - middle) @ direction).abs() < self.valley
+
+    def valley_probability(self) -> float:
+        """P(x in the slab): along the line between the modes each component is a one-dimensional Gaussian."""
+        direction, middle = self._axis()
+        total = 0.0
+        for mean, scale, share in zip(self._tensor(self.means), self.scales, self.proportions, strict=True):
+            offset = float((mean - middle) @ direction)
+            total += share * float(ndtr((self.valley - offset) / scale) - ndtr((-self.valley - offset) / scale))
+        return total
+
+    def distance(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """|x − μ|, from the mean of the mixture."""
+        return (x - self.mean).norm(dim=1)
+
+    def mean_distance(self) -> float:
+        """E|x − μ|: a component's distance is s times a noncentral χ variable of d degrees of freedom, whose mean is
+
+        √2 Γ((d+1)/2)/Γ(d/2) · ₁F₁(−1/2; d/2; −λ²/2), with λ = |μ_k − μ|/s_k (Park 1961).
+        """
+        d, total = self.dimension, 0.0
+        factor = math.sqrt(2) * math.exp(gammaln((d + 1) / 2) - gammaln(d / 2))
+        for mean, scale, share in zip(self._tensor(self.means), self.scales, self.proportions, strict=True):
+            noncentrality = float((mean - self.mean).norm()) / scale
+            total += share * scale * factor * float(hyp1f1(-0.5, d / 2, -(noncentrality**2) / 2))
+        return total
+
+    def _axis(self) -> tuple[Tensor, Tensor]:
+        first, second = self._tensor(self.means)
+        return (second - first) / (second - first).norm(), (first + second) / 2
+
+    @staticmethod
+    def _tensor(values: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+
+class FittedGaussian:
+    """The Gaussian with the mean and covariance (maximum likelihood) of samples."""
+
+    def __init__(self, samples: Float[Tensor, "n d"]) -> None:
+        centred = samples - samples.mean(0)
+        self.mean = samples.mean(0)
+        self.scale = torch.linalg.cholesky(centred.T @ centred / len(samples))
+
+    def sample(self, num: int, generator: torch.Generator) -> Float[Tensor, "num d"]:
+        noise = torch.randn(num, len(self.mean), dtype=torch.float64, generator=generator)
+        return self.mean + noise @ self.scale.T
+
+    def log_density(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        return MultivariateNormal(self.mean, scale_tril=self.scale).log_prob(x)
+
+
+def toy_probabilities(
+    groups: Mapping[tuple[str, int], Sequence[tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]],
+) -> Figure:
+    """Learned against Bayes-optimal class probability: mean and 95 % band over seeds, a panel a case and size.
+
+    Args:
+        groups: (case, n) → for each seed the exact and the learned probability of the same samples.
+    """
+    cases = list(dict.fromkeys(case for case, _ in groups))
+    sizes = list(dict.fromkeys(n for _, n in groups))
+    figure = new_figure(3 * len(sizes), 3 * len(cases))
+    panels = np.array(figure.subplots(len(cases), len(sizes), sharex=True, sharey=True, squeeze=False))
+    for i, j in itertools.product(range(len(cases)), range(len(sizes))):
+        dressed(panels[i, j])
+    edges = torch.linspace(0, 1, 21, dtype=torch.float64)
+    for (case, n), seeds in groups.items():
+        axes = panels[cases.index(case), sizes.index(n)]
+        curves = np.stack([binned_means(exact, learned, edges) for exact, learned in seeds])
+        centres = ((edges[1:] + edges[:-1]) / 2).numpy()
+        shown = ~np.isnan(curves).all(axis=0)
+        low, high = np.nanpercentile(curves[:, shown], [2.5, 97.5], axis=0)
+        axes.plot([0, 1], [0, 1], color=UNIFORM, linewidth=1, linestyle=UNIFORM_LINE)
+        axes.fill_between(centres[shown], low, high, color=BLUE, alpha=0.25, linewidth=0)
+        axes.plot(centres[shown], np.nanmean(curves[:, shown], axis=0), color=BLUE)
+        axes.set_title(f"{case}, n = {n}, {len(seeds)} seeds", fontsize=10)
+    figure.supxlabel("Bayes-optimal probability of real", fontsize=10, color=INK)
+    figure.supylabel("learned probability of real", fontsize=10, color=INK)
+    return figure
+
+
+def binned_means(x: Float[Tensor, " n"], y: Float[Tensor, " n"], edges: Float[Tensor, " b"]) -> Float[np.ndarray, " _"]:
+    """Mean of y in each bin of x; nan for an empty bin."""
+    index = (torch.bucketize(x, edges) - 1).clamp(0, len(edges) - 2)
+    count = torch.bincount(index, minlength=len(edges) - 1).double()
+    return (torch.bincount(index, weights=y, minlength=len(edges) - 1) / count).numpy()
+
 
 ESTIMATES = {"valley": "P(valley)", "distance": "E|x − μ|"}
 WEIGHTINGS = ("uniform", "learned", "exact")

@@ -6,8 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from lfiw import InputError
-from lfiw.data.importers.datasets import OPEN, import_dataset
-from lfiw.data.importers.digits import import_digits
+from lfiw.data.importers.datasets import OPEN, import_dataset, import_digits
 
 
 def write_idx(path, array):

@@ -11,8 +11,8 @@ from torchvision import datasets
 from torchvision.transforms.v2 import functional as reference
 
 from lfiw import InputError
-from lfiw.data.importers.imported import Imported
-from lfiw.data.importers.omniglot import import_omniglot
+from lfiw.data.importers import Imported
+from lfiw.data.importers.datasets import import_omniglot
 
 
 def columns(imported: Imported) -> dict[str, Tensor]:

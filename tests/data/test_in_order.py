@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from lfiw.data import TensorTable
-from lfiw.data.in_order import InOrderDataModule
-from lfiw.data.splits import Subset, everything
+from lfiw.data.splits import InOrderDataModule, Subset, everything
 
 A = TensorTable({"x": torch.arange(11), "y": torch.arange(11) * 10})
 B = TensorTable({"x": torch.arange(100, 107), "y": torch.arange(7)})

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lfiw.data.batches import BatchIndex, ShuffledBatches
-from lfiw.data.loading import TrainingLoader
+from lfiw.data.batches import BatchIndex, ShuffledBatches, TrainingLoader
 
 NUM, SIZE = 23, 4
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from lfiw.features.blocks import over_blocks
+from lfiw.features.extractor import over_blocks
 
 
 @pytest.fixture(params=[1, 3])

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from lfiw import InputError
 from lfiw.features import EXTRACTORS, Classifier, FeatureOptions, build_extractor
-from lfiw.features.classifier import save_classifier
+from lfiw.features.small_classifier import save_classifier
 from lfiw.nets import build_net
 
 OPTIONS = {"name": "mlp", "width": 6, "depth": 1, "dropout": 0.0, "activation": "relu", "spectral_norm": False}

@@ -12,8 +12,8 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from lfiw.errors import InputError
 from lfiw.features import FeatureOptions, InceptionFeatures, build_extractor
-from lfiw.features import inception_weights as places
-from lfiw.features.inception_weights import find_weights
+from lfiw.features import inception as places
+from lfiw.features.inception import find_weights
 
 SHAPE = (3, 32, 32)
 

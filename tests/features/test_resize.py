@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from lfiw.features.resize import resize_like_tensorflow
+from lfiw.features.extractor import resize_like_tensorflow
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (299, 299), (512, 300), (1, 1), (28, 57), (299, 7)])

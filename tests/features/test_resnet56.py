@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lfiw.errors import InputError
 from lfiw.features import FeatureOptions, ResNet56, build_extractor
-from lfiw.nets.cifar_resnet import BasicBlock, CifarResNet
+from lfiw.features.resnet import BasicBlock, CifarResNet
 
 SHAPE = (3, 32, 32)
 IMAGES = torch.randint(0, 256, (5, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -12,10 +12,10 @@ from torch import Tensor
 from lfiw import InputError
 from lfiw.data import SampleCache
 from lfiw.data.cache.writer import PlannedWriter, unfinished
-from lfiw.data.importers.imported import Imported
+from lfiw.data.importers import Imported
 from lfiw.generators import caching
 from lfiw.generators.caching import cache_samples
-from lfiw.generators.recorded import RecordedSamples
+from lfiw.generators.generator import RecordedSamples
 
 SHARD = 12 * 20  # bytes: 20 rows of 12
 

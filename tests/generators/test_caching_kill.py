@@ -18,7 +18,7 @@ import torch
 torch.set_num_threads(1)
 from lfiw.data import SampleCache
 from lfiw.generators import caching
-from lfiw.processes import join_processes
+from lfiw.training.processes import join_processes
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 ROWS, PER_SHARD, SLEEP = 400, 20, 0.003

@@ -13,9 +13,8 @@ from PIL import Image
 from lfiw import InputError
 from lfiw.data import CacheWriter, SampleCache, TensorTable
 from lfiw.generators import SOURCES, open_generator
-from lfiw.generators.generator import Generator, sample_rows
-from lfiw.generators.kernel_density import KernelDensityGenerator
-from lfiw.modules.generative import build_generative
+from lfiw.generators.generator import Generator, KernelDensityGenerator, sample_rows
+from lfiw.generators.module import build_generative
 from lfiw.schemas import VAE, Optimizer
 
 CODE = """

@@ -10,9 +10,9 @@ from torch import Tensor
 from lfiw.data import SampleCache
 from lfiw.data.cache.column_writer import ColumnWriter
 from lfiw.features import Pixels
+from lfiw.features.extraction import extract
 from lfiw.schemas import Trainer
-from lfiw.tasks.columns import extract
-from lfiw.trainers import build_trainer
+from lfiw.training.trainer import build_trainer
 
 
 class SlowPixels(Pixels):

@@ -11,7 +11,7 @@ import pytest
 from integration.launch import QUICK, ROOT, environment, launch, start
 from processes import free_port
 
-from lfiw.checkpoints import read_checkpoint
+from lfiw.untrusted import read_checkpoint
 
 MINUTE = 60
 NODES = ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2", "trainer.strategy=ddp"]

@@ -13,7 +13,7 @@ from integration.launch import launch, module, refused
 from scipy.stats import ttest_rel
 
 from lfiw.data import SampleCache
-from lfiw.regimes import REGIMES
+from lfiw.tasks.augmentation.regimes import REGIMES
 
 SIZES = [
     "data.num_classes=4",

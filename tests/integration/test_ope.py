@@ -9,7 +9,7 @@ import torch
 from integration.launch import launch, refused
 
 from lfiw.data import CacheWriter, SampleCache
-from lfiw.ope.policy import Policy
+from lfiw.tasks.ope.policy import Policy
 
 FAST = ["experiment=ope_fast", "logger=none"]
 POLICIES = Path(__file__).parents[2] / "policies"

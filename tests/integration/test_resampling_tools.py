@@ -232,7 +232,7 @@ def test_bad_input_of_sample_leaves_nothing(here, digits, capfd, monkeypatch, ar
     (here / "taken" / "mine").write_text("")
     base = {"generator": "digits", "num": "5", "out": "set", "run": str(digits.folder)}
     base |= dict(argument.split("=", 1) for argument in arguments)
-    monkeypatch.setattr("lfiw.data.digits.DigitsDataModule.prepare_data", lambda self: None)
+    monkeypatch.setattr("lfiw.ratio.digits.DigitsDataModule.prepare_data", lambda self: None)
     told = refused(capfd, "tools/sample.py", *[f"{key}={value}" for key, value in base.items()])
     for name in names:
         assert name in told

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from integration.launch import QUICK, launch, start
 
-from lfiw.checkpoints import read_checkpoint
+from lfiw.untrusted import read_checkpoint
 
 MINUTE = 60
 # sixteen steps an epoch: a signal hits steps, validation, and what is between

@@ -13,8 +13,8 @@ from integration.launch import QUICK, module
 from integration.test_wandb_offline import key_of, records
 from tracking_server import TrackingServer
 
-from lfiw import tracking
-from lfiw.tracking import build_loggers
+from lfiw.training import tracking
+from lfiw.training.tracking import build_loggers
 
 FINISH_SECONDS = 3.0
 
@@ -122,7 +122,7 @@ def test_a_table_in_an_outage_takes_seconds(server, tmp_path, monkeypatch):
 import os, sys, time
 from pathlib import Path
 from tracking_server import TrackingServer
-from lfiw import tracking
+from lfiw.training import tracking
 server = TrackingServer()
 os.environ["WANDB_BASE_URL"] = server.url
 loggers = tracking.build_loggers("wandb", Path(sys.argv[1]), {}, mode="online")

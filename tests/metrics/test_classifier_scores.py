@@ -14,7 +14,7 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 
 from lfiw import InputError
-from lfiw.metrics.classifier import RatioScores
+from lfiw.metrics.class_proportions import RatioScores
 
 ROWS = st.tuples(st.integers(1, 60), st.integers(1, 60), st.floats(0.1, 30), st.integers(0, 1000))
 

@@ -9,12 +9,9 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from lfiw.data.mixed import MixedDataModule
 from lfiw.data.table import TensorTable
 from lfiw.data.transforms import standardise
 from lfiw.errors import LostScore
-from lfiw.intervals.frechet import frechet_contributions
-from lfiw.intervals.kernel import kernel_contributions
 from lfiw.metrics import (
     FrechetDistance,
     frechet_distance_from_features,
@@ -23,6 +20,8 @@ from lfiw.metrics import (
     weighted_moments,
 )
 from lfiw.metrics.frechet import FrechetReference
+from lfiw.metrics.influence import frechet_contributions, kernel_contributions
+from lfiw.ratio.mixed import MixedDataModule
 
 SHIFTS = (0.0, 1.0, 1e4, 1e6, 1e8)
 SCALES = (1e-8, 1.0, 1e8)

@@ -2,7 +2,7 @@
 
 import torch
 
-from lfiw.metrics.rows_metric import MERGED_BYTES, append_block
+from lfiw.metrics.weighted_metric import MERGED_BYTES, append_block
 
 
 def test_small_blocks_become_few_in_the_order_they_came() -> None:

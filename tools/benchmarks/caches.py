@@ -19,11 +19,9 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
 from lfiw.data import CacheWriter, SampleCache
-from lfiw.data.batches import MixedBatches
+from lfiw.data.batches import MixedBatches, batch_loader
 from lfiw.data.cache.remote import upload
-from lfiw.data.loading import batch_loader
-from lfiw.data.mixed import MixedRows
-from lfiw.data.splits import everything
+from lfiw.data.splits import MixedRows, everything
 from lfiw.data.transforms import standardise
 
 from .measure import IMAGE, Row, Side, compare, copy_bandwidth, drain, fastest, images, interleave, race, seconds_each

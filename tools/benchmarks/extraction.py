@@ -11,13 +11,12 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from lfiw.data import TensorTable
-from lfiw.data.mixed import MixedDataModule
-from lfiw.features.inception import CPU_IMAGES, InceptionFeatures
-from lfiw.features.inception_weights import BATCH_NORM, EPSILON, convolutions, find_weights
+from lfiw.features.inception import BATCH_NORM, CPU_IMAGES, EPSILON, InceptionFeatures, convolutions, find_weights
+from lfiw.features.inception_network import NUM_FEATURES, NUM_LOGITS
 from lfiw.metrics import inception_score, kernel_distance
 from lfiw.metrics.frechet import FrechetReference
-from lfiw.modules.ratio import RatioClassifier
-from lfiw.nets.inception import NUM_FEATURES, NUM_LOGITS
+from lfiw.ratio.classifier import RatioClassifier
+from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import MLP, Optimizer
 
 from .measure import IMAGE, Row, Side, compare, fastest, images, interleave, race, seconds_each

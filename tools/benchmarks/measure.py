@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lfiw import results
+from lfiw.tasks import results
 
 Row = dict[str, Any]
 Side = Callable[[], float]  # does some work → seconds for one unit of it

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch_fidelity.metric_prc import prc_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from lfiw.intervals.frechet import frechet_contributions
 from lfiw.metrics import frechet_distance, frechet_distance_from_features, precision_recall, weighted_moments
+from lfiw.metrics.influence import frechet_contributions
 
 from .measure import Row, compare, interleave, matmul_flops, race, seconds_each
 

@@ -2,14 +2,13 @@
 
 import torch
 
-from lfiw.modules.dynamics import DynamicsModel
-from lfiw.nets import pixelcnn_sampling
-from lfiw.nets.pixelcnn import PixelCNN
-from lfiw.ope.environments import Environment
-from lfiw.ope.policy import Policy
-from lfiw.ope.simulation import simulate
-from lfiw.ope.termination import never
+from lfiw.generators import pixelcnn_sampling
+from lfiw.generators.pixelcnn_network import PixelCNN
 from lfiw.schemas import Dynamics
+from lfiw.tasks.ope.dynamics import DynamicsModel
+from lfiw.tasks.ope.environments import Environment, never
+from lfiw.tasks.ope.policy import Policy
+from lfiw.tasks.ope.simulation import simulate
 
 from .measure import IMAGE, Row, Side, race, seconds_each
 

@@ -19,21 +19,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lfiw import logistic_mixture
 from lfiw.data import TensorTable
-from lfiw.data.mixed import MixedDataModule
-from lfiw.data.omniglot import OmniglotDataModule
-from lfiw.data.real import RealDataModule
-from lfiw.modules.augmentation import AugmentationClassifier
-from lfiw.modules.gan import GAN
-from lfiw.modules.generative import build_generative
-from lfiw.modules.ratio import RatioClassifier
-from lfiw.modules.vae import VAEModule
-from lfiw.nets.vae import draw
-from lfiw.regimes import TrainingRows
+from lfiw.generators import logistic_mixture
+from lfiw.generators.gan import GAN
+from lfiw.generators.module import build_generative
+from lfiw.generators.real_images import RealDataModule
+from lfiw.generators.vae import VAEModule, draw
+from lfiw.ratio.classifier import RatioClassifier
+from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import MLP, SNGAN, VAE, Conv4, Optimizer, ResNet, Trainer
-from lfiw.tracking import JsonLines
-from lfiw.trainers import MONITOR, build_trainer, fit
+from lfiw.tasks.augmentation.drawing_classifier import AugmentationClassifier
+from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
+from lfiw.tasks.augmentation.regimes import TrainingRows
+from lfiw.training.tracking import JsonLines
+from lfiw.training.trainer import MONITOR, build_trainer, fit
 
 from .measure import IMAGE, Row, compare, images
 

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from lfiw.config import compose, load
 from lfiw.data import SampleCache
-from lfiw.data.mixed import GENERATED
+from lfiw.data.splits import GENERATED
+from lfiw.evaluation.record import EXACT, EvaluationRecord
+from lfiw.evaluation.tables import total_variation
 from lfiw.features.inception import InceptionFeatures
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
-from lfiw.record import EXACT, EvaluationRecord
-from lfiw.results import row
-from lfiw.selection import AUTO, UNIFORM
-from lfiw.tables import total_variation
-from lfiw.tasks.log_ratios import log_ratio_column
+from lfiw.ratio.cross_fitting import log_ratio_column
 from lfiw.tasks.ratio import build_datamodule
-from lfiw.weights import Weighting
+from lfiw.tasks.results import row
+from lfiw.weighting.gate import AUTO, UNIFORM
+from lfiw.weighting.weights import Weighting
 
 from .kept import Kept
 from .repeated import Row, repeat, rows_of

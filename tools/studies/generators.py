@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from lfiw.data import SampleCache
+from lfiw.data.image_files import sample_grid
 from lfiw.errors import InputError
 from lfiw.generators import open_generator
 from lfiw.generators.caching import cache_samples
-from lfiw.modules.generative import WEIGHTS
-from lfiw.plots.images import sample_grid
-from lfiw.results import row
+from lfiw.generators.module import WEIGHTS
 from lfiw.tasks.generator import RECORD
+from lfiw.tasks.results import row
 from train import train
 
 from .kept import Kept

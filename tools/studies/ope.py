@@ -13,11 +13,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from lfiw.errors import InputError
-from lfiw.ope.candidates import ANCHORED, AUTO, AVERAGED, SIMULATIONS, UNCORRECTED
-from lfiw.plots.horizons import errors_by_horizon
-from lfiw.plots.style import save
-from lfiw.results import row
+from lfiw.evaluation.plots.style import save
 from lfiw.tasks.ope import POLICIES
+from lfiw.tasks.ope.candidates import ANCHORED, AUTO, AVERAGED, SIMULATIONS, UNCORRECTED
+from lfiw.tasks.ope.horizons import errors_by_horizon
+from lfiw.tasks.results import row
 
 from .kept import Kept
 from .repeated import Row, one_run

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lfiw.record import UNKNOWN, EvaluationRecord
-from lfiw.results import row
-from lfiw.tables import as_number, total_variation
+from lfiw.evaluation.record import UNKNOWN, EvaluationRecord
+from lfiw.evaluation.tables import as_number, total_variation
+from lfiw.tasks.results import row
 from train import train
 
 from .kept import Kept

@@ -15,21 +15,20 @@ from torch import Tensor
 
 from lfiw.config import compose, load
 from lfiw.data.batches import mix_seeds
-from lfiw.data.digits import DigitsDataModule
-from lfiw.data.mixed import MixedDataModule
-from lfiw.densities import FittedGaussian, Mixture
 from lfiw.errors import InputError
+from lfiw.evaluation.record import EvaluationRecord
 from lfiw.metrics import frechet_distance, inception_score, kernel_distance, precision_recall, weighted_moments
-from lfiw.record import EvaluationRecord
-from lfiw.resampling.methods import resample
-from lfiw.resampling.streaming import PoolSampler
-from lfiw.results import row
-from lfiw.selection import AUTO
-from lfiw.statistics import paired_interval
+from lfiw.ratio.cross_fitting import log_ratio_column
+from lfiw.ratio.digits import DigitsDataModule
+from lfiw.ratio.mixed import MixedDataModule
 from lfiw.tasks.extractors import extractor_for
-from lfiw.tasks.log_ratios import log_ratio_column
 from lfiw.tasks.ratio import build_datamodule
-from lfiw.weights import Weighting
+from lfiw.tasks.results import row
+from lfiw.tasks.toy import FittedGaussian, Mixture
+from lfiw.weighting.diagnostics import paired_interval
+from lfiw.weighting.gate import AUTO
+from lfiw.weighting.streaming import PoolSampler, resample
+from lfiw.weighting.weights import Weighting
 
 from .kept import Kept
 from .repeated import Row, one_run

@@ -8,12 +8,12 @@ from typing import Any
 
 from lfiw.config import compose
 from lfiw.features.inception import PRECISIONS, InceptionFeatures
-from lfiw.losses import LOSSES
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
-from lfiw.results import row
 from lfiw.tasks.extractors import extract_all
 from lfiw.tasks.ratio import build_datamodule
-from lfiw.trainers import build_trainer
+from lfiw.tasks.results import row
+from lfiw.training.trainer import build_trainer
+from lfiw.weighting.losses import LOSSES
 
 from .kept import Kept
 from .repeated import Row, one_run, repeat, rows_of

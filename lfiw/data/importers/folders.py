@@ -16,10 +16,10 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from lfiw.archives import Archive
+from lfiw.data.importers import Imported
 from lfiw.data.importers.image_bytes import SUFFIXES, decode, look, read_pixels
-from lfiw.data.importers.imported import Imported
 from lfiw.errors import InputError, first_line, printable
+from lfiw.untrusted import Archive
 
 GRAY = {"1", "L"}  # Pillow's names for 8 bits a channel
 COLOUR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "LA", "CMYK", "YCbCr"}
@@ -96,7 +96,7 @@ def import_zip(path: Path, size: int | None = None, skip_bad: bool = False) -> I
     """Images in a zip archive, as `import_folder`; nothing is unpacked on the disk.
 
     Raises:
-        InputError: as `import_folder`, no such archive, or one that is not to be trusted (`lfiw.archives`).
+        InputError: as `import_folder`, no such archive, or one that is not to be trusted (`lfiw.untrusted`).
     """
     if not path.is_file():
         raise InputError(f"{printable(path)}: no such file")

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lfiw.data.arrays import check_numbers, to_tensor
-from lfiw.data.importers.imported import BLOCK_ROWS
+from lfiw.data.importers import BLOCK_ROWS
 from lfiw.errors import InputError
 
 CHANNELS = (1, 3, 4)

@@ -9,15 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from lfiw.calibration import fit_calibrator
-from lfiw.diagnostics import effective_sample_size
-from lfiw.intervals.contributions import Contributions, terms
-from lfiw.intervals.sample_size import MIN_DEGREES_OF_FREEDOM
-from lfiw.nets.ensemble import EnsembleMLP
-from lfiw.pareto import pareto_k
-from lfiw.selection import UNIFORM, choose, choose_for_means
-from lfiw.statistics import half_width
-from lfiw.weights import Weighting
+from lfiw.metrics.influence import Contributions, terms
+from lfiw.metrics.sample_size import MIN_DEGREES_OF_FREEDOM
+from lfiw.tasks.ope.dynamics import EnsembleMLP
+from lfiw.weighting.calibration import fit_calibrator
+from lfiw.weighting.diagnostics import effective_sample_size, half_width
+from lfiw.weighting.gate import UNIFORM, choose, choose_for_means
+from lfiw.weighting.pareto import pareto_k
+from lfiw.weighting.weights import Weighting
 
 from .pairs import Case, Density
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_rel
 
-from lfiw.results import row
-from lfiw.selection import CANNOT, NOTHING, UNIFORM
+from lfiw.tasks.results import row
+from lfiw.weighting.gate import CANNOT, NOTHING, UNIFORM
 
 from .estimates import ESTIMATORS, FOR_SCORES, Found
 

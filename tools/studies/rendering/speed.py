@@ -1,6 +1,6 @@
 """Tables of what was timed."""
 
-from lfiw.tables import number
+from lfiw.evaluation.tables import number
 
 from .cells import Study, markdown
 

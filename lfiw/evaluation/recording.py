@@ -1,0 +1,227 @@
+"""What an evaluation found, as the record that evaluation.json holds."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lfiw.evaluation.module import Evaluation
+from lfiw.evaluation.record import (
+    EXACT,
+    CalibrationScores,
+    ClassifierRecord,
+    Difference,
+    Estimate,
+    EvaluationRecord,
+    ExtractorRecord,
+    Flattening,
+    Metric,
+    Score,
+    TableRecord,
+    WeightingRecord,
+)
+from lfiw.evaluation.uncertainty import Uncertainty
+from lfiw.features import Extractor
+from lfiw.ratio.mixed import MixedDataModule
+from lfiw.schemas import Config
+from lfiw.version import __version__
+from lfiw.weighting.calibration import reliability
+from lfiw.weighting.diagnostics import (
+    balanced_accuracy,
+    balanced_log_loss,
+    effective_sample_size,
+    mean_and_error,
+    mean_one,
+    top_share,
+    two_sample_test,
+)
+from lfiw.weighting.gate import AUTO, Candidate, Choice, pareto_k_threshold
+from lfiw.weighting.pareto import pareto_k
+from lfiw.weighting.weights import Weighting
+
+CHASM = 0.95  # balanced accuracy from which on the sides barely overlap, and the ratio of few samples carries all
+
+
+def held_out_scores(raw: tuple[Tensor, Tensor], calibrated: tuple[Tensor, Tensor]) -> ClassifierRecord:
+    """Balanced accuracy, two-sample test, density chasm and calibration.
+
+    Args:
+        raw: log-ratios of real and of generated rows that neither trained nor calibrated anything, as trained.
+        calibrated: of the same rows, recalibrated.
+    """
+    accuracy = balanced_accuracy(*calibrated).item()
+    return ClassifierRecord(
+        num_real=len(raw[0]),
+        num_generated=len(raw[1]),
+        accuracy=accuracy,
+        two_sample_p_value=two_sample_test(*calibrated).item(),
+        density_chasm=accuracy >= CHASM,
+        raw=calibration_scores(*raw),
+        calibrated=calibration_scores(*calibrated),
+    )
+
+
+def calibration_scores(real: Tensor, generated: Tensor) -> CalibrationScores:
+    """Log-loss, expected and maximum calibration error, and the two means, of log-ratios."""
+    log_ratio = torch.cat([real, generated])
+    curve = reliability(log_ratio, torch.arange(len(log_ratio)) < len(real))
+    of_generated, of_real = mean_one(real, generated)
+    return CalibrationScores(
+        balanced_log_loss(real, generated).item(),
+        curve.expected_error,
+        curve.maximum_error,
+        of_generated.item(),
+        of_real.item(),
+    )
+
+
+def chasm_warning(classifier: ClassifierRecord) -> str | None:
+    """A sentence for a density chasm, or none."""
+    if not classifier.density_chasm:
+        return None
+    return (
+        f"density chasm: the classifier tells {classifier.accuracy:.1%} of held-out rows apart, so real and "
+        "generated samples barely overlap in what it sees; few samples carry the weight, and a flattened ratio, other "
+        "features or a better generator are the way out"
+    )
+
+
+def evaluation_record(
+    evaluation: Evaluation,
+    blocks: Sequence[Evaluation],
+    weightings: Mapping[str, Weighting],
+    log_ratio: Float[Tensor, " n"],
+    candidates: Mapping[str, Candidate],
+    uncertainties: Mapping[str, Uncertainty],
+    extractors: Mapping[str, Extractor],
+    *,
+    choice: Choice,
+    classifier: ClassifierRecord,
+    flattening: Flattening | None,
+    config: Config,
+    run: str,
+    num_real: int,
+    num_reference: int,
+    tables: tuple[TableRecord, ...],
+) -> EvaluationRecord:
+    """The record of an evaluation.
+
+    Args:
+        evaluation: after its test, of all rows.
+        blocks: the same by the definitions of the paper's official code, each of other rows; or none.
+        weightings: those that are functions of the log-ratio, in their order; the columns of the evaluation's weights
+            are those of them, and then of those that the data set knows to be exact.
+        log_ratio: of the generated evaluation rows.
+        candidates: what the validation rows say of each weighting but the uniform one.
+        uncertainties: by the standard metrics' names; empty where they were not asked for.
+        choice: of the gate.
+        num_real, num_reference: evaluation rows of each kind.
+    """
+    lost = {Metric.named(name): reason for e in [evaluation, *blocks] for name, reason in e.lost.items()}
+    named = f"named by weighting={config.weighting}; auto says: {choice.verdict}: {choice.reason}"
+    names = [*weightings, *([EXACT] if evaluation.weights.shape[1] > len(weightings) else [])]
+    record = EvaluationRecord(
+        experiment=config.experiment,
+        version=__version__,
+        run=run,
+        num_real=num_real,
+        num_generated=len(log_ratio),
+        num_reference=num_reference,
+        extractors=tuple(ExtractorRecord(name, e.key, e.sha256) for name, e in extractors.items()),
+        paper_blocks=len(blocks),
+        calibration=config.calibration,
+        folds=config.folds,
+        ensemble=config.ensemble,
+        classifier=classifier,
+        reference={
+            Metric.named(name): Estimate(values[0], math.nan)
+            for e in [evaluation, *blocks[:1]]  # the same real rows in every block
+            for name, values in e.reference.items()
+        },
+        recommended=config.weighting,
+        verdict=choice.verdict,
+        reason=choice.reason if config.weighting == AUTO else named,
+        pareto_k_threshold=pareto_k_threshold(len(log_ratio)),
+        real_class_proportions=tuple(evaluation.real_proportions),
+        lost=lost or None,
+        weightings=tuple(
+            weighting_record(
+                name,
+                weightings.get(name),
+                evaluation.weights[:, i],
+                log_ratio,
+                candidates.get(name),
+                scores_of(i, evaluation, blocks, uncertainties),
+                tuple(evaluation.proportions[i]) if evaluation.proportions else (),
+            )
+            for i, name in enumerate(names)
+        ),
+        flattening=flattening,
+        tables=tables,
+    )
+    return EvaluationRecord.from_json(record.to_json())  # as the file has it: what is not finite is nan
+
+
+def weighting_record(
+    name: str,
+    weighting: Weighting | None,
+    weights: Float[Tensor, " n"],
+    log_ratio: Float[Tensor, " n"],
+    candidate: Candidate | None,
+    metrics: dict[Metric, Score],
+    proportions: tuple[float, ...],
+) -> WeightingRecord:
+    """One weighting; none where the data set knows its weights."""
+    w, ess = weighting, effective_sample_size(weights).item()
+    return WeightingRecord(
+        name=name,
+        flatten=w.flatten if w else math.nan,
+        clip=w.clip if w else math.nan,
+        smooth=w.smooth if w else None,
+        ess=ess,
+        ess_share=ess / len(log_ratio),
+        pareto_k=pareto_k(Weighting(w.flatten, w.clip).log_weights(log_ratio) if w else weights.log()),
+        max_weight=weights.max().item(),
+        top_1_percent_share=top_share(weights).item(),
+        kl_gain=Estimate(candidate.kl_gain, candidate.standard_error) if candidate else None,
+        metrics=metrics,
+        class_proportions=proportions,
+    )
+
+
+def scores_of(
+    i: int, evaluation: Evaluation, blocks: Sequence[Evaluation], uncertainties: Mapping[str, Uncertainty]
+) -> dict[Metric, Score]:
+    """Every metric under the i-th weighting; of blocks, the mean and its standard error."""
+    found = {}
+    for scored in ([evaluation], blocks):
+        for name in scored[0].scores if scored else ():
+            values = [e.scores[name] for e in scored]
+            difference = Difference(*mean_and_error([v[i] - v[0] for v in values]))
+            score = Score(*mean_and_error([v[i] for v in values]), difference)
+            uncertainty = uncertainties.get(name)
+            found[Metric.named(name)] = with_uncertainty(score, uncertainty, i) if uncertainty else score
+    return found
+
+
+def with_uncertainty(score: Score, u: Uncertainty, i: int) -> Score:
+    """The i-th weighting's score with its error, that of the difference, the control of equal ESS and the limit."""
+    return Score(
+        score.value,
+        u.standard_error[i],
+        Difference(score.difference.value, u.difference_error[i], u.difference_half_width[i]),
+        half_width=u.half_width[i],
+        interval=u.interval[i],
+        control=Estimate(u.control[i], u.control_error[i]),
+        correction=Estimate(score.value - u.control[i], math.nan),
+        infinite=Estimate(u.infinite[i], u.infinite_error[i]),
+    )
+
+
+def table_records(datamodule: MixedDataModule) -> tuple[TableRecord, ...]:
+    """Which samples were scored: the tables by what they hold, their rows and the hash of their content."""
+    return tuple(
+        TableRecord(name, len(table), getattr(table, "identity", None)) for name, table in datamodule.tables.items()
+    )

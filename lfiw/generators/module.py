@@ -1,0 +1,280 @@
+"""What every generator that is trained here has in common: how it samples, and how it is kept."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from safetensors.torch import save
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lfiw.data.batches import mix_seeds
+from lfiw.data.splits import Batch
+from lfiw.errors import InputError, first_line
+from lfiw.files import write_atomically
+from lfiw.training.module import TrainedModule, build_optimizer, build_schedule
+from lfiw.untrusted import built_for, read_checkpoint, read_weights, state_sha256
+
+KIND = "lfiw.GenerativeModule"  # written into checkpoints, so that another module's is told apart
+HOMES = {"sngan": "gan.GAN", "pixelcnn": "pixelcnn.PixelCNNModule", "vae": "vae.VAEModule"}  # model.name → class
+WEIGHTS = "generator.safetensors"  # in a run folder: the network that samples, alone
+
+
+class GenerativeModule(TrainedModule):
+    """A generator of images (c, h, w) and its training.
+
+    Sampling is a deterministic function, `decode`, of noise that is drawn sample by sample with `draw_noise` on the
+    CPU: a sample depends on its own generator's seed, not on the batch that it is computed in.
+
+    Attributes:
+        monitor: validation metric that is to be low; none: the last epoch is the one to keep.
+        sampler: name of the attribute that holds the network which samples.
+        shape: of an image.
+        net_options: name and options of the networks, as in `lfiw.schemas`.
+
+    Args:
+        net: as `net_options`.
+        optimizer: as `lfiw.schemas.Optimizer`.
+        shape: of an image.
+        seed: of the initial weights and of the noise in training.
+    """
+
+    monitor: ClassVar[str | None]
+    sampler: ClassVar[str]
+
+    def __init__(
+        self, net: Mapping[str, Any], shape: Sequence[int], optimizer: Mapping[str, Any] | None = None, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.net_options, self.shape, self.seed = dict(net), tuple(shape), seed
+        self.optimizer_options = {"lr": 1e-3, "weight_decay": 0.0, "schedule": "constant", **(optimizer or {})}
+        options = {name: value for name, value in self.net_options.items() if name != "name"}
+        with torch.random.fork_rng(devices=[]):  # the same weights whatever else has drawn random numbers before
+            torch.manual_seed(seed)
+            try:
+                self.build(**options)
+            except InputError:
+                raise
+            except (TypeError, ValueError, RuntimeError) as error:  # what torch's layers say of their arguments
+                raise InputError(f"model={self.net_options.get('name')}: {first_line(error)}") from None
+        self.to(memory_format=torch.channels_last)
+        if self.optimizer_options.get("compile"):
+            for child in self.children():
+                if not isinstance(child, Metric):
+                    child.compile()
+
+    def build(self, *_: Any, **options: Any) -> None:
+        """Makes the networks, from the options of the model without its name."""
+        raise NotImplementedError
+
+    def draw_noise(self, generator: torch.Generator) -> Float[Tensor, "..."]:
+        """The noise of one sample, on the CPU."""
+        raise NotImplementedError
+
+    def decode(self, noise: Float[Tensor, "n ..."]) -> UInt8[Tensor, "n c h w"]:
+        """Images, in evaluation mode; a function of the noise alone."""
+        raise NotImplementedError
+
+    def sample(
+        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
+    ) -> dict[str, Tensor]:
+        """`image`: uint8 (num, c, h, w), and `latent`, the noise that they are a function of.
+
+        Raises:
+            InputError: labels are asked for.
+        """
+        return self.sample_each([generator] * num, labels)
+
+    @torch.inference_mode()
+    def sample_each(
+        self, generators: Sequence[torch.Generator], labels: Int64[Tensor, " n"] | None = None
+    ) -> dict[str, Tensor]:
+        """As `sample`, each sample from a generator of its own."""
+        if labels is not None:
+            raise InputError(f"model={self.net_options['name']} was trained without labels: leave them out")
+        noise = torch.stack([self.draw_noise(generator) for generator in generators])
+        was_training = self.training
+        self.eval()
+        images = self.decode(noise.to(self.device)).cpu()
+        self.train(was_training)
+        return {"image": images, "latent": noise}
+
+    def training_noise(self, num: int, batch_idx: int, stream: int) -> Float[Tensor, "num latent"]:
+        """Noise of this process's rows of a training step: a function of (seed, epoch, step) and the row alone.
+
+        Args:
+            stream: tells apart what is drawn in the same step.
+        """
+        seed = mix_seeds(self.seed, self.current_epoch, batch_idx, stream)
+        world_size = self.trainer.world_size
+        noise = torch.randn(num * world_size, self.net_options["latent"], generator=torch.Generator().manual_seed(seed))
+        return noise[self.global_rank :: world_size].to(self.device)  # as the rows of a batch are shared out
+
+    def validation_noise(self, positions: Int64[Tensor, " n"]) -> Float[Tensor, "n latent"]:
+        """Noise of validation rows: the same in every epoch, whatever batch and process a row is in."""
+        generator = torch.Generator()
+        rows = [
+            torch.randn(self.net_options["latent"], generator=generator.manual_seed(mix_seeds(self.seed, row)))
+            for row in positions.tolist()
+        ]
+        return torch.stack(rows).to(self.device)
+
+    def build_optimizer(self, network: nn.Module, steps: int | None = None) -> Any:
+        """Optimizer and schedule of one network; the schedule is over `steps`, or as many as there are batches."""
+        optimizer = build_optimizer([p for p in network.parameters() if p.requires_grad], self.optimizer_options)
+        steps = int(self.trainer.estimated_stepping_batches) if steps is None else steps
+        schedule = build_schedule(optimizer, self.optimizer_options["schedule"], steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def description(self) -> dict[str, Any]:
+        """What `load` builds the module from."""
+        kept = {name: value for name, value in self.net_options.items() if name != "features"}
+        return {"kind": KIND, "net": kept, "shape": list(self.shape)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["generator"] = self.description()
+
+    def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
+        """Keeps the network that samples, and nothing of its training, as safetensors.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        state = self.get_submodule(self.sampler).state_dict()
+        tensors = {
+            name: value.to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+            for name, value in state.items()
+        }
+        write_atomically(path, save(tensors, {"generator": json.dumps(self.description())}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "GenerativeModule":
+        """A trained generator, in evaluation mode.
+
+        Args:
+            path: a run folder (its best checkpoint, or the last where none is best), a checkpoint, or a file that
+                `save` wrote. No code in the file is run.
+
+        Raises:
+            InputError: no such file, or it is not one of a generator of this class.
+        """
+        file = checkpoint_of(Path(path))
+        if not file.is_file():
+            raise InputError(f"{file} does not exist: give a run folder, a checkpoint or a {WEIGHTS}")
+        kept, state = read_safetensors(file) if file.suffix == ".safetensors" else read_trained(file)
+        try:
+            home = find_class(kept["net"]["name"])
+            if not issubclass(home, cls):
+                raise InputError(f"{file} holds a {kept['net']['name']}, not a {cls.__name__}")
+            module = built_for(state, lambda: home(kept["net"], kept["shape"]))
+            module.get_submodule(module.sampler).load_state_dict(state)
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{file} does not hold a whole generator: {first_line(error)}") from None
+        return module.to(device).eval()
+
+
+def build_generative(
+    net: Mapping[str, Any], shape: Sequence[int], optimizer: Mapping[str, Any], seed: int
+) -> GenerativeModule:
+    """The generator that `net["name"]` names.
+
+    Raises:
+        InputError: no such generator, or one that does not take these images or options.
+    """
+    return find_class(net["name"])(net, shape, optimizer, seed)
+
+
+def find_class(name: str) -> type[GenerativeModule]:
+    if name not in HOMES:
+        raise InputError(f"no generator {name!r} to train; generators: {', '.join(HOMES)}")
+    module, _, attribute = HOMES[name].partition(".")
+    found: type[GenerativeModule] = getattr(import_module(f"lfiw.generators.{module}"), attribute)
+    return found
+
+
+def checkpoint_of(path: Path) -> Path:
+    """The checkpoint of a run folder; a file as it is."""
+    if not path.is_dir():
+        return path
+    best, last = (path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    return best if best.exists() or not last.exists() else last
+
+
+def read_trained(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and weights of the sampling network in a checkpoint.
+
+    Raises:
+        InputError: it is not a checkpoint, or one of something else.
+    """
+    checkpoint = read_checkpoint(file, "cpu")
+    checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
+    kept = checkpoint.get("generator")
+    if not isinstance(kept, dict) or kept.get("kind") != KIND or not isinstance(kept.get("net"), dict):
+        what = "a ratio classifier" if "classifier" in checkpoint else "something else"
+        raise InputError(f"{file} is not a checkpoint of a generator but of {what}: give one of task=generator")
+    prefix = f"{find_class(kept['net'].get('name', '')).sampler}."
+    state = {
+        name.removeprefix(prefix): value
+        for name, value in checkpoint.get("state_dict", {}).items()
+        if name.startswith(prefix)
+    }
+    return kept, state
+
+
+def read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and weights in a file that `GenerativeModule.save` wrote.
+
+    Raises:
+        InputError: it is another file.
+    """
+    kept, stored = read_weights(file, "generator", "a generator")
+    # half precision saves space only: the network computes in single
+    state = {name: (tensor.float() if tensor.is_floating_point() else tensor) for name, tensor in stored.items()}
+    if kept.get("kind") != KIND or not isinstance(kept.get("net"), dict):
+        raise InputError(f"{file} holds other weights than those of a generator: give one that task=generator made")
+    return kept, state
+
+
+def images_of(batch: Batch) -> UInt8[Tensor, "n c h w"]:
+    return batch["image"]
+
+
+class TrainedGenerator:
+    """Samples of a run, a checkpoint or a kept network.
+
+    Args:
+        path: as `GenerativeModule.load` takes it.
+        latents: return the noise as the column `latent` too.
+    """
+
+    num_rows = None
+    rows_per_seed = 1
+
+    def __init__(self, path: Path, *, latents: bool = False, device: str = "cpu") -> None:
+        self.module = GenerativeModule.load(path, device)
+        self.latents = latents
+        state = self.module.get_submodule(self.module.sampler).state_dict()
+        net = {key: value for key, value in self.module.net_options.items() if key != "features"}
+        self.source: dict[str, Any] = {"trained": net, "sha256": state_sha256(state)}
+        self.notes: tuple[str, ...] = (f"{net['name']}, images {self.module.shape} as uint8",)
+
+    def sample(
+        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
+    ) -> dict[str, Tensor]:
+        return self._kept(self.module.sample(num, generator, labels))
+
+    def sample_each(
+        self, generators: Sequence[torch.Generator], labels: Int64[Tensor, " n"] | None = None
+    ) -> dict[str, Tensor]:
+        return self._kept(self.module.sample_each(generators, labels))
+
+    def _kept(self, samples: dict[str, Tensor]) -> dict[str, Tensor]:
+        return samples if self.latents else {"image": samples["image"]}

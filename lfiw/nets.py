@@ -1,0 +1,168 @@
+"""Networks of the ratio classifier, by name.
+
+They take samples of a given shape and know nothing of training.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+from lfiw.errors import InputError, first_line
+
+
+class Net(nn.Module):
+    """(n, …) → (n, outputs), in two steps: `last(penultimate(x))`."""
+
+    last: nn.Linear
+
+    def penultimate(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, features): what the last layer sees."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.penultimate(x))
+
+
+def image_shape(shape: Sequence[int], net: str) -> tuple[int, int, int]:
+    """(channels, height, width) of a sample.
+
+    Raises:
+        InputError: the sample is not an image.
+    """
+    if len(shape) != 3:
+        raise InputError(
+            f"model={net} needs images (channels, height, width), the samples are {tuple(shape)}; use model=mlp"
+        )
+    channels, height, width = shape
+    return channels, height, width
+
+
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class MLP(Net):
+    """(n, …) → (n, outputs): `depth` hidden layers of `width` units on the flattened sample."""
+
+    def __init__(
+        self, shape: Sequence[int], *, width: int, depth: int, dropout: float, activation: str, outputs: int = 1
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise InputError(f"model.activation={activation}: expected one of {', '.join(ACTIVATIONS)}")
+        if width < 1 or depth < 0:
+            raise InputError(f"model.width={width} must be at least 1 and model.depth={depth} at least 0")
+        layers: list[nn.Module] = [nn.Flatten()]
+        features = math.prod(shape)
+        for _ in range(depth):
+            layers += [nn.Linear(features, width), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            features = width
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Linear(features, outputs)
+
+    def penultimate(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+NORMS = ("batch", "group")
+
+
+class Conv4(Net):
+    """(n, c, h, w) → (n, outputs): four times convolution, ReLU, norm, max-pooling; then one linear layer.
+
+    Pooling stops where a side has become 1, so that 8×8 images pass as well as 105×105. With group norm what a sample
+    gives does not depend on the batch it comes in, and so not on the number of processes either.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], *, width: int, dropout: float, norm: str = "batch", outputs: int = 1
+    ) -> None:
+        super().__init__()
+        if norm not in NORMS:
+            raise InputError(f"model.norm={norm}: expected one of {', '.join(NORMS)}")
+        channels, height, side = image_shape(shape, "conv4")
+        blocks: list[nn.Module] = []
+        for _ in range(4):
+            blocks += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            blocks.append(nn.BatchNorm2d(width) if norm == "batch" else nn.GroupNorm(8, width))
+            if min(height, side) > 1:
+                blocks.append(nn.MaxPool2d(2))
+                height, side = height // 2, side // 2
+            blocks.append(nn.Dropout2d(dropout))
+            channels = width
+        self.blocks = nn.Sequential(*blocks, nn.Flatten())
+        self.last = nn.Linear(width * height * side, outputs)
+
+    def penultimate(self, x: Tensor) -> Tensor:
+        return self.blocks(x.contiguous(memory_format=torch.channels_last))
+
+
+class Block(nn.Module):
+    """Pre-activation residual block (He et al. 2016), halving the resolution at the first block of a stage."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(8, outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.skip = nn.Identity() if inputs == outputs and stride == 1 else nn.Conv2d(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.conv1(F.silu(self.norm1(x)))
+        return self.skip(x) + self.conv2(F.silu(self.norm2(hidden)))
+
+
+class ResNet(Net):
+    """(n, c, h, w) → (n, outputs). Group norm: a sample's logit does not depend on the batch it comes in."""
+
+    def __init__(
+        self, shape: Sequence[int], *, width: int, blocks: int, stages: int, dropout: float, outputs: int = 1
+    ) -> None:
+        super().__init__()
+        channels, _, _ = image_shape(shape, "resnet")
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+        inputs = width
+        for stage in range(stages):
+            for block in range(blocks):
+                layers.append(Block(inputs, width << stage, stride=2 if stage and not block else 1))
+                inputs = width << stage
+        layers += [nn.GroupNorm(8, inputs), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout)]
+        self.blocks = nn.Sequential(*layers)
+        self.last = nn.Linear(inputs, outputs)
+
+    def penultimate(self, x: Tensor) -> Tensor:
+        return self.blocks(x.contiguous(memory_format=torch.channels_last))
+
+
+NETS: dict[str, type[Net]] = {"mlp": MLP, "conv4": Conv4, "resnet": ResNet}
+
+
+def build_net(options: Mapping[str, Any], shape: Sequence[int], outputs: int = 1) -> Net:
+    """The network that `options["name"]` names, for samples of `shape`; the other options are its own.
+
+    `spectral_norm` divides each weight by its largest singular value (Miyato et al. 2018).
+
+    Raises:
+        InputError: an unknown name, an unknown or missing option, a value that does not do, or samples of a shape that
+            it cannot take.
+    """
+    own = dict(options)
+    name, spectral_norm = own.pop("name", None), own.pop("spectral_norm", False)
+    if name not in NETS:
+        raise InputError(f"no network {name!r}; networks: {', '.join(NETS)}")
+    try:
+        net: Net = cast(Any, NETS[name])(shape, outputs=outputs, **own)
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:  # what torch's layers say of their arguments
+        raise InputError(f"network {name}: {first_line(error)}") from None
+    if spectral_norm:
+        for layer in net.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                parametrizations.spectral_norm(layer)
+    return net

@@ -1,1 +1,0 @@
-"""Off-policy evaluation: policies, environments, rollouts, simulation with a learned model, and estimators."""

@@ -1,0 +1,276 @@
+"""The classifiers of a run, one for each fold and ensemble member, and the one log-ratio per row that they give."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+
+from lfiw.data import ColumnWriter, SampleCache
+from lfiw.data.batches import mix_seeds
+from lfiw.features.extraction import distinct_caches, has_columns, write_columns
+from lfiw.ratio.classifier import RatioClassifier
+from lfiw.ratio.mixed import MixedDataModule
+from lfiw.schemas import Config
+from lfiw.training.checkpoints import write_calibrator
+from lfiw.training.run_folder import column_part
+from lfiw.training.tracking import Prefixed
+from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
+from lfiw.untrusted import state_sha256
+from lfiw.weighting.calibration import Calibrator, fit_calibrator
+
+
+@dataclass(frozen=True)
+class Member:
+    """One classifier of a run.
+
+    Args:
+        fold: whose held-out rows it never sees.
+        number: in the ensemble of that fold.
+        name: of its folder and its column; empty where there is no other.
+    """
+
+    fold: int
+    number: int
+    name: str
+
+    def checkpoints(self, run_dir: Path) -> Path:
+        return run_dir / CHECKPOINTS / self.name
+
+    def seed(self, seed: int) -> int:
+        """Of the initial weights and the batches; the run's own seed for the first one."""
+        return mix_seeds(seed, self.fold, self.number) % 2**32 if self.name else seed
+
+
+def members_of(config: Config) -> list[Member]:
+    """Fold by fold."""
+    several = config.folds * config.ensemble > 1
+    return [
+        Member(fold, number, f"fold{fold}-member{number}" if several else "")
+        for fold in range(config.folds)
+        for number in range(config.ensemble)
+    ]
+
+
+def train_classifier(
+    config: Config, run_dir: Path, loggers: Sequence[Logger], datamodule: MixedDataModule, seed: int, name: str
+) -> dict[str, float]:
+    """Trains one classifier on the data module's rows; a resumed run continues where it stopped.
+
+    Args:
+        seed: of the initial weights.
+        name: of its folder below checkpoints/, and what its logged values are prefixed with; may be empty.
+
+    Returns:
+        What the training logged last.
+    """
+    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss))
+    own = [Prefixed(logger, f"{name}/") for logger in loggers] if name else loggers
+    folder = run_dir / CHECKPOINTS / name
+    trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=config.optimizer.ema_decay)
+    fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def train_members(
+    config: Config, run_dir: Path, loggers: Sequence[Logger], datamodule: MixedDataModule
+) -> dict[str, float]:
+    """Train every classifier of the run, one after another; a resumed run goes on where it stopped.
+
+    Returns:
+        What each training logged last, the mean over them.
+    """
+    logged: dict[str, list[float]] = defaultdict(list)
+    for member in members_of(config):
+        seed = member.seed(config.seed)
+        datamodule.use_fold(member.fold)
+        datamodule.seed = seed
+        found = train_classifier(config, run_dir, loggers, datamodule, seed, member.name)
+        for name, value in found.items():
+            logged[name].append(value)
+    datamodule.seed = config.seed
+    datamodule.use_fold(0)
+    return {name: fmean(values) for name, values in logged.items()}
+
+
+Sides = tuple[Tensor, Tensor]  # of real and of generated rows
+BLOCK = 1_000_000  # rows combined at a time
+
+
+def log_ratio_column(run_dir: Path) -> str:
+    """The column of final log-ratios that a run writes."""
+    return f"log_ratio/{column_part(run_dir)}"
+
+
+def spread_column(run_dir: Path) -> str:
+    """The column of an ensemble's standard deviation, in nats."""
+    return f"log_ratio_spread/{column_part(run_dir)}"
+
+
+def member_column(run_dir: Path, member: Member) -> str:
+    """The column of one classifier's log-ratios as it was trained."""
+    return f"uncalibrated/{column_part(run_dir)}" + (f"/{member.name}" if member.name else "")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Log-ratios of the validation rows that neither trained nor calibrated, all folds together.
+
+    Args:
+        raw: as the classifiers were trained: of real and of generated rows.
+        calibrated: the same rows, recalibrated.
+    """
+
+    raw: Sides
+    calibrated: Sides
+
+
+def write_log_ratios(
+    config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule
+) -> tuple[list[RatioClassifier], Validation]:
+    """Fill the run's log-ratio column in every table, unless that has been done by just these classifiers.
+
+    Each classifier scores every row. A row that a fold holds out takes the mean over that fold's ensemble; rows that
+    no classifier trains on, the mean over all folds. Each fold has a calibrator of its own, fitted on every other one
+    of its validation rows and kept in its checkpoints; the rest of them judges.
+
+    Returns:
+        The classifiers, calibrated, and the log-ratios of the validation rows that judge.
+    """
+    members = members_of(config)
+    files = [best_checkpoint(member.checkpoints(run_dir)) for member in members]
+    classifiers = [RatioClassifier.load(file) for file in files]
+    stamps = []
+    for member, classifier in zip(members, classifiers, strict=True):
+        classifier.calibrator = None
+        stamp: dict[str, Any] = {"sha256": state_sha256(classifier.state_dict()), "counts": list(classifier.counts)}
+        columns = {"log_ratio": member_column(run_dir, member)}
+        write_columns(
+            trainer,
+            classifier,
+            datamodule.tables.values(),
+            datamodule.input,
+            columns,
+            {"name": "RatioClassifier", **stamp},
+            **datamodule.reading,
+        )
+        stamps.append(stamp)
+
+    calibrators, judging = calibrate(config, run_dir, datamodule)
+    for member, file, classifier in zip(members, files, classifiers, strict=True):
+        classifier.calibrator = calibrators[member.fold]
+        if trainer.is_global_zero:
+            write_calibrator(file, calibrators[member.fold])
+    states = [c.state() if c is not None else None for c in calibrators]
+    stamp = {"name": "RatioClassifier", "members": stamps, "folds": config.folds, "calibration": states}
+    names = [log_ratio_column(run_dir)] + ([spread_column(run_dir)] if config.ensemble > 1 else [])
+    for table in distinct_caches(datamodule.tables.values()):
+        if not has_columns(table, names, stamp):
+            if trainer.is_global_zero:
+                fold_of = datamodule.folds_of(table)
+                write_combined(table, names, stamp, combined(table, run_dir, members, calibrators, fold_of))
+            trainer.strategy.barrier()
+            table.refresh()
+    return classifiers, judging
+
+
+def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrator | None], Validation]:
+    """A calibrator a fold, and the log-ratios of the validation rows that are left to judge by."""
+    found: list[Sides] = []
+    members = members_of(config)
+    for fold in range(config.folds):
+        datamodule.use_fold(fold)
+        columns = [member_column(run_dir, member) for member in members if member.fold == fold]
+        real, generated = (
+            torch.stack([subset.column(name) for name in columns]).mean(0) for subset in datamodule.splits["validation"]
+        )
+        found.append((real, generated))
+    datamodule.use_fold(0)
+    return fit_calibrators(config.calibration, found)
+
+
+def fit_calibrators(method: str, folds: Sequence[Sides]) -> tuple[list[Calibrator | None], Validation]:
+    """From each fold's validation log-ratios: every other one fits its calibrator, the rest is left to judge by.
+
+    Args:
+        method: none, or a name in `lfiw.weighting.calibration`.
+    """
+    calibrators: list[Calibrator | None] = []
+    raw: list[Sides] = []
+    calibrated: list[Sides] = []
+    for real, generated in folds:
+        if method == "none":
+            calibrators.append(None)
+            raw.append((real, generated))
+            calibrated.append((real, generated))
+            continue
+        calibrator = fit_calibrator(method, real[0::2], generated[0::2])
+        calibrators.append(calibrator)
+        raw.append((real[1::2], generated[1::2]))
+        calibrated.append((calibrator(real[1::2]), calibrator(generated[1::2])))
+    return calibrators, Validation(pooled(raw), pooled(calibrated))
+
+
+def pooled(folds: Sequence[Sides]) -> Sides:
+    """Real and generated values of all folds."""
+    return torch.cat([real for real, _ in folds]), torch.cat([generated for _, generated in folds])
+
+
+def combined(
+    table: SampleCache,
+    run_dir: Path,
+    members: Sequence[Member],
+    calibrators: Sequence[Calibrator | None],
+    fold_of: Int64[Tensor, " n"],
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(first row, log-ratios, their spread) of one block of rows after another."""
+    columns = [member_column(run_dir, member) for member in members]
+    for start in range(0, len(table), BLOCK):
+        block = slice(start, min(start + BLOCK, len(table)))
+        values = table.read(block, columns)
+        by_fold = [
+            torch.stack([values[name] for name, member in zip(columns, members, strict=True) if member.fold == fold])
+            for fold in range(len(calibrators))
+        ]
+        yield start, *combine(torch.stack(by_fold), fold_of[block], calibrators)
+
+
+def combine(
+    log_ratio: Float[Tensor, "folds members n"],
+    fold_of: Int64[Tensor, " n"],
+    calibrators: Sequence[Calibrator | None],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """One log-ratio a row, and the standard deviation over the classifiers it is the mean of.
+
+    Args:
+        log_ratio: of every row by every classifier.
+        fold_of: the fold that holds the row out; −1: no classifier trained on it, and all folds count.
+        calibrators: one a fold; none: as it is.
+    """
+    mean = log_ratio.mean(1)
+    own = torch.stack([c(m) if c is not None else m for c, m in zip(calibrators, mean, strict=True)])
+    held = fold_of >= 0
+    fold = fold_of.clamp(min=0)
+    rows = torch.arange(len(fold))
+    everyone = log_ratio.flatten(0, 1).std(0, correction=0)
+    spread = torch.where(held, log_ratio.std(1, correction=0)[fold, rows], everyone)
+    return torch.where(held, own[fold, rows], own.mean(0)), spread
+
+
+def write_combined(
+    table: SampleCache, names: Sequence[str], stamp: dict[str, Any], blocks: Iterator[tuple[int, Tensor, Tensor]]
+) -> None:
+    """Write the columns: log-ratio and, if named, its spread."""
+    with ExitStack() as stack:
+        writers = [stack.enter_context(ColumnWriter(table, name, stamp=stamp, resume=False)) for name in names]
+        for start, *values in blocks:
+            for writer, column in zip(writers, values, strict=False):
+                writer.write(start, column)

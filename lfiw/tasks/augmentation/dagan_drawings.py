@@ -1,0 +1,124 @@
+"""A trained drawing generator as one safetensors file, and what it makes of real drawings."""
+
+import json
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int64, UInt8
+from safetensors.torch import save
+from torch import Tensor
+
+from lfiw.data.batches import mix_seeds
+from lfiw.data.importers import Imported
+from lfiw.errors import InputError, first_line
+from lfiw.files import write_atomically
+from lfiw.tasks.augmentation.dagan import DrawingGenerator
+from lfiw.tasks.augmentation.drawing_folds import PARENT
+from lfiw.untrusted import built_for, read_checkpoint, read_weights, state_sha256
+
+BLOCK_DRAWINGS = 64  # given drawings a step
+
+
+def save_generator(path: str | os.PathLike[str], generator: DrawingGenerator, options: Mapping[str, Any]) -> None:
+    """Writes a generator whose arguments are `options`; no code, no pickle."""
+    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    write_atomically(path, save(state, {"lfiw": json.dumps({"generator": dict(options)})}))
+
+
+def load_generator(path: Path) -> DrawingGenerator:
+    """From `save_generator`, or the moving average in a checkpoint of task=dagan (.ckpt).
+
+    Raises:
+        InputError: no such file, or it does not hold a generator.
+    """
+    try:
+        if path.suffix == ".ckpt":
+            checkpoint = read_checkpoint(path, "cpu")
+            options, prefix = checkpoint["dagan"]["generator"], "average."
+            state = {
+                name.removeprefix(prefix): value
+                for name, value in checkpoint["state_dict"].items()
+                if name.startswith(prefix)
+            }
+        else:
+            about, state = read_weights(path, "lfiw", "a drawing generator")
+            options = about["generator"]
+        generator = built_for(state, lambda: DrawingGenerator(**options))
+        generator.load_state_dict(state)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: give a checkpoint of task=dagan, or its generator") from None
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path} does not hold a drawing generator: {first_line(error)}") from None
+    return generator.eval()
+
+
+@torch.inference_mode()
+def generate(
+    generator: DrawingGenerator, images: UInt8[Tensor, "n 1 h w"], num_per_image: int, seed: int
+) -> UInt8[Tensor, "m 1 h w"]:
+    """`num_per_image` drawings of each given one, those of one drawing together. The seed alone decides the noise."""
+    source = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(images) * num_per_image, generator.noise, generator=source)
+    made = generator(images.float().repeat_interleave(num_per_image, 0) / 255, noise)
+    return (255 * made).round().to(torch.uint8)
+
+
+def import_generated(
+    checkpoint: Path, drawings: Path, num_per_image: int, seed: int, rows: Int64[Tensor, " n"] | None = None
+) -> Imported:
+    """Drawings of a generator for drawings of a cache: `image`, `label` as given, and `parent`, the row given.
+
+    Args:
+        rows: of the given drawings; none: all.
+
+    Raises:
+        InputError: the cache or the checkpoint cannot be read, or the drawings are not of the generator's size.
+    """
+    from lfiw.data.cache.reader import SampleCache
+
+    if num_per_image < 1:
+        raise InputError(f"--num-per-image {num_per_image}: at least 1")
+    generator = load_generator(checkpoint)
+    table = SampleCache(drawings)
+    if absent := {"image", "label"} - set(table.columns):
+        raise InputError(f"{drawings} has no {' and no '.join(sorted(absent))}: make it by tools/cache_dataset.py")
+    expected = (1, generator.side, generator.side)
+    if table.column("image").shape != expected:
+        raise InputError(f"{drawings}: images are {table.column('image').shape}, {checkpoint} takes {expected}")
+    parents = torch.arange(len(table)) if rows is None else rows
+    source = {
+        "generator": "dagan",
+        "sha256": state_sha256(generator.state_dict()),
+        "given": table.identity,
+        "num_per_image": num_per_image,
+        "seed": seed,
+    }
+
+    given_blocks, block_rows = parents.split(BLOCK_DRAWINGS), BLOCK_DRAWINGS * num_per_image
+
+    @lru_cache(maxsize=1)  # whoever reads fewer rows at a time asks for the same block again
+    def made(number: int) -> dict[str, Tensor]:
+        rows = given_blocks[number]
+        given = table.read(rows, ["image", "label"])
+        return {
+            "image": generate(generator, given["image"], num_per_image, mix_seeds(seed, number)),
+            "label": given["label"].repeat_interleave(num_per_image),
+            PARENT: rows.repeat_interleave(num_per_image),
+        }
+
+    def read(start: int, stop: int) -> dict[str, Tensor]:
+        parts = []
+        for number in range(start // block_rows, (stop - 1) // block_rows + 1):
+            first = number * block_rows
+            chosen = slice(max(start - first, 0), stop - first)
+            parts.append({name: values[chosen] for name, values in made(number).items()})
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    note = f"{num_per_image} drawings for each of {len(parents):,} by {checkpoint.name}"
+    return Imported(source, (note,), len(parents) * num_per_image, read, block_rows)

@@ -1,0 +1,173 @@
+"""Estimators without a learned ratio: importance sampling, fitted Q evaluation, doubly robust."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lfiw.errors import InputError
+from lfiw.tasks.ope.candidates import Estimate, estimated
+from lfiw.tasks.ope.dynamics import DynamicsModel
+from lfiw.tasks.ope.environments import Terminal
+from lfiw.tasks.ope.estimators import doubly_robust, per_decision, trajectory_weighted
+from lfiw.tasks.ope.policy import Policy
+from lfiw.tasks.ope.rollouts import Rollouts, behaviour_log_prob
+from lfiw.tasks.ope.simulation import model_values
+
+
+def fitted_q_evaluation(
+    observation: Float[Tensor, "n d"],
+    action: Float[Tensor, "n a"],
+    reward: Float[Tensor, " n"],
+    next_observation: Float[Tensor, "n d"],
+    terminated: Bool[Tensor, " n"],
+    start: Float[Tensor, "m d"],
+    draw_actions: Callable[[Tensor], Tensor],
+    horizon: int,
+    *,
+    generator: torch.Generator,
+    features: int = 300,
+    ridge: float = 1e-3,
+    draws: int = 4,
+) -> Float[Tensor, ""]:
+    """Mean of v_0 over first states, by backward regression (Le, Voloshin & Yue, ICML 2019); float64.
+
+    q_t(s, a) = φ(s, a)·θ_t is the ridge regression of r + v_{t+1}(s′) over all transitions, where v is q's mean over
+    the policy's actions, and v_T = 0; φ are the standardised (s, a), a constant and random rectified units. Targets
+    are cut to what the largest and the smallest reward allow in the steps that are left.
+
+    Args:
+        draw_actions: observations → actions of the policy that is evaluated, as the environment uses them.
+        ridge: relative to the mean square of the features.
+        draws: actions a state for the mean over the policy.
+
+    Raises:
+        InputError: no transition, or no step.
+    """
+    if not len(reward) or horizon < 1 or not len(start):
+        raise InputError(f"fitted Q evaluation: {len(reward)} transitions, {len(start)} first states, {horizon} steps")
+    inputs = torch.cat([observation, action], dim=1).double()
+    std, mean = torch.std_mean(inputs, 0)
+    std = torch.where(std > 0, std, 1.0)
+    directions = torch.randn(inputs.shape[1], features, generator=generator, dtype=torch.float64)
+    directions /= directions.norm(dim=0)
+    offsets = torch.randn(features, generator=generator, dtype=torch.float64)
+
+    def phi(states: Tensor, actions: Tensor) -> Tensor:
+        x = (torch.cat([states, actions], dim=1).double() - mean) / std
+        return torch.cat([torch.relu(x @ directions + offsets), x, torch.ones(len(x), 1)], dim=1)
+
+    def phi_of_policy(states: Tensor) -> Tensor:
+        return torch.stack([phi(states, draw_actions(states)) for _ in range(draws)]).mean(0)
+
+    at, after = phi(observation, action), phi_of_policy(next_observation) * ~terminated[:, None]
+    gram = at.T @ at
+    factor = torch.linalg.cholesky(gram + ridge * gram.diagonal().mean() * torch.eye(len(gram)))
+    rewards, low, high = reward.double(), reward.double().min().clamp(max=0), reward.double().max().clamp(min=0)
+    theta = torch.zeros(at.shape[1], dtype=torch.float64)
+    for left in range(1, horizon + 1):
+        target = (rewards + after @ theta).clamp(left * low, left * high)
+        theta = torch.cholesky_solve((at.T @ target)[:, None], factor).squeeze(1)
+    return (phi_of_policy(start) @ theta).mean()
+
+
+IMPORTANCE_SAMPLING, DOUBLY_ROBUST, FITTED_Q = "importance_sampling", "doubly_robust", "fitted_q"
+BASELINES = (IMPORTANCE_SAMPLING, DOUBLY_ROBUST, FITTED_Q)
+WITHOUT_DENSITIES = f"task.baselines=[{FITTED_Q}]"
+
+
+def check_baselines(names: Sequence[str], data: Rollouts, evaluation: Policy) -> None:
+    """Raises InputError for a baseline that does not exist, or needs densities that are not there."""
+    for name in names:
+        if name not in BASELINES:
+            raise InputError(f"task.baselines: {name!r} is not one of {', '.join(BASELINES)}")
+        if name == FITTED_Q:
+            continue
+        if data.log_prob is None:
+            raise InputError(
+                f"task.baselines: {name} needs the log-density of each action under the behaviour policy, and the "
+                f"rollouts have no column log_prob: roll out again (tools/cache_rollouts.py), or {WITHOUT_DENSITIES}"
+            )
+        if not evaluation.noise:
+            raise InputError(
+                f"task.baselines: {name} needs an evaluation policy with a density, and data.evaluation_noise=0 has "
+                f"none: give it some noise, or {WITHOUT_DENSITIES}"
+            )
+
+
+def policy_log_ratio(data: Rollouts, evaluation: Policy) -> Float[Tensor, "n t"]:
+    """log π_e(a|s) − log π_b(a|s) of each step; −∞ where the evaluation policy never acts so."""
+    n, t, _ = data.observation.shape
+    of_evaluation = evaluation.log_prob(data.observation.flatten(0, 1), data.action.flatten(0, 1)).view(n, t)
+    return torch.where(data.valid, of_evaluation - behaviour_log_prob(data), 0.0)
+
+
+def importance_sampling(
+    data: Rollouts, evaluation: Policy, repetitions: int, generator: torch.Generator
+) -> dict[str, Estimate]:
+    """Weighted importance sampling, of whole trajectories and per decision; none where all weights are zero."""
+    log_ratio = policy_log_ratio(data, evaluation)
+    possible = (~torch.isneginf(log_ratio.sum(1))).nonzero().squeeze(1)
+    if not len(possible):
+        return {}
+    # weights of zero change no self-normalised mean of trajectories, and would leave some bootstrap samples empty
+    log_ratio, rewards = log_ratio[possible], data.reward[possible]
+    functions = {"importance sampling": trajectory_weighted, "importance sampling, per-decision": per_decision}
+    return {
+        name: estimated(partial(of_rows, function, log_ratio, rewards), len(possible), None, repetitions, generator)
+        for name, function in functions.items()
+    }
+
+
+def of_rows(
+    function: Callable[[Tensor, Tensor], Tensor], log_ratio: Tensor, rewards: Tensor, rows: Tensor
+) -> Float[Tensor, ""]:
+    """An estimate from some of the trajectories."""
+    return function(log_ratio[rows], rewards[rows])
+
+
+def doubly_robust_by_model(
+    data: Rollouts,
+    model: DynamicsModel,
+    behaviour: Policy,
+    evaluation: Policy,
+    terminal: Terminal,
+    repetitions: int,
+    generator: torch.Generator,
+) -> dict[str, Estimate]:
+    """Weighted doubly robust on episodes that did not train the model, which is the control variate."""
+    log_ratio = policy_log_ratio(data, evaluation)
+    if torch.isneginf(log_ratio.sum(1)).any():
+        return {}
+    actions = data.action.clamp(behaviour.low, behaviour.high)
+    values = model_values(model, evaluation, data.observation, actions, terminal, generator)
+    q, v = (of_steps * data.valid for of_steps in values)
+    estimate = estimated(
+        lambda r: doubly_robust(log_ratio[r], data.reward[r], q[r], v[r]), len(data), None, repetitions, generator
+    )
+    return {"doubly robust": estimate}
+
+
+def fitted_q(
+    data: Rollouts, behaviour: Policy, evaluation: Policy, horizon: int, generator: torch.Generator
+) -> dict[str, Estimate]:
+    """Fitted Q evaluation on all episodes; no interval."""
+
+    def draw_actions(states: Tensor) -> Tensor:
+        return evaluation.sample(states, generator).clamp(evaluation.low, evaluation.high)
+
+    took_place = data.valid
+    value = fitted_q_evaluation(
+        data.observation[took_place],
+        data.action[took_place].clamp(behaviour.low, behaviour.high),
+        data.reward[took_place],
+        data.next_observation[took_place],
+        data.terminated[took_place],
+        data.observation[:, 0],
+        draw_actions,
+        horizon,
+        generator=generator,
+    )
+    return {"fitted Q": Estimate(value.item())}

@@ -1,0 +1,164 @@
+"""The corrected estimates of one policy's return that are compared, and the choice among them without the truth."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lfiw.tasks.ope.estimators import (
+    Interval,
+    bootstrap_interval,
+    flatten_by_ess,
+    horizon_by_ess,
+    model_based,
+    per_decision,
+    trajectory_weighted,
+)
+from lfiw.tasks.ope.simulation import Simulated
+from lfiw.weighting.diagnostics import half_width
+
+UNCORRECTED, RESAMPLED, AVERAGED, AUTO = "uncorrected", "resampled", "averaged", "auto"
+SIMULATIONS = (UNCORRECTED, RESAMPLED, AVERAGED)  # ways to simulate a policy; the uncorrected one first
+MEAN = "mean of the model"  # each step its mean, without the ratio: what averaging alone does
+ANCHORED = ", anchored"  # after one of them
+PAPER_HORIZON = 80  # of the paper's truncated estimate, as recalled
+
+Rows = Int64[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A return, and its bootstrap interval over trajectories (and members of the ensemble, where there are any)."""
+
+    value: float
+    interval: Interval | None = None
+
+
+def model_estimates(
+    simulated: Mapping[str, Simulated], min_ess: float, repetitions: int, generator: torch.Generator
+) -> dict[str, Estimate]:
+    """Every estimate that trajectories of one policy in the dynamics model allow.
+
+    Args:
+        simulated: by the names of `SIMULATIONS`; the uncorrected ones with their log-ratios.
+        min_ess: effective sample size that weights must keep where it decides.
+    """
+    plain = simulated[UNCORRECTED]
+    log_ratio, rewards = plain.log_ratio, plain.reward
+    horizon, alpha = horizon_by_ess(log_ratio, min_ess), flatten_by_ess(log_ratio, min_ess)
+    steps = log_ratio.shape[1]
+    paper = min(PAPER_HORIZON, steps)
+    weighted: dict[str, Callable[[Rows], Tensor]] = {
+        "trajectory": lambda rows: trajectory_weighted(log_ratio[rows], rewards[rows]),
+        f"trajectory, first {paper}": lambda rows: trajectory_weighted(log_ratio[rows], rewards[rows], paper),
+        "trajectory, H by ESS": lambda rows: trajectory_weighted(log_ratio[rows], rewards[rows], horizon),
+        "trajectory, smoothed": lambda rows: trajectory_weighted(log_ratio[rows], rewards[rows], smooth=True),
+        "per-decision": lambda rows: per_decision(log_ratio[rows], rewards[rows]),
+        "per-decision, H by ESS": lambda rows: per_decision(log_ratio[rows], rewards[rows], horizon),
+        "per-decision, smoothed": lambda rows: per_decision(log_ratio[rows], rewards[rows], smooth=True),
+        "flattened by ESS": lambda rows: trajectory_weighted(alpha * log_ratio[rows], rewards[rows]),
+    }
+    found = {
+        name: estimated(function, len(rewards), plain.member, repetitions, generator)
+        for name, function in weighted.items()
+    }
+    means = {name: mean_return(of, repetitions, generator) for name, of in simulated.items()}
+    return {UNCORRECTED: means.pop(UNCORRECTED), **found, **means}
+
+
+def mean_return(simulated: Simulated, repetitions: int, generator: torch.Generator) -> Estimate:
+    """Of trajectories as they are."""
+    rewards = simulated.reward
+    return estimated(lambda rows: model_based(rewards[rows]), len(rewards), simulated.member, repetitions, generator)
+
+
+def anchored(
+    evaluation: Simulated,
+    behaviour: Simulated,
+    known: Float[Tensor, " n"],
+    repetitions: int,
+    generator: torch.Generator,
+) -> Estimate:
+    """v̂_e + c·(v_b − v̂_b): a simulated return, less what the same simulation gets wrong where the return is known.
+
+    The regression estimator of survey sampling (Cochran, Sampling Techniques, 1977, chapter 7). c is the slope, over
+    the members of the ensemble, of their v̂_e on their v̂_b, within 0 … 1: as far as members that are wrong about the
+    behaviour policy are wrong about the evaluation policy in the same direction. 0 with fewer than three members.
+
+    Args:
+        evaluation, behaviour: trajectories of both policies, simulated in the same way.
+        known: returns of the behaviour policy's real episodes, whose mean is v_b.
+    """
+    pairs, member = paired_returns(evaluation, behaviour)
+    slope, real = slope_over_members(pairs, member), known.double()
+
+    def value(rows: Rows, real_mean: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        of_evaluation, of_behaviour = pairs[rows].mean(0)
+        return of_evaluation + slope * (real_mean - of_behaviour)
+
+    def resampled(rows: Rows) -> Float[Tensor, ""]:
+        return value(rows, real[torch.randint(len(real), (len(real),), generator=generator)].mean())
+
+    interval = bootstrap_interval(resampled, len(pairs), members=member, repetitions=repetitions, generator=generator)
+    return Estimate(value(torch.arange(len(pairs)), real.mean()).item(), interval)
+
+
+def paired_returns(evaluation: Simulated, behaviour: Simulated) -> tuple[Float[Tensor, "n 2"], Int64[Tensor, " n"]]:
+    """Returns under both policies, side by side by the member that simulated them, and which one that was.
+
+    So that a bootstrap draws the same members for both. Where some trajectories of one policy diverged, as many of the
+    other's are left out.
+    """
+    pairs, members = [], []
+    for member in evaluation.member.unique().tolist():
+        both = [of.reward[of.member == member].double().sum(1) for of in (evaluation, behaviour)]
+        n = min(len(returns) for returns in both)
+        pairs.append(torch.stack([returns[:n] for returns in both], dim=1))
+        members.append(torch.full((n,), member))
+    return torch.cat(pairs), torch.cat(members)
+
+
+def slope_over_members(pairs: Float[Tensor, "n 2"], member: Int64[Tensor, " n"]) -> float:
+    """Of the members' mean returns of one policy on those of the other, by least squares, within 0 … 1."""
+    means = torch.stack([pairs[member == i].mean(0) for i in member.unique()])
+    of_evaluation, of_behaviour = (means - means.mean(0)).unbind(1)
+    variance = of_behaviour.square().sum().item()
+    if len(means) < 3 or not variance:
+        return 0.0
+    return min(max((of_behaviour * of_evaluation).sum().item() / variance, 0.0), 1.0)
+
+
+def estimated(
+    function: Callable[[Rows], Float[Tensor, ""]],
+    num_trajectories: int,
+    members: Int64[Tensor, " n"] | None,
+    repetitions: int,
+    generator: torch.Generator,
+) -> Estimate:
+    """A function of the trajectories, of all of them and with its interval."""
+    value = function(torch.arange(num_trajectories)).item()
+    interval = bootstrap_interval(
+        function, num_trajectories, members=members, repetitions=repetitions, generator=generator
+    )
+    return Estimate(value, interval)
+
+
+def choose(gain: tuple[float, float], deterministic: bool) -> tuple[str, str]:
+    """Which anchored estimate to believe, and why; the evaluation policy's real return is not looked at.
+
+    The ratio is used if the lower 95 % bound of its KL gain is above zero: the corrected transition is then nearer to
+    the real one where the data are. It averages each step where the environment is deterministic, for the expected
+    outcome is then the outcome, and the model's noise is none of the environment's; otherwise it draws each step.
+
+    Args:
+        gain: KL gain of the ratio on single held-out transitions, and its standard error, in nats.
+        deterministic: the environment adds no noise to its transitions.
+    """
+    trusted = gain[0] > half_width(gain[1])
+    chosen = UNCORRECTED if not trusted else AVERAGED if deterministic else RESAMPLED
+    told = f"the ratio's KL gain of a held-out transition is {gain[0]:.3g} ± {gain[1]:.2g} nats"
+    if trusted:
+        told += f", and the environment is {'' if deterministic else 'not '}deterministic"
+    return chosen + ANCHORED, told

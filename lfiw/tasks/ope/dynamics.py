@@ -1,0 +1,336 @@
+"""An ensemble of networks that predicts the next state, and the transitions that it learns from."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from pytorch_lightning import LightningDataModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from lfiw.data.batches import EpochBatches, TrainingLoader, batch_loader, passes
+from lfiw.errors import InputError, first_line
+from lfiw.training.module import TrainedModule
+from lfiw.untrusted import built_for, read_checkpoint
+
+
+class EnsembleMLP(nn.Module):
+    """(members, n, inputs) → (members, n, outputs): each member its own weights, its own rows.
+
+    Args:
+        members: networks.
+        inputs, outputs: of each.
+        width, depth: units a hidden layer, hidden layers.
+    """
+
+    def __init__(self, members: int, inputs: int, outputs: int, *, width: int, depth: int) -> None:
+        super().__init__()
+        if min(members, width, depth) < 1:
+            raise InputError(f"dynamics: members={members}, width={width} and depth={depth} must be at least 1")
+        sizes = [inputs, *[width] * depth, outputs]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for fan_in, fan_out in pairwise(sizes):
+            bound = 1 / math.sqrt(fan_in)  # as nn.Linear
+            self.weights.append(torch.empty(members, fan_in, fan_out).uniform_(-bound, bound))
+            self.biases.append(torch.empty(members, 1, fan_out).uniform_(-bound, bound))
+
+    def forward(self, x: Float[Tensor, "m n i"]) -> Float[Tensor, "m n o"]:
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x, weight)
+            if layer < last:
+                x = F.silu(x, inplace=not torch.is_grad_enabled())
+        return x
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Aligned rows; the action as the environment used it, within its bounds."""
+
+    observation: Float[Tensor, "n d"]
+    action: Float[Tensor, "n a"]
+    reward: Float[Tensor, " n"]
+    next_observation: Float[Tensor, "n d"]
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    def inputs(self) -> Float[Tensor, "n i"]:
+        """(s, a)."""
+        return torch.cat([self.observation, self.action], dim=1)
+
+    def targets(self) -> Float[Tensor, "n o"]:
+        """(s′ − s, r)."""
+        return torch.cat([self.next_observation - self.observation, self.reward[:, None]], dim=1)
+
+    def rows(self, index: Tensor) -> "Transitions":
+        return Transitions(*(values[index] for values in vars(self).values()))
+
+
+class PairedRows(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Inputs and targets of rows chosen by an index of any shape, and the index."""
+
+    def __init__(self, transitions: Transitions) -> None:
+        self.inputs, self.targets = transitions.inputs(), transitions.targets()
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.inputs[index], self.targets[index], index
+
+    def rows_of(self, batch: tuple[Tensor, Tensor, Tensor]) -> list[dict[str, Any]]:
+        """Transitions, by the order in which they train; of each member of the ensemble in turn."""
+        return [{"table": "training transitions", "rows": batch[2].flatten().tolist()}]
+
+
+class MemberBatches(EpochBatches[Tensor]):
+    """(members, rows) indices: each member passes through all rows once an epoch, in an order of its own.
+
+    Rows that do not fill a batch are left out.
+    """
+
+    def __init__(self, num_rows: int, members: int, batch_size: int, seed: int) -> None:
+        self.num_rows, self.members = num_rows, members
+        self.batch_size = min(batch_size, num_rows)
+        super().__init__(num_rows // self.batch_size, seed)
+
+    def draw(self, generator: torch.Generator) -> Iterator[Int64[Tensor, "m n"]]:
+        used = len(self) * self.batch_size
+        order = torch.stack([passes(self.num_rows, used, generator) for _ in range(self.members)])
+        yield from order.split(self.batch_size, dim=1)
+
+
+class TransitionsDataModule(LightningDataModule):
+    """Batches for an ensemble: its members see the same rows, in different orders; validation rows are for all.
+
+    Raises:
+        InputError: a side has no row, or a value is NaN or infinite.
+    """
+
+    def __init__(
+        self, train: Transitions, validation: Transitions, *, members: int, batch_size: int = 256, seed: int = 0
+    ) -> None:
+        super().__init__()
+        for name, part in (("training", train), ("validation", validation)):
+            if not len(part) or batch_size < 1:
+                raise InputError(f"dynamics: {len(part)} {name} transitions, batches of {batch_size}: at least 1 each")
+            if not all(torch.isfinite(values).all() for values in vars(part).values()):
+                raise InputError(f"dynamics: a {name} transition is NaN or infinite: drop those episodes")
+        self.train, self.validation = train, validation
+        self.members, self.batch_size, self.seed = members, batch_size, seed
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+        batches = MemberBatches(len(self.train), self.members, self.batch_size, self.seed)
+        return TrainingLoader(PairedRows(self.train), batches)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
+        blocks = torch.arange(len(self.validation)).split(2000)
+        return batch_loader(PairedRows(self.validation), blocks)
+
+
+KIND = "lfiw.DynamicsModel"
+MARGIN = 0.5  # of the training outcomes' range, by which simulated ones may leave it on each side
+PRIOR_ROWS = 1.0  # of independent errors
+LOG_STD = (-7.0, 1.0)  # bounds of the predicted log standard deviation, in those of the targets
+
+
+class DynamicsModel(TrainedModule):
+    """P̂(r, s′ | s, a): each member predicts mean and standard deviation of (s′ − s, r) (Chua et al., NeurIPS 2018).
+
+    Inputs and targets are standardised by the training rows. Coordinates that do not change in them are predicted not
+    to change, without noise. The mean of wide observations (`linear_from`) is a linear function of the inputs plus the
+    network, most of them being nearly linear.
+    Trained by the log-likelihood of independent Gaussians, each term weighted by σ̂^(2·beta), without its gradient
+    (Seitzer et al., ICLR 2022): by the plain likelihood, beta=0, means that start badly are excused by a large σ̂ and
+    stay bad; beta=1 fits means as least squares do. The best epoch is the one with the highest likelihood on held-out
+    rows (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of positions and velocities
+    go together, however: `fit_noise` then gives each member's noise the covariance that its standardised errors have on
+    held-out rows.
+
+    Simulated outcomes are cut to the range of the training rows, widened on each side by half of it: a network knows
+    nothing beyond, and one state far out would take a whole simulation with it.
+
+    Args:
+        options: members, width, depth, linear_from, beta, lr, weight_decay.
+        seed: of the initial weights.
+        sizes: (observation, action), from a checkpoint; none: taken from the data module.
+    """
+
+    input_mean: Tensor
+    input_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+    changes: Tensor
+    factor: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, options: Mapping[str, Any], seed: int = 0, sizes: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.options, self.seed = dict(options), seed
+        self.sizes = sizes
+        if sizes is not None:
+            self._build(sizes)
+
+    @property
+    def members(self) -> int:
+        return int(self.options["members"])
+
+    def setup(self, stage: str | None = None) -> None:
+        """Build for the data module's transitions, unless that has been done."""
+        if self.sizes is None:
+            datamodule: TransitionsDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+            train = datamodule.train
+            self._build((train.observation.shape[1], train.action.shape[1]))
+            self._standardise(train.inputs(), train.targets())
+            self._set_range(torch.cat([train.next_observation, train.reward[:, None]], dim=1))
+
+    def _build(self, sizes: tuple[int, int]) -> None:
+        self.sizes = sizes
+        inputs, outputs = sum(sizes), sizes[0] + 1
+        for name, size in (("input", inputs), ("target", outputs)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_std", torch.ones(size))
+        self.register_buffer("changes", torch.ones(outputs, dtype=torch.bool))
+        for name in ("low", "high"):  # of s′ and r
+            self.register_buffer(name, torch.zeros(outputs))
+        # of the noise's covariance, lower triangular
+        self.register_buffer("factor", torch.eye(outputs).repeat(self.members, 1, 1))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.net = EnsembleMLP(
+                self.members, inputs, 2 * outputs, width=self.options["width"], depth=self.options["depth"]
+            )
+        has_linear = sizes[0] >= self.options["linear_from"]
+        self.linear = nn.Parameter(torch.zeros(self.members, inputs, outputs)) if has_linear else None
+        # the targets' own standard deviation at first: from a smaller one, the first errors would drive the sigmoid to
+        # its upper end, where it has no gradient, before the means are learned
+        low, high = LOG_STD
+        with torch.no_grad():
+            self.net.biases[-1][..., outputs:] += math.log(-low / high)
+
+    def _standardise(self, inputs: Tensor, targets: Tensor) -> None:
+        for name, values in (("input", inputs), ("target", targets)):
+            std, mean = torch.std_mean(values, 0)
+            constant = std <= 1e-6 * values.abs().amax(0).clamp(min=1e-6)
+            getattr(self, f"{name}_mean").copy_(mean)
+            getattr(self, f"{name}_std").copy_(std.masked_fill(constant, 1.0))
+        self.changes.copy_(~constant)
+
+    def _set_range(self, outcomes: Float[Tensor, "n o"]) -> None:
+        low, high = outcomes.amin(0), outcomes.amax(0)
+        self.low.copy_(low - MARGIN * (high - low))
+        self.high.copy_(high + MARGIN * (high - low))
+
+    def _standardised(self, inputs: Float[Tensor, "m n i"]) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
+        """Mean and log standard deviation in standardised units."""
+        x = (inputs - self.input_mean) / self.input_std
+        curved, raw = self.net(x).chunk(2, dim=-1)
+        low, high = LOG_STD
+        mean = curved if self.linear is None else torch.baddbmm(curved, x, self.linear)
+        # contiguous: on halves of rows, functions of single elements are several times slower
+        return mean, low + (high - low) * torch.sigmoid(raw.contiguous())
+
+    def forward(
+        self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"]
+    ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
+        """Mean and standard deviation of (s′ − s, r), each member for its own rows; 0 where nothing changes."""
+        mean, log_std = self._standardised(torch.cat([observation, action], dim=-1))
+        scale = self.target_std * self.changes
+        return torch.addcmul(self.target_mean * self.changes, scale, mean), scale * log_std.exp()
+
+    def step(
+        self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"], noise: Float[Tensor, "*k m n o"]
+    ) -> tuple[Float[Tensor, "*k m n d"], Float[Tensor, "*k m n"]]:
+        """Next observations and rewards that standard normal noise makes: one or several of each row."""
+        mean, std = self(observation, action)
+        outcome = torch.addcmul(mean, std, noise @ self.factor.mT)
+        following = (observation + outcome[..., :-1]).clamp(self.low[:-1], self.high[:-1])
+        return following, outcome[..., -1].clamp(self.low[-1], self.high[-1])
+
+    def residual(
+        self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"], outcome: Float[Tensor, "m n o"]
+    ) -> Float[Tensor, "m n c"]:
+        """The noise that would have made (s′ − s, r), where it changes: standard normal if the model were right."""
+        return torch.linalg.solve_triangular(
+            self.factor, self._errors(observation, action, outcome).mT, upper=False
+        ).mT[..., self.changes]
+
+    def _errors(self, observation: Tensor, action: Tensor, outcome: Tensor) -> Float[Tensor, "m n o"]:
+        """In predicted standard deviations; 0 where nothing changes."""
+        mean, std = self(observation, action)
+        return torch.where(self.changes, (outcome - mean) / std, 0.0)
+
+    @torch.inference_mode()
+    def fit_noise(self, held_out: "Transitions") -> None:
+        """Give each member's noise the second moments of its errors on rows that it did not train on."""
+        rows = (v.expand(self.members, *v.shape) for v in (held_out.observation, held_out.action, held_out.targets()))
+        errors = self._errors(*rows).double()
+        moments = errors.mT @ errors / len(held_out)
+        # as if some rows had independent errors: fewer rows than coordinates leave the moments singular
+        shrunk = (len(held_out) * moments + PRIOR_ROWS * torch.eye(moments.shape[-1])) / (len(held_out) + PRIOR_ROWS)
+        shrunk = torch.where(self.changes[:, None] & self.changes, shrunk, torch.eye(moments.shape[-1]).double())
+        self.factor.copy_(torch.linalg.cholesky(shrunk))
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        losses, log_std = self._log_losses(*batch[:2])
+        self.add_up(log_loss=self._mean_loss(losses.detach()))
+        weights = (2 * self.options["beta"] * log_std.detach()).exp()
+        # members do not share anything: the sum trains each on its own
+        return (weights * losses).mean((1, 2)).sum() * (losses.shape[-1] / self.changes.sum())
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        inputs, targets = (values.expand(self.members, *values.shape) for values in batch[:2])
+        losses, _ = self._log_losses(inputs, targets)
+        self.log("val/log_loss", self._mean_loss(losses), batch_size=len(batch[0]))
+
+    def _mean_loss(self, losses: Float[Tensor, "m n o"]) -> Float[Tensor, ""]:
+        """Of the rows and of the coordinates that change."""
+        return losses.sum(-1).mean() / self.changes.sum()
+
+    def _log_losses(
+        self, inputs: Float[Tensor, "m n i"], targets: Float[Tensor, "m n o"]
+    ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
+        """−log-likelihood of each coordinate in standardised units, 0 where nothing changes, and log σ̂."""
+        mean, log_std = self._standardised(inputs)
+        z = ((targets - self.target_mean) / self.target_std - mean) * (-log_std).exp()
+        loss = 0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)
+        return loss * self.changes, log_std
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.options["lr"], weight_decay=self.options["weight_decay"], foreach=True
+        )
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["dynamics"] = {"kind": KIND, "options": self.options, "sizes": self.sizes}
+
+    @classmethod
+    def load(cls, file: Path) -> "DynamicsModel":
+        """A trained model from a checkpoint.
+
+        Raises:
+            InputError: the file does not exist or is not one.
+        """
+        checkpoint = read_checkpoint(file, "cpu")
+        kept = checkpoint.get("dynamics") if isinstance(checkpoint, dict) else None
+        if not isinstance(kept, dict) or kept.get("kind") != KIND:
+            raise InputError(f"{file} is not a checkpoint of a dynamics model")
+        try:
+            state = checkpoint["state_dict"]
+            model = built_for(state, lambda: cls(kept["options"], sizes=kept["sizes"]))
+            model.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{file} does not hold a whole dynamics model: {first_line(error)}") from None
+        return model.requires_grad_(False).eval()

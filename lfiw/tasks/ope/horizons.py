@@ -1,0 +1,76 @@
+"""Estimates of a return against the number of ratios in their weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from lfiw.evaluation.plots.style import BLUE, GREEN, INK, PURPLE, REAL, UNIFORM, UNIFORM_LINE, dressed, new_figure
+
+COLUMNS = 2  # problems side by side: an environment as it is, and with noise
+
+
+def estimates_by_horizon(record: Mapping[str, Any]) -> Figure:
+    """A run of off-policy evaluation: the estimate against the number H of ratios in its weights, and what they leave.
+
+    Args:
+        record: content of ope.json.
+    """
+    figure = new_figure(9, 3.4)
+    left, right = (dressed(axes) for axes in figure.subplots(1, 2))
+    horizons = np.arange(len(record["by_horizon"]))
+    left.plot(horizons, record["by_horizon"], color=BLUE, label="weighted by the first H ratios")
+    left.axhline(record["by_horizon"][0], color=UNIFORM, linestyle=UNIFORM_LINE, label="uncorrected")
+    left.axhline(record["estimates"]["auto"]["value"], color=GREEN, linestyle="--", label="auto")
+    if record["truth"]:
+        left.axhline(record["truth"]["value"], color=REAL, linewidth=2, label="real")
+    left.set(xlabel="H", ylabel="return")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8, labelcolor=INK)
+    right.plot(horizons, record["ess_by_horizon"], color=BLUE)
+    right.set(xlabel="H", ylabel="effective sample size", yscale="log", ylim=(0.9, None))
+    figure.suptitle(
+        f"{record['environment']}, {record['num_episodes']:,} episodes of the behaviour policy", fontsize=10, color=INK
+    )
+    return figure
+
+
+def errors_by_horizon(
+    groups: Mapping[str, Mapping[str, Float[np.ndarray, "seeds _"]]],
+    baselines: Mapping[str, Mapping[str, float]],
+) -> Figure:
+    """|error| of the first-H estimate against H: median and quartiles over seeds, a panel a problem; ESS below it.
+
+    Args:
+        groups: problem → {"error", "ess"}, (seeds, H).
+        baselines: problem → name → mean |error|, drawn as lines across.
+    """
+    columns = min(len(groups), COLUMNS)
+    rows = -(-len(groups) // columns)
+    figure = new_figure(4.2 * columns, 0.4 + 4.4 * rows)
+    panels = np.array(figure.subplots(2 * rows, columns, sharex=True, squeeze=False, height_ratios=(2, 1) * rows))
+    pairs = list(panels.reshape(rows, 2, columns).transpose(0, 2, 1).reshape(-1, 2))
+    for top, bottom in pairs[len(groups) :]:
+        top.remove()
+        bottom.remove()
+    looks = ((UNIFORM, UNIFORM_LINE), (GREEN, "--"), (PURPLE, ":"))
+    for (problem, curves), (top, bottom) in zip(groups.items(), pairs, strict=False):
+        for axes, name in ((dressed(top), "error"), (dressed(bottom), "ess")):
+            low, middle, high = np.percentile(curves[name], [25, 50, 75], axis=0)
+            horizons = np.arange(len(middle))
+            axes.fill_between(horizons, low, high, color=BLUE, alpha=0.25, linewidth=0)
+            axes.plot(horizons, middle, color=BLUE, label="first H ratios, median and quartiles")
+        for (name, error), (colour, line) in zip(baselines[problem].items(), looks, strict=False):
+            top.axhline(error, color=colour, linestyle=line, label=f"{name}, mean")
+        top.set(title=problem, ylim=(0, None))
+        bottom.set(yscale="log", ylim=(0.9, None))
+    for top, bottom in pairs[0 : len(groups) : columns]:
+        top.set_ylabel("|error| of the return")
+        bottom.set_ylabel("effective sample size")
+    for _, bottom in pairs[max(0, len(groups) - columns) : len(groups)]:
+        bottom.set_xlabel("H")
+        bottom.tick_params(labelbottom=True)
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
+    return figure

@@ -1,0 +1,227 @@
+"""Gaussian policies as small networks that torch alone reads."""
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lfiw.errors import InputError, first_line
+from lfiw.files import write_atomically
+from lfiw.tasks.ope.stable_baselines import read_agent
+from lfiw.untrusted import built_for, read_weights
+
+
+class Tanh(nn.Module):
+    """tanh x = 2σ(2x) − 1, to 1e-7: torch's σ takes an eighth of the time of its tanh on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(2 * x).mul_(2).sub_(1)
+
+
+# by torch's names in lower case
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "tanh": Tanh,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leakyrelu": nn.LeakyReLU,
+}
+CLIP = 10.0  # standardised observations beyond it are cut, as stable-baselines3's VecNormalize does
+SAC_LOG_STD = (-20.0, 2.0)  # stable-baselines3's bounds of SAC's log standard deviation
+KIND = "lfiw.Policy"
+
+
+def within(values: Tensor, bound: float | None) -> Tensor:
+    """Values cut to −bound … bound, if there is a bound."""
+    return values if bound is None else values.clamp(-bound, bound)
+
+
+class Policy(nn.Module):
+    """Actions are Gaussian around a network's mean; squashed, their tanh is scaled to the bounds of the actions.
+
+    Actions that are not squashed may lie outside the bounds: an environment clips them
+    (`lfiw.tasks.ope.rollouts`), and the log-density is that of the action before clipping.
+
+    Args:
+        sizes: of the observation, the hidden layers and the action.
+        activation: one of `ACTIVATIONS`.
+        squashed: tanh of the Gaussian, as SAC's actor; its standard deviation is then a function of the observation.
+        noise: factor of the standard deviation; 0: the mean alone, which has no density.
+        clip: bound of standardised observations; None: there is none.
+        mean_clip: bound of the mean before squashing; None: there is none.
+        mean_only: no standard deviation is known (TD3, DDPG, gSDE), so that noise must be 0.
+
+    Raises:
+        InputError: an option of another type or range, or noise where only the mean is known.
+    """
+
+    observation_mean: Tensor
+    observation_std: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        activation: str = "tanh",
+        squashed: bool = False,
+        noise: float = 1.0,
+        *,
+        clip: float | None = CLIP,
+        mean_clip: float | None = None,
+        mean_only: bool = False,
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise InputError(f"policy: activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
+        if not 0 <= noise < math.inf:
+            raise InputError(f"policy: noise={noise} must be at least 0, and finite")
+        flags, bounds = (squashed, mean_only), (clip, mean_clip)
+        if {type(flag) for flag in flags} != {bool} or not all(b is None or 0 < b < math.inf for b in bounds):
+            raise InputError(
+                f"policy: squashed={squashed} and mean_only={mean_only} must be true or false, clip={clip} and "
+                f"mean_clip={mean_clip} above 0, or null for no bound"
+            )
+        if mean_only and noise:
+            raise InputError(
+                "only the policy's mean action is known (TD3, DDPG and gSDE have no density of one action), so its "
+                "noise must be 0: data.evaluation_noise=0 or data.behaviour_noise=0; --policy-noise 0"
+            )
+        self.sizes, self.activation, self.squashed, self.noise = tuple(sizes), activation, squashed, noise
+        self.clip, self.mean_clip, self.mean_only = clip, mean_clip, mean_only
+        *widths, actions = sizes
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+        self.layers = nn.Sequential(*layers)
+        self.mean = nn.Linear(widths[-1], actions)
+        of_state = squashed and not mean_only
+        self.log_std = nn.Linear(widths[-1], actions) if of_state else nn.Parameter(torch.zeros(actions))
+        self.register_buffer("observation_mean", torch.zeros(widths[0]))
+        self.register_buffer("observation_std", torch.ones(widths[0]))
+        self.register_buffer("low", -torch.ones(actions))
+        self.register_buffer("high", torch.ones(actions))
+        self.requires_grad_(False)
+
+    def _gaussian(self, observation: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n a"], Float[Tensor, "*n a"]]:
+        """Mean and log standard deviation, before squashing; the latter is one for all unless it is a function of s."""
+        x = within((observation.float() - self.observation_mean) / self.observation_std, self.clip)
+        features = self.layers(x)
+        mean = within(self.mean(features), self.mean_clip)
+        if isinstance(self.log_std, nn.Linear):
+            return mean, self.log_std(features).clamp(*SAC_LOG_STD)
+        return mean, self.log_std
+
+    @torch.inference_mode()
+    def sample(self, observation: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, "n a"]:
+        """One action for each observation, float32."""
+        mean, log_std = self._gaussian(observation)
+        if self.noise:
+            mean = torch.addcmul(mean, self.noise * log_std.exp(), torch.randn(mean.shape, generator=generator))
+        return self.low + (self.high - self.low) * (mean.tanh() + 1) / 2 if self.squashed else mean
+
+    @torch.inference_mode()
+    def log_prob(self, observation: Float[Tensor, "n d"], action: Float[Tensor, "n a"]) -> Float[Tensor, " n"]:
+        """Log-density of actions, float64; −∞ outside of the bounds of a squashed policy.
+
+        Raises:
+            InputError: the policy is deterministic.
+        """
+        if not self.noise:
+            raise InputError("a policy with noise=0 is deterministic and has no action density: give it some noise")
+        mean, log_std = (values.double() for values in self._gaussian(observation))
+        log_std = log_std + torch.tensor(self.noise, dtype=torch.float64).log()
+        value, jacobian, outside = action.double(), torch.zeros(()), torch.zeros(len(action), dtype=torch.bool)
+        if self.squashed:
+            unit = 2 * (value - self.low) / (self.high - self.low) - 1
+            outside = (unit.abs() > 1 + 1e-6).any(1)
+            # float32 rounds to ±1 what lies near it
+            value = unit.clamp(-1 + 1e-7, 1 - 1e-7).atanh()
+            # log(1 − tanh²u) without cancellation, and the scale of the bounds
+            log_slope = 2 * (torch.tensor(2.0).log() - value - F.softplus(-2 * value))
+            jacobian = (log_slope + ((self.high - self.low) / 2).log()).sum(1)
+        z = (value - mean) * (-log_std).exp()
+        log_density = (-0.5 * z.square() - log_std - 0.5 * torch.tensor(2 * torch.pi).log()).sum(1) - jacobian
+        return log_density.masked_fill(outside, -torch.inf)
+
+    def options(self) -> dict[str, Any]:
+        """What the mean and the density depend on besides weights and noise."""
+        names = ("sizes", "activation", "squashed", "clip", "mean_clip", "mean_only")
+        return {name: getattr(self, name) for name in names}
+
+    def save(self, path: str | os.PathLike[str], **provenance: Any) -> None:
+        """Write a safetensors file; `provenance` is kept in it as JSON."""
+        metadata = {"policy": json.dumps({"kind": KIND, **self.options(), **provenance})}
+        state = {name: values.contiguous() for name, values in self.state_dict().items()}
+        write_atomically(path, save(state, metadata))
+
+
+def load_policy(path: str | os.PathLike[str], noise: float = 1.0) -> Policy:
+    """A policy of a safetensors file that `Policy.save` wrote, or of a stable-baselines3 zip.
+
+    No code in either is run: see `lfiw.tasks.ope.stable_baselines` for what is read of a zip.
+
+    Args:
+        noise: factor of the standard deviation.
+
+    Raises:
+        InputError: no such file, it is not a policy, or one that acts in a way that is not known here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: expected a policy (tools/train_policy.py makes one)")
+    options, state = read_agent(path) if zipfile.is_zipfile(path) else _read_own(path)
+    try:
+        options["sizes"] = tuple(options["sizes"])
+        policy = built_for(state, lambda: Policy(**options, noise=noise))
+        _fill(policy, state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
+        raise InputError(f"{path} is not a policy: {first_line(error)}") from None
+    return policy
+
+
+def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    about, state = read_weights(path, "policy", "a policy")
+    if about.get("kind") != KIND:
+        raise InputError(f"{path} is not a policy: tools/train_policy.py makes one")
+    required = {"sizes", "activation", "squashed"}
+    if missing := sorted(required - about.keys()):
+        raise InputError(f"{path} is not a policy: it does not say its {', '.join(missing)}")
+    options = required | {"clip", "mean_clip", "mean_only"}
+    return {name: value for name, value in about.items() if name in options}, state
+
+
+def _fill(policy: Policy, state: Mapping[str, Tensor]) -> None:
+    """Give a policy its weights.
+
+    Raises:
+        ValueError: a name, shape or type differs, a number is NaN or infinite, or the bounds are none.
+    """
+    expected, found = ({k: tuple(v.shape) for k, v in values.items()} for values in (policy.state_dict(), state))
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(f"{name} has shape {found.get(name)}, expected {expected.get(name)}")
+    for name, values in state.items():
+        if not values.is_floating_point():
+            raise ValueError(f"{name} is {values.dtype}, expected floating point")
+        if name not in ("low", "high") and not torch.isfinite(values).all():
+            raise ValueError(f"{name} is NaN or infinite")
+    policy.load_state_dict(dict(state))
+    if not (policy.observation_std > 0).all():
+        raise ValueError("observation_std must be above 0")
+    bounds = torch.stack([policy.low, policy.high])
+    if not (policy.low < policy.high).all() or (policy.squashed and not torch.isfinite(bounds).all()):
+        raise ValueError("low must be below high, and both finite if it squashes its actions")

@@ -1,0 +1,1 @@
+"""Lightning, once: trainer, checkpoints, stopping, processes, tracking, run folders."""

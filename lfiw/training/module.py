@@ -1,0 +1,173 @@
+"""What the modules that train have in common: optimizers, means over an epoch, randomness that resumes."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pytorch_lightning import LightningModule
+from torch import Tensor, distributed, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from lfiw.data.batches import mix_seeds
+from lfiw.errors import InputError, first_line
+
+# share of the run that is over → factor of the learning rate
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+    "linear": lambda done: 1 - done,
+}
+
+
+def configure(module: LightningModule, net: nn.Module, options: Mapping[str, Any]) -> Any:
+    """What `configure_optimizers` returns: AdamW for the network, and its schedule over the run.
+
+    Args:
+        options: lr, betas, weight_decay and schedule, as in `lfiw.schemas.Optimizer`.
+
+    Raises:
+        InputError: no such schedule, or a value that AdamW does not take.
+    """
+    if options["schedule"] not in SCHEDULES:  # before anything is built
+        raise unknown_schedule(options["schedule"])
+    groups = parameter_groups(net, options["weight_decay"])
+    # Lightning clips no fused optimizer under fp16
+    optimizer = build_optimizer(groups, options, fused=not module.trainer.gradient_clip_val)
+    if options["schedule"] == "constant":
+        return optimizer
+    schedule = build_schedule(optimizer, options["schedule"], int(module.trainer.estimated_stepping_batches))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> Iterator[dict[str, Any]]:
+    """Weight decay for matrices and kernels only: it has no reason to pull biases and norms to zero."""
+    parameters = list(net.parameters())
+    yield {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay}
+    yield {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+
+
+def build_optimizer(
+    parameters: Iterable[Any], options: Mapping[str, Any], *, fused: bool = False
+) -> torch.optim.Optimizer:
+    """AdamW; without weight decay it is Adam.
+
+    Args:
+        parameters: tensors, or groups of them.
+        options: lr, betas, weight_decay.
+        fused: all of a step in one kernel.
+
+    Raises:
+        InputError: a value that it does not take.
+    """
+    betas = options.get("betas", (0.9, 0.999))
+    if len(betas) != 2:
+        raise InputError(f"optimizer.betas={list(betas)}: expected two numbers")
+    try:
+        return torch.optim.AdamW(
+            parameters,
+            lr=options["lr"],
+            betas=(betas[0], betas[1]),
+            weight_decay=options["weight_decay"],
+            fused=fused,
+        )
+    except ValueError as error:
+        raise InputError(f"optimizer: {first_line(error)}") from None
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int) -> LambdaLR:
+    """The learning rate over `steps` steps of the run.
+
+    Raises:
+        InputError: no such schedule.
+    """
+    if name not in SCHEDULES:
+        raise unknown_schedule(name)
+    factor = SCHEDULES[name]
+    return LambdaLR(optimizer, lambda step: factor(min(step / max(1, steps), 1.0)))
+
+
+def unknown_schedule(name: str) -> InputError:
+    return InputError(f"optimizer.schedule={name}: expected one of {', '.join(SCHEDULES)}")
+
+
+SUMS = "epoch_sums"  # in a checkpoint
+
+
+class TrainedModule(LightningModule):
+    """A training that stops in the middle of an epoch and goes on from a checkpoint is the one that never stopped.
+
+    Global random numbers (dropout) are seeded anew in each step by (seed, epoch, step, process). What `add_up` is given
+    is logged as its mean over the epoch's steps, `train/<name>`; a checkpoint keeps the sums so far of every process.
+
+    Attributes:
+        seed: of what is random in training.
+    """
+
+    seed: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":
+            # Lightning notes which hook runs, dozens of times a step; torch's way would look for parameters each time
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        seed_global(mix_seeds(self.seed, self.current_epoch, batch_idx, self.global_rank), self.device)
+
+    def on_train_epoch_start(self) -> None:
+        self._sums = {}
+
+    def add_up(self, **values: Float[Tensor, ""]) -> None:
+        """Values of a step, whose means are logged at the end of the epoch: `log` in each step takes longer than a
+        small network's forward pass."""
+        for name, value in values.items():
+            if name in self._sums:
+                total, steps = self._sums[name]
+                self._sums[name] = (total + value.detach(), steps + 1)
+            else:
+                self._sums[name] = (value.detach(), 1)
+
+    def epoch_means(self) -> dict[str, Float[Tensor, ""]]:
+        """`train/<name>` → mean over the steps of this epoch, in this process."""
+        return {f"train/{name}": total / steps for name, (total, steps) in self._sums.items()}
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict(self.epoch_means(), sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._sums:
+            own = torch.stack([total for total, _ in self._sums.values()])
+            steps = {name: steps for name, (_, steps) in self._sums.items()}
+            totals = [torch.empty_like(own) for _ in range(self.trainer.world_size)]
+            if len(totals) > 1:
+                distributed.all_gather(totals, own)
+            else:
+                totals = [own]
+            checkpoint[SUMS] = {"steps": steps, "totals": torch.stack(totals).cpu()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint.get(SUMS)
+        if kept is None:
+            return
+        totals = kept["totals"]
+        # another number of processes: the mean over all is what is logged in the end
+        own = totals[self.global_rank] if len(totals) == self.trainer.world_size else totals.mean(0)
+        own = own.to(self.device)
+        self._sums = {name: (total, steps) for (name, steps), total in zip(kept["steps"].items(), own, strict=True)}
+
+
+def seed_global(seed: int, device: torch.device) -> None:
+    """Seeds the random numbers that layers draw on a device; `torch.manual_seed` takes longer than a small step."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    elif device.type == "cuda":
+        torch.cuda.manual_seed(seed)  # of the process's device
+    else:
+        torch.manual_seed(seed)

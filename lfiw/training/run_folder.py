@@ -1,0 +1,217 @@
+"""The folder of a run: config.yaml, metrics.jsonl, checkpoints/, evaluation.json, report.html."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from lfiw.data.cache.manifest import check_column_name
+from lfiw.errors import InputError
+from lfiw.files import as_json, read_yaml, write_atomically, write_errors, write_json
+from lfiw.training.processes import by_first_process
+
+RUNS = Path("runs")
+EVALUATION = "evaluation.json"
+LONGEST_PART = 100  # characters of a column's name
+STOPPED = "stopped"  # by a signal: train.py resume= goes on
+ENVIRONMENT = "LFIW_RUN_DIR"  # tells the processes that a run starts on its own where the run is
+MADE_BEFORE_TRAINING = {"config.yaml", "metrics.jsonl", "seconds.json", "wandb", "wandb_id.txt", "csv"}
+
+
+def create_run(experiment: str, seed: int, run_dir: str | None, config_text: str) -> Path:
+    """Makes a run folder with its config.yaml; several processes of one run get the same.
+
+    Args:
+        run_dir: the folder; none: runs/<experiment>/<date>-<time>-s<seed>.
+
+    Raises:
+        InputError: the folder holds a run already or cannot be written, or its name has odd characters.
+    """
+    inherited = os.environ.get(ENVIRONMENT)
+    if inherited:
+        return Path(inherited)
+    path = by_first_process(lambda: _new_folder(experiment, seed, run_dir, config_text))
+    os.environ[ENVIRONMENT] = str(path.absolute())
+    return path
+
+
+def _new_folder(experiment: str, seed: int, run_dir: str | None, config_text: str) -> Path:
+    path = Path(run_dir) if run_dir else RUNS / experiment / f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}"
+    try:
+        check_column_name(f"log_ratio/{path.name}")
+    except InputError as error:
+        raise InputError(f"run_dir={path}: a run's name also names its log-ratio columns; {error}") from None
+    path = _claim(path, may_rename=run_dir is None)
+    write_atomically(path / "config.yaml", config_text)
+    return path
+
+
+def column_part(run_dir: Path) -> str:
+    """The part of a column's name that says which run it is of: the folder's name.
+
+    A folder that was renamed to what no column can be called, as by a file manager, has odd characters replaced.
+    """
+    name = run_dir.name
+    try:
+        return check_column_name(f"log_ratio/{name}").removeprefix("log_ratio/")
+    except InputError:
+        return (
+            f"{re.sub('[^A-Za-z0-9_-]', '-', name)[:LONGEST_PART]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+        )
+
+
+def leave_run() -> None:
+    """The next run of this process is another one."""
+    os.environ.pop(ENVIRONMENT, None)
+
+
+def discard_run(path: Path) -> None:
+    """Takes away a run that ended by a mistake before it made anything: it would pass for the latest one."""
+    if {entry.name for entry in path.iterdir()} <= MADE_BEFORE_TRAINING:
+        shutil.rmtree(path)
+
+
+def mark_stopped(path: Path, number: int | None) -> None:
+    """Leaves `stopped` in the folder of a run that a signal has stopped, for scripts that start it again.
+
+    Args:
+        number: of the signal; none: the run goes on, or has just begun.
+    """
+    file = path / STOPPED
+    if number is None:
+        file.unlink(missing_ok=True)
+    else:
+        write_atomically(file, f"{signal.Signals(number).name}\n")
+
+
+def _claim(path: Path, may_rename: bool) -> Path:
+    """A new folder of that name, or of that name and a number where a run has it already."""
+    with write_errors(path, "give run_dir=, a folder that you can write to"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1000):
+            candidate = path.with_name(f"{path.name}.{attempt}") if attempt else path
+            if not (candidate / "config.yaml").exists():
+                candidate.mkdir(exist_ok=True)
+                return candidate
+            if not may_rename:
+                break
+    raise InputError(f"{path} holds a run already: give another run_dir, or go on with resume={path}")
+
+
+def keep_evaluation(run_dir: Path, record: Mapping[str, Any]) -> None:
+    """Before a record takes the place of another one in evaluation.json, that one is kept as evaluation-1.json, -2, …
+
+    Its report.html goes with it, as report-1.html.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    file = run_dir / EVALUATION
+    if not file.is_file():
+        return
+    earlier = file.read_bytes()
+    if earlier == as_json(record):
+        return
+    number = next(n for n in itertools.count(1) if not (run_dir / f"evaluation-{n}.json").exists())
+    write_atomically(run_dir / f"evaluation-{number}.json", earlier)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(run_dir / "report.html", run_dir / f"report-{number}.html")
+    print(f"the earlier evaluation, which differs, is now {run_dir / f'evaluation-{number}.json'}")
+
+
+def latest_run(task: str | None = None) -> Path:
+    """The run whose config.yaml was written last, of all experiments or of those with this task.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(RUNS.glob("*/*/config.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
+    chosen = next((file.parent for file in found if task in (None, task_of(file))), None)
+    if chosen is None:
+        kind = f" with task={task}" if task and found else ""
+        raise InputError(f"no run{kind} in {RUNS}/: run train.py first, or give run=FOLDER")
+    return chosen
+
+
+def task_of(config: Path) -> str | None:
+    """Name of the task in a run's config.yaml; none if it cannot be read."""
+    try:
+        task = read_yaml(config).get("task")
+    except InputError:
+        return None
+    return task.get("name") if isinstance(task, dict) else None
+
+
+FILE = "seconds.json"
+
+
+@contextlib.contextmanager
+def timed(run_dir: Path, stage: str, *, resumed: bool = False) -> Iterator[None]:
+    """Measures a stage that ends without an error; the first process keeps the seconds in seconds.json.
+
+    Args:
+        resumed: the stage goes on with what an earlier process began: the seconds are added.
+    """
+    started = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - started
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        kept = seconds_of(run_dir)
+        total = seconds + (kept.get(stage, 0.0) if resumed else 0.0)
+        write_json(run_dir / FILE, {**kept, stage: round(total, 2)})
+
+
+def seconds_of(run_dir: Path) -> dict[str, float]:
+    """Stage → seconds, in the order in which they were first run; none of a run that was not measured."""
+    try:
+        kept = json.loads((run_dir / FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+Curve = tuple[list[float], list[float]]  # epochs, log-losses
+VALIDATION, TRAINING = "val/log_loss", "train/loss"
+
+
+def logged_losses(file: Path, metric: str) -> dict[str, Curve]:
+    """Name of each classifier of the run → its curve; the name is empty where there is one classifier.
+
+    Of an epoch that was logged twice, as by a resumed run, the later value counts. A line that a killed run left half
+    written, and a value that was not a number, are left out.
+
+    Args:
+        file: metrics.jsonl; there need not be one.
+        metric: `VALIDATION` or `TRAINING`.
+    """
+    found: dict[str, dict[float, float]] = defaultdict(dict)
+    pattern = re.compile(rf"(?:(.+)/)?{re.escape(metric)}")
+    for line in file.read_text().splitlines() if file.is_file() else ():
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        for key, value in values.items():
+            match = pattern.fullmatch(key)
+            epoch = epoch_of(values, match[1] or "") if match else None
+            if match and epoch is not None and value is not None:
+                found[match[1] or ""][epoch] = value
+    return {name: (sorted(points), [points[epoch] for epoch in sorted(points)]) for name, points in found.items()}
+
+
+def epoch_of(values: dict[str, float | None], name: str) -> float | None:
+    """The epoch of a line, counted from 1; a member of an ensemble logs its own."""
+    epoch = values.get(f"{name}/epoch" if name else "epoch")
+    return None if epoch is None else epoch + 1

@@ -1,0 +1,337 @@
+"""Where a run's numbers and pictures go: metrics.jsonl always, and Weights & Biases or CSV files if asked."""
+
+import csv
+import json
+import math
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.utilities import rank_zero_only
+
+from lfiw.errors import first_line
+from lfiw.files import replacing, write_atomically, write_errors
+from lfiw.training.wandb_files import next_step
+
+WANDB_ID = "wandb_id.txt"
+CONNECT_SECONDS = 20.0  # without an answer from W&B for so long, a run is kept offline
+ASK_SECONDS = 5  # for an answer from W&B in the middle of a run
+FINISH_SECONDS = 60.0  # for what W&B has not taken in at the end of a run; it stays on the disk
+
+
+class JsonLines(Logger):
+    """One JSON object a line: step, and the metrics logged at that step. Not a number becomes null.
+
+    Args:
+        path: of the file; it is appended to.
+        resumed: the run goes on: what a training finds there of its own, it had logged without a checkpoint of it.
+    """
+
+    def __init__(self, path: Path, *, resumed: bool = False) -> None:
+        super().__init__()
+        self.path, self.resumed = path, resumed
+
+    @property
+    def name(self) -> str:
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        return self.path.parent.name
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        with write_errors(self.path), open(self.path, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The configuration stands in config.yaml beside this file."""
+
+    def position(self) -> int:
+        """Bytes that have been written."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def rewind(self, position: int | None, prefix: str) -> None:
+        """Takes out what comes after a position and will be logged again: by this training, and by the run after it.
+
+        Args:
+            position: where the file ended when the checkpoint was written that the training goes on from; none: it
+                starts anew.
+            prefix: of this training's metrics; whole lines of others stay.
+        """
+        if not self.path.exists() or (position is None and not self.resumed):
+            return
+        with write_errors(self.path):
+            content = self.path.read_bytes()
+        later = content[position or 0 :].splitlines(keepends=True)
+        kept = content[: position or 0] + b"".join(line for line in later if is_of_another(line, prefix))
+        if kept != content:
+            write_atomically(self.path, kept)
+
+
+class Prefixed(Logger):
+    """Another logger under a prefix, for one of several trainings of a run; the run itself ends that logger."""
+
+    def __init__(self, logger: Logger, prefix: str) -> None:
+        super().__init__()
+        self.logger, self.prefix = logger, prefix
+
+    @property
+    def name(self) -> str | None:
+        return self.logger.name
+
+    @property
+    def version(self) -> int | str | None:
+        return self.logger.version
+
+    @property
+    def save_dir(self) -> str | None:
+        return self.logger.save_dir
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.logger.log_metrics({f"{self.prefix}{name}": value for name, value in metrics.items()}, step)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The run's own logger has them."""
+
+    def save(self) -> None:
+        self.logger.save()
+
+
+def is_of_another(line: bytes, prefix: str) -> bool:
+    """Whether a line of metrics.jsonl is one of another training than that with this prefix, and whole."""
+    try:
+        names = json.loads(line)
+    except ValueError:
+        return False
+    return any(name.endswith("/epoch") and name != f"{prefix}epoch" for name in names)
+
+
+def find_json_lines(loggers: Sequence[Logger]) -> tuple[JsonLines, str] | None:
+    """The one that writes metrics.jsonl, and the prefix under which it is written to."""
+    for logger in loggers:
+        inner, prefix = (logger.logger, logger.prefix) if isinstance(logger, Prefixed) else (logger, "")
+        if isinstance(inner, JsonLines):
+            return inner, prefix
+    return None
+
+
+class KeptRows(ExperimentWriter):
+    """Writes metrics.csv behind the rows that are there: those of a run that goes on, or is evaluated again.
+
+    Lightning's own writer deletes them, and loses them where it is killed while it adds a column.
+    """
+
+    def _check_log_dir_exists(self) -> None:
+        file = Path(self.metrics_file_path)
+        if not file.is_file():
+            return
+        with write_errors(file):
+            content = file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:  # a kill cut the last row
+            write_atomically(file, whole)
+        self.metrics_keys = next(csv.reader(whole.decode(errors="replace").splitlines()), [])
+
+    def save(self) -> None:
+        with write_errors(Path(self.metrics_file_path)):
+            super().save()
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        with open(self.metrics_file_path, newline="", errors="replace") as file:
+            rows = list(csv.DictReader(file))
+        with replacing(self.metrics_file_path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _csv_logger(run_dir: Path) -> CSVLogger:
+    logger = CSVLogger(run_dir, name="csv", version="")
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        logger._experiment = KeptRows(logger.log_dir)
+    return logger
+
+
+class SteadyWandbLogger(WandbLogger):
+    """W&B's logger, whose failures end no run.
+
+    What a server that does not answer would have to say something about, as a table, is left out; wandb keeps on the
+    disk what it cannot send. Where wandb itself has failed, that is told once, and nothing more is sent.
+    """
+
+    lost = False
+    first_step = 0  # of this part of the run: offline, wandb does not know where an earlier part ended
+
+    @property
+    def experiment(self) -> Any:
+        begins = self._experiment is None
+        run = super().experiment
+        if begins and self._offline and self.first_step:
+            run.log({}, step=self.first_step, commit=False)
+        return run
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        self.steadily(lambda: super(SteadyWandbLogger, self).log_metrics(metrics, step))
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        self.steadily(lambda: super(SteadyWandbLogger, self).log_hyperparams(params))
+
+    def finalize(self, status: str) -> None:
+        self.steadily(lambda: super(SteadyWandbLogger, self).finalize(status))
+
+    def steadily(self, call: Callable[[], object]) -> None:
+        """Calls what talks to W&B, unless that has failed before."""
+        if self.lost:
+            return
+        try:
+            call()
+        except Exception as error:  # of wandb, of its own process, of the network: a dozen kinds
+            from wandb.errors import Error
+
+            if isinstance(error, Error):
+                print(f"W&B did not take everything ({first_line(error)})", file=sys.stderr)
+                return
+            self.lost = True
+            print(f"W&B failed ({first_line(error)}): the run goes on without it", file=sys.stderr)
+
+
+def build_loggers(
+    name: str,
+    run_dir: Path,
+    config: Mapping[str, Any],
+    *,
+    project: str = "lfiw",
+    entity: str | None = None,
+    mode: str = "auto",
+    log_checkpoint: bool = False,
+    resumed: bool = False,
+) -> list[Logger]:
+    """The loggers of a run.
+
+    The W&B run id is kept in the run folder: a resumed run and a later evaluation continue the same W&B run.
+
+    Args:
+        name: wandb, csv or none; metrics.jsonl is written in any case.
+        config: the whole configuration, for W&B.
+        mode: of W&B: online, offline, or auto, which is online where WANDB_API_KEY is set and offline elsewhere.
+        log_checkpoint: keep the best checkpoint as a W&B artifact at the end (online only).
+        resumed: the run goes on with one that stopped.
+    """
+    loggers: list[Logger] = [JsonLines(run_dir / "metrics.jsonl", resumed=resumed)]
+    if name == "csv":
+        loggers.append(_csv_logger(run_dir))
+    if name == "wandb":
+        if mode == "auto":
+            mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+        os.environ.setdefault("WANDB_SILENT", "true")  # its banner would stand between the tables
+        # for each table it asks the server for a check that it can do without; in an outage, for 19 s
+        os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(ASK_SECONDS))
+        options = {
+            "project": project,
+            "entity": entity,
+            "name": f"{run_dir.parent.name}/{run_dir.name}",
+            "id": wandb_id(run_dir),
+            "save_dir": run_dir,
+            "config": dict(config),
+        }
+        online = _connect(options, log_checkpoint) if mode == "online" else None
+        loggers.append(online or _wandb_logger(offline=True, **options))
+    return loggers
+
+
+def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> SteadyWandbLogger | None:
+    """An online logger, or None where W&B does not answer or knows no key: tracking must not end a run."""
+    import wandb
+
+    settings = wandb.Settings(init_timeout=CONNECT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True)
+    logger = _wandb_logger(log_model=log_checkpoint, settings=settings, **options)
+    try:
+        _ = logger.experiment  # connects
+    except wandb.errors.Error as error:
+        wandb.teardown(exit_code=1)  # it would hold the run's id
+        print(f"W&B is not available, this run is kept offline ({first_line(error)})", file=sys.stderr)
+        return None
+    return logger
+
+
+def _wandb_logger(**options: Any) -> SteadyWandbLogger:
+    logger = SteadyWandbLogger(**options)
+    logger._wandb_init.pop("anonymous", None)  # given or not, wandb warns that it has no effect
+    if logger._offline:
+        logger.first_step = next_step(Path(options["save_dir"]))
+    return logger
+
+
+def finish(loggers: Sequence[Logger], *, failed: bool = False) -> None:
+    """The end of a run: what stands in buffers is written, and the next run of this process is another one at W&B.
+
+    A W&B that does not answer any more is waited for a minute at most, and ends nothing.
+    """
+    for logger in loggers:
+        logger.finalize("failed" if failed else "finished")
+        if isinstance(logger, SteadyWandbLogger):
+            _finish_wandb(logger, failed)
+
+
+def _finish_wandb(logger: SteadyWandbLogger, failed: bool) -> None:
+    import wandb
+
+    folder = wandb.run.settings.sync_dir if wandb.run else None
+    try:
+        wandb.finish(exit_code=int(failed))
+        if logger._offline:
+            wandb.teardown(
+                exit_code=int(failed)
+            )  # its process has not yet written all of the run when `finish` returns
+    except Exception as error:
+        if logger.lost:
+            return
+        what = "does not answer" if isinstance(error, TimeoutError) else f"failed ({first_line(error)})"
+        where = f": send what is missing later by wandb sync {os.path.relpath(folder)}" if folder else ""
+        print(f"W&B {what}, the run is whole without it{where}", file=sys.stderr)
+
+
+def wandb_id(run_dir: Path) -> str:
+    """The run's id at W&B, chosen once and kept in the run folder."""
+    file = run_dir / WANDB_ID
+    if not file.is_file():
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            return "other-rank"  # only the first process talks to W&B
+        write_atomically(file, token_hex(4) + "\n")
+    return file.read_text().strip()
+
+
+def log_pictures(loggers: Sequence[Logger], pictures: Mapping[str, Path]) -> None:
+    """Send PNG files to W&B, if it is among the loggers."""
+    for logger in loggers:
+        if isinstance(logger, SteadyWandbLogger):
+            for name, file in pictures.items():
+                logger.steadily(partial(logger.log_image, name, [str(file)]))
+
+
+def log_table(loggers: Sequence[Logger], name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Send a table to W&B, if it is among the loggers."""
+    for logger in loggers:
+        if isinstance(logger, SteadyWandbLogger):
+            data = [list(row) for row in rows]
+            logger.steadily(partial(logger.log_table, name, columns=list(columns), data=data))
+
+
+def log_histogram(loggers: Sequence[Logger], name: str, values: Sequence[float]) -> None:
+    """Send a histogram to W&B, if it is among the loggers."""
+    for logger in loggers:
+        if isinstance(logger, SteadyWandbLogger):
+            import wandb
+
+            histogram = wandb.Histogram(list(values))
+            logger.steadily(partial(logger.experiment.log, {name: histogram}))

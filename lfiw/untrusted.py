@@ -1,0 +1,252 @@
+"""Files of unknown origin: archives, checkpoints and networks, read within bounds and without running any code."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from pickle import UnpicklingError
+from typing import Any, TypeVar, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from lfiw.errors import InputError, first_line, printable
+
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound on what comes out at once
+HARMLESS_BYTES = 1 << 30  # an archive that unpacks to less may be packed as well as it likes
+MOST_PACKED = 200  # times: drawings and labels, sorted, come to less; zeros alone, as in a zip bomb, to 1,000
+CHUNK_BYTES = 1 << 20
+BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)  # of zipfile's reading
+
+
+class Archive:
+    """A zip file, opened for reading.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        members: name → entry, without the folders.
+
+    Raises:
+        InputError: it is none, two members have one name, one would lie outside of the folder that it is unpacked to or
+            is packed by another method than deflate, or all together unpack to much more than real files do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (*BROKEN, ValueError) as error:
+            raise InputError(
+                f"{path}: not a zip archive, or only a part of one ({first_line(error)}): write or download it again"
+            ) from None
+        try:
+            entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
+            self._check(entries)
+        except InputError:
+            self._zip.close()
+            raise
+        self.members = {entry.filename: entry for entry in entries}
+
+    def _check(self, entries: list[zipfile.ZipInfo]) -> None:
+        for entry in entries:
+            name = PurePosixPath(entry.filename)
+            if name.is_absolute() or ".." in name.parts:
+                raise InputError(f"{self.path}: {entry.filename!r} leads out of the archive: make it again")
+            if entry.compress_type not in METHODS:
+                raise InputError(f"{self.path}: {entry.filename!r} is packed by another method than deflate")
+        unpacked, packed = sum(entry.file_size for entry in entries), self.path.stat().st_size
+        if unpacked > max(HARMLESS_BYTES, MOST_PACKED * packed):
+            raise InputError(
+                f"{self.path}: {packed:,} bytes that unpack to {unpacked:,}, as no real file does; if it is meant, "
+                "make it again without compression"
+            )
+        names = Counter(PurePosixPath(entry.filename) for entry in entries)
+        if len(names) < len(entries):
+            name, times = names.most_common(1)[0]
+            raise InputError(f"{self.path}: {times} entries are called {printable(name)}: make it again")
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator["BoundedReader"]:
+        """A member's content, read in bounded chunks.
+
+        Raises:
+            InputError: there is no such member, or it is damaged.
+        """
+        try:
+            with self._zip.open(self.members[name]) as member:
+                yield BoundedReader(cast(zipfile.ZipExtFile, member))
+        except KeyError:
+            raise InputError(f"{self.path}: there is no {name} in it") from None
+        except BROKEN as error:
+            raise InputError(f"{self.path}: {name} is damaged ({first_line(error)}): make it again") from None
+
+    def read(self, name: str, most: int = HARMLESS_BYTES) -> bytes:
+        """A member's whole content.
+
+        Raises:
+            InputError: as `open`, or it has more than `most` bytes.
+        """
+        with self.open(name) as member:
+            if self.members[name].file_size > most:
+                raise InputError(f"{self.path}: {name} has {self.members[name].file_size:,} bytes, at most {most:,}")
+            return member.read(self.members[name].file_size)
+
+    def close(self) -> None:
+        self._zip.close()
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class BoundedReader:
+    """A member's stream. `zipfile` unpacks as much at once as is asked for, whatever size the archive states."""
+
+    def __init__(self, member: zipfile.ZipExtFile) -> None:
+        self._member = member
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer at the end."""
+        parts = []
+        while size > 0 and (part := self._member.read(min(size, CHUNK_BYTES))):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of a state dict's names and values: the same for the same network, whatever else its file holds."""
+    digest = hashlib.sha256()
+    for name, values in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_checkpoint(
+    path: str | os.PathLike[str] | io.BytesIO, map_location: Any = None, *, name: str | None = None
+) -> Any:
+    """What a checkpoint holds. No code in the file is run.
+
+    Args:
+        name: what to call it in messages, where it is not a path.
+
+    Raises:
+        InputError: no such file, or it is broken or holds more than tensors and plain values.
+    """
+    name = name or str(path)
+    try:
+        check_archive(path)
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{name} does not exist") from None
+    except UnpicklingError:  # torch's own message recommends to load it all the same
+        what = "it is broken, or holds more than tensors and plain values, none of which was run"
+        raise InputError(f"{name} cannot be read as a checkpoint: {what}") from None
+    except Exception as error:  # whatever a broken or malicious file makes torch.load raise
+        raise InputError(f"{name} cannot be read as a checkpoint: {first_line(error)}") from None
+
+
+def check_archive(path: str | os.PathLike[str] | io.BytesIO) -> None:
+    """`torch.save` packs nothing: what claims to unpack to more than the file's size would fill the memory.
+
+    Raises:
+        ValueError: it does, or the archive is a TorchScript program, which is code.
+    """
+    is_archive = zipfile.is_zipfile(path)
+    if isinstance(path, io.BytesIO):
+        path.seek(0)
+    if not is_archive:
+        return  # torch says what it is
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise ValueError("it is a TorchScript program, whose code is not run; save its state_dict() instead")
+    if isinstance(path, io.BytesIO):
+        path.seek(0)
+    size = len(path.getbuffer()) if isinstance(path, io.BytesIO) else os.stat(path).st_size
+    packed = any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries)
+    if packed or sum(entry.file_size for entry in entries) > size:
+        raise ValueError("its content is packed, which torch.save does not do")
+
+
+HARMLESS_NUMBERS = 1 << 27  # half a gigabyte of parameters
+MOST_TENSORS = 10_000
+TIMES = 16  # what a network may have beside the part that is kept: critic, encoder, average
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def read_weights(path: str | os.PathLike[str], key: str, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What stands as JSON under `key` in a safetensors file, and its tensors.
+
+    Args:
+        what: is expected, for messages.
+
+    Raises:
+        FileNotFoundError: no such file.
+        InputError: another kind of file, or nothing under that key.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(key, "null"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} does not hold {what}: it cannot be read as safetensors ({first_line(error)})"
+        ) from None
+    if not isinstance(about, dict):
+        raise InputError(f"{path} holds other weights than those of {what}")
+    return about, state
+
+
+def built_for(state: Mapping[str, Tensor], build: Callable[[], M]) -> M:
+    """A network from options that came with its weights.
+
+    It is first built without memory: options of a few bytes can ask for any number of layers of any width.
+
+    Args:
+        state: the weights.
+        build: makes the network.
+
+    Raises:
+        ValueError: it would be much larger than its weights.
+    """
+    kept = sum(min(v.numel(), v.untyped_storage().nbytes() // v.element_size()) for v in state.values())
+    most = max(HARMLESS_NUMBERS, TIMES * kept)
+    numbers = tensors = 0
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal numbers, tensors
+        numbers, tensors = numbers + (tensor.numel() if tensor is not None else 0), tensors + 1
+        if numbers > most or tensors > MOST_TENSORS:
+            raise ValueError(f"its options ask for a network much larger than its {kept:,} weights")
+
+    hooks = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        with torch.device("meta"):
+            build()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return build()

@@ -1,0 +1,1 @@
+"""From log-ratios to weights: pure functions of tensors."""

@@ -1,0 +1,246 @@
+"""Recalibration of log-ratios on held-out rows, and how far they are from calibrated."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.optimize import brentq, minimize
+from sklearn.isotonic import IsotonicRegression
+from torch import Tensor
+from torch.nn import functional as F
+
+from lfiw.errors import InputError
+from lfiw.weighting.diagnostics import balanced_log_loss
+from lfiw.weighting.weights import check_log_ratio
+
+CALIBRATIONS = ("none", "temperature", "beta", "isotonic")
+STEEPEST = 100.0  # bounds of 1/T: rows that are separated, or not at all told apart, have no finite optimum
+
+
+@runtime_checkable
+class Calibrator(Protocol):
+    """A monotone map from log-ratios to log-ratios, fitted on rows of both sides that each count half.
+
+    So the prior odds are 1, and what comes out is a log density ratio whatever the numbers of rows.
+    """
+
+    def __call__(self, log_ratio: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Recalibrated log-ratios, float64."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers from which `calibrator_from_state` makes it again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """log ŵ / T (Guo et al., ICML 2017): 1/T is the exponent α of a flattened weighting, fitted instead of searched.
+
+    It is fitted within 0.01 … 100.
+    """
+
+    inverse: float
+
+    def __call__(self, log_ratio: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        return log_ratio.double() * self.inverse
+
+    def state(self) -> dict[str, Any]:
+        return {"name": "temperature", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Beta:
+    """c + a·log p − b·log(1 − p) with p = σ(log ŵ) and a, b ≥ 0: a slope a side (Kull et al., AISTATS 2017).
+
+    a and b are fitted within 0 … 100.
+    """
+
+    a: float
+    b: float
+    c: float
+
+    def __call__(self, log_ratio: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        values = log_ratio.double()
+        return self.c + self.a * F.logsigmoid(values) - self.b * F.logsigmoid(-values)
+
+    def state(self) -> dict[str, Any]:
+        return {"name": "beta", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """Any monotone map (Zadrozny & Elkan, KDD 2002): the log-odds of isotonic regression, linear between its knots.
+
+    Its plateaus at the ends have probability 0 or 1, a ratio of 0 or infinity: with n rows of the smaller side they
+    are clipped to 1/(2n) and 1 − 1/(2n), half a row.
+    """
+
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __call__(self, log_ratio: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        mapped = np.interp(log_ratio.double().cpu().numpy(), self.knots, self.values)
+        return torch.from_numpy(mapped).to(log_ratio.device)
+
+    def state(self) -> dict[str, Any]:
+        return {"name": "isotonic", "knots": list(self.knots), "values": list(self.values)}
+
+
+def fit_calibrator(
+    name: str, log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+) -> Calibrator:
+    """The calibrator of that name with the lowest log-loss on these rows, each side counting half.
+
+    Args:
+        name: temperature, beta or isotonic.
+        log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.
+
+    Raises:
+        InputError: an unknown name, a value that is NaN or infinite, or a side with fewer than 2 rows.
+    """
+    for log_ratio, side in ((log_ratio_real, "real"), (log_ratio_generated, "generated")):
+        check_log_ratio(log_ratio)
+        if log_ratio.numel() < 2:
+            raise InputError(f"calibration: the {side} side has {log_ratio.numel()} row; at least 2 are needed")
+    fits: dict[str, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
+        "temperature": _fit_temperature,
+        "beta": _fit_beta,
+        "isotonic": _fit_isotonic,
+    }
+    if name not in fits:
+        raise InputError(f"calibration={name}: expected one of {', '.join(fits)}")
+    return fits[name](log_ratio_real.double().cpu().numpy(), log_ratio_generated.double().cpu().numpy())
+
+
+def calibrator_from_state(state: Mapping[str, Any]) -> Calibrator:
+    """The calibrator whose `state()` this is.
+
+    Raises:
+        InputError: it is not one.
+    """
+    try:
+        options = dict(state)
+        name = options.pop("name", None)
+        if name == "isotonic":
+            knots, values = (tuple(map(float, options.pop(key))) for key in ("knots", "values"))
+            if options or len(knots) != len(values) or not knots or not all(map(_ascends, (knots, values))):
+                raise ValueError
+            return Isotonic(knots, values)
+        numbers = {key: float(value) for key, value in options.items()}
+        if not all(math.isfinite(value) and (value >= 0 or key == "c") for key, value in numbers.items()):
+            raise ValueError
+        if name == "temperature":
+            return Temperature(**numbers)
+        if name == "beta":
+            return Beta(**numbers)
+        raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"not the state of a calibrator: {str(state)[:200]}") from None
+
+
+def _ascends(values: tuple[float, ...]) -> bool:
+    return all(map(math.isfinite, values)) and list(values) == sorted(values)
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -values))
+
+
+def _fit_temperature(real: np.ndarray, generated: np.ndarray) -> Temperature:
+    def slope(inverse: float) -> float:
+        """Derivative of the log-loss, which is convex in 1/T: it grows."""
+        of_real = -(real * _sigmoid(-inverse * real)).mean()
+        return float(of_real + (generated * _sigmoid(inverse * generated)).mean())
+
+    low, high = 1 / STEEPEST, STEEPEST
+    if slope(low) >= 0:
+        return Temperature(low)
+    if slope(high) <= 0:
+        return Temperature(high)
+    return Temperature(float(brentq(slope, low, high, xtol=1e-12)))
+
+
+def _fit_beta(real: np.ndarray, generated: np.ndarray) -> Beta:
+    # log p and −log(1 − p) of each row
+    features = [np.stack([-np.logaddexp(0, -x), np.logaddexp(0, x), np.ones_like(x)]) for x in (real, generated)]
+
+    def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        of_real, of_generated = (parameters @ f for f in features)
+        gradient = (features[1] * _sigmoid(of_generated)).mean(1) - (features[0] * _sigmoid(-of_real)).mean(1)
+        loss = balanced_log_loss(torch.from_numpy(of_real), torch.from_numpy(of_generated))
+        return loss.item(), gradient / 2
+
+    bounds = [(0, STEEPEST), (0, STEEPEST), (None, None)]
+    found = minimize(
+        loss_and_gradient,
+        x0=np.array([1.0, 1.0, 0.0]),
+        jac=True,
+        bounds=bounds,
+        method="L-BFGS-B",
+        options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000},
+    )
+    return Beta(*map(float, found.x))
+
+
+def _fit_isotonic(real: np.ndarray, generated: np.ndarray) -> Isotonic:
+    smallest = 1 / (2 * min(len(real), len(generated)))
+    fitted = IsotonicRegression(y_min=smallest, y_max=1 - smallest)
+    fitted.fit(
+        np.concatenate([real, generated]),
+        np.concatenate([np.ones(len(real)), np.zeros(len(generated))]),
+        sample_weight=np.concatenate([np.full(len(x), 0.5 / len(x)) for x in (real, generated)]),
+    )
+    probability = fitted.y_thresholds_
+    return Isotonic(
+        tuple(fitted.X_thresholds_.tolist()), tuple((np.log(probability) - np.log1p(-probability)).tolist())
+    )
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predicted probability of `real` against the share of real rows, in bins of equal width.
+
+    Args:
+        probability, share: (bins,) means in each bin; nan in an empty one.
+        count: (bins,) rows.
+    """
+
+    probability: Float[Tensor, " bins"]
+    share: Float[Tensor, " bins"]
+    count: Float[Tensor, " bins"]
+
+    @property
+    def expected_error(self) -> float:
+        """Expected calibration error: Σ count/n·|probability − share| (Naeini et al., AAAI 2015)."""
+        gap = (self.probability - self.share).abs().nan_to_num(0.0)
+        return (gap * self.count).sum().item() / self.count.sum().item()
+
+    @property
+    def maximum_error(self) -> float:
+        """Largest |probability − share| of a bin that has rows."""
+        return (self.probability - self.share).abs().nan_to_num(0.0).max().item()
+
+
+def reliability(log_ratio: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], bins: int = 15) -> Reliability:
+    """Calibration of log-ratios at the rows' own odds: the probability is σ(log ŵ + log(num_real/num_generated)).
+
+    Raises:
+        InputError: a value is NaN or infinite, or a side has no row.
+    """
+    check_log_ratio(log_ratio)
+    num_real = int(is_real.sum())
+    num_generated = len(is_real) - num_real
+    if not num_real or not num_generated:
+        raise InputError(f"reliability needs rows of both sides: {num_real} real, {num_generated} generated")
+    probability = torch.sigmoid(log_ratio.double() + math.log(num_real / num_generated))
+    index = (probability * bins).long().clamp(max=bins - 1)
+    count = torch.bincount(index, minlength=bins).double()
+    mean, share = (
+        torch.bincount(index, weights=values, minlength=bins) / count for values in (probability, is_real.double())
+    )
+    return Reliability(mean, share, count)

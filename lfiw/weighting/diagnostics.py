@@ -1,0 +1,187 @@
+"""What importance weights are worth: how many samples they leave, and whether the model comes nearer to the data."""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist, fmean, stdev
+
+import torch
+from jaxtyping import Float
+from scipy.stats import fisher_exact, mannwhitneyu, t
+from torch import Tensor
+from torch.nn import functional as F
+
+from lfiw.errors import InputError
+from lfiw.weighting.weights import check_log_ratio, check_weights
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error s/√n; no error (nan) of a single value."""
+    return fmean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def half_width(standard_error: float, degrees_of_freedom: float = math.inf) -> float:
+    """What a 95 % interval reaches to either side: the standard error times Student's t quantile at 0.975.
+
+    nan where there is no error, or no variance to know it from.
+
+    Args:
+        degrees_of_freedom: of the variance; infinite: it is known, and the quantile is the normal one.
+    """
+    if degrees_of_freedom == math.inf:
+        return standard_error * NormalDist().inv_cdf(0.975)
+    return standard_error * float(t.ppf(0.975, degrees_of_freedom))
+
+
+def paired_interval(differences: Sequence[float]) -> tuple[float, float]:
+    """Student's t-interval of the mean of paired differences: mean ± t(n − 1) · s/√n, exact for normal differences.
+
+    Args:
+        differences: at least 2.
+    """
+    mean, error = mean_and_error(differences)
+    half = half_width(error, len(differences) - 1)
+    return mean - half, mean + half
+
+
+MIN_ESS_PER_DIMENSION = 2.0  # fewer do not determine a covariance
+
+
+def effective_sample_size(weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Number of equally weighted samples that carry as much information (Kish 1965).
+
+    ESS = (Σ w)² / Σ w², between 1 (one sample has all the mass) and n (uniform).
+
+    Args:
+        weights: non-negative, any scale.
+
+    Returns:
+        0-d float64.
+
+    Raises:
+        InputError: a weight is negative or not finite, or all are zero.
+    """
+    check_weights(weights)
+    w = weights.double() / weights.max().double()  # scale first: squares of small weights must not underflow
+    return w.sum().square() / w.square().sum()
+
+
+def kl_gain(
+    log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """How much nearer the weighted model is to the data: KL(p‖p_θ) − KL(p‖p_θ·ŵ/Z) = E_p[log ŵ] − log E_pθ[ŵ].
+
+    Positive exactly when weighting helps in this sense (Grover et al. 2019, section 3.1). The scale of ŵ, and so γ,
+    cancels. Use rows that the classifier did not train on.
+
+    Args:
+        log_ratio_real: log ŵ of held-out real samples.
+        log_ratio_generated: log ŵ of held-out generated samples.
+
+    Returns:
+        The estimate in nats and its standard error by the delta method, √(Var_p[log ŵ]/n + Var_q[ŵ]/(m·E_q[ŵ]²)), both
+        0-d float64. The error is only as good as the second moment of ŵ: read `pareto_k` beside it.
+
+    Raises:
+        InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
+    """
+    for log_ratio, side in ((log_ratio_real, "real"), (log_ratio_generated, "generated")):
+        check_log_ratio(log_ratio)
+        if log_ratio.numel() < 2:
+            raise InputError(f"kl_gain: the {side} side has {log_ratio.numel()} row; at least 2 are needed")
+    real, generated = log_ratio_real.double(), log_ratio_generated.double()
+    n, m = real.numel(), generated.numel()
+    log_mean = torch.logsumexp(generated, dim=0) - math.log(m)
+    relative = (generated - log_mean).exp()  # ŵ / E_q[ŵ]
+    variance = real.var() / n + relative.var() / m
+    return real.mean() - log_mean, variance.sqrt()
+
+
+def top_share(weights: Float[Tensor, " n"], fraction: float = 0.01) -> Float[Tensor, ""]:
+    """Share of the weight that the heaviest `fraction` of the samples holds (at least one sample), in (0, 1].
+
+    Raises:
+        InputError: a weight is negative or not finite, all are zero, or the fraction lies outside (0, 1].
+    """
+    check_weights(weights)
+    if not 0 < fraction <= 1:
+        raise InputError(f"top_share: fraction={fraction} must lie in (0, 1]")
+    w = weights.double() / weights.max().double()
+    count = max(1, round(fraction * w.numel()))
+    return w.topk(count).values.sum() / w.sum()
+
+
+def mean_one(
+    log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Means that are 1 for the exact ratio: ŵ over held-out generated rows, 1/ŵ over held-out real ones; float64.
+
+    The first by ∫ p_θ·(p/p_θ) = 1, the second the other way round where the model covers the data. A mean beyond
+    float64, of log-ratios above 709, is float64's largest number.
+    """
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    return _mean_of_exp(log_ratio_generated.double()), _mean_of_exp(-log_ratio_real.double())
+
+
+def _mean_of_exp(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    return (torch.logsumexp(values, 0) - math.log(len(values))).exp().clamp(max=torch.finfo(torch.float64).max)
+
+
+def balanced_log_loss(
+    log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of c = σ(log ŵ), each side counting half, in nats: log 2 is chance. float64."""
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    real, generated = log_ratio_real.double(), log_ratio_generated.double()
+    return -(F.logsigmoid(real).mean() + F.logsigmoid(-generated).mean()) / 2
+
+
+def balanced_accuracy(
+    log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+) -> Float[Tensor, ""]:
+    """Share of rows on the right side of log ŵ = 0, each side counting half. float64."""
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    return ((log_ratio_real > 0).double().mean() + (log_ratio_generated <= 0).double().mean()) / 2
+
+
+def two_sample_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+    """p-value of "both sides have one distribution": are held-out rows told apart better than by chance?
+
+    A classifier two-sample test (Lopez-Paz & Oquab, ICLR 2017) on the decisions log ŵ > 0. Given how many rows are
+    called real, the number of them that are real is hypergeometric: Fisher's exact test, one-sided, for any numbers of
+    rows a side.
+
+    Args:
+        log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.
+
+    Raises:
+        InputError: a value is NaN or infinite, or a side is empty.
+    """
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    table = []
+    for log_ratio in (log_ratio_real, log_ratio_generated):
+        called_real = int((log_ratio > 0).sum())
+        table.append([called_real, log_ratio.numel() - called_real])
+    return torch.tensor(fisher_exact(table, alternative="greater").pvalue, dtype=torch.float64)
+
+
+def rank_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+    """p-value of "both sides have one distribution": do held-out real rows have the larger log-ratios?
+
+    The Mann–Whitney U test, one-sided, by its normal approximation: a classifier two-sample test on the order of the
+    log-ratios instead of decisions at 0, which sees small differences sooner and needs no calibrated classifier.
+
+    Args:
+        log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.
+
+    Raises:
+        InputError: a value is NaN or infinite, or a side is empty.
+    """
+    for log_ratio in (log_ratio_real, log_ratio_generated):
+        check_log_ratio(log_ratio)
+    sides = (side.double().cpu().numpy() for side in (log_ratio_real, log_ratio_generated))
+    # asymptotic at any size: exact p-values of few rows without ties would not join those of more
+    return torch.tensor(mannwhitneyu(*sides, alternative="greater", method="asymptotic").pvalue, dtype=torch.float64)

@@ -1,0 +1,260 @@
+"""Turn weighted samples into unweighted ones: pure functions of log-ratios and a torch.Generator, row indices out.
+
+| function | a kept sample is | repeats |
+| --- | --- | --- |
+| `sir` | one of a pool of its own, by weight | yes |
+| `systematic`, `residual` | one of all candidates, by weight; less variance than independent draws | yes |
+| `without_replacement` | drawn by weight from the candidates that are left | no |
+| `rejection` | a candidate that passed by its own weight | no |
+| `metropolis_hastings` | a state of a Markov chain whose proposals are the candidates | yes |
+
+`sir` (in the pool's size), `systematic`, `residual` (in the number of candidates) and `metropolis_hastings` (in the
+burn-in) converge to the weighted distribution; `rejection` has it without a shift; `without_replacement` only where few
+of many are asked for. `lfiw.weighting.streaming` does the same with candidates that are still being generated.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lfiw.errors import InputError
+from lfiw.weighting.weights import check_log_ratio
+
+
+def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
+    """The log-ratios in float64.
+
+    Args:
+        counts: numbers that must be at least 1, by the name that a message calls them.
+
+    Raises:
+        InputError: a count is not positive; there is no candidate, all weights are zero (every log-ratio is −∞), or a
+            log-ratio is NaN or infinite.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name}={count} must be at least 1")
+    if log_ratio.numel() and torch.isneginf(log_ratio).all():
+        raise InputError("log_ratio: all weights are zero (every log-ratio is -inf): there is nothing to draw from")
+    check_log_ratio(log_ratio)
+    return log_ratio.double()
+
+
+CHUNK = 1 << 18  # pool entries held at once: 2 MiB an array, which stays in the processor's cache
+
+
+def sir(
+    log_ratio: Float[Tensor, " n"],
+    num_samples: int,
+    pool_size: int,
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, " num_samples"]:
+    """Sampling-importance-resampling (Rubin 1987; Grover et al. 2019, algorithm 1).
+
+    For each draw a pool of `pool_size` rows, uniform with replacement, and one row of it in proportion to its weight
+    exp(log_ratio). Exact as the pool grows; a pool of 1 is the generator itself.
+
+    Args:
+        log_ratio: of the candidate rows; only differences matter.
+        num_samples: number of draws.
+        pool_size: candidates a draw.
+        generator: source of randomness, on the device of `log_ratio`; torch's default one if None.
+
+    Returns:
+        Row indices (int64), independent draws, repeats possible.
+
+    Raises:
+        InputError: a log-ratio is NaN or infinite, there is none, or a count is not positive.
+    """
+    log_ratio = check_candidates(log_ratio, num_samples=num_samples, pool_size=pool_size)
+    chosen = torch.empty(num_samples, dtype=torch.int64, device=log_ratio.device)
+    draws, candidates = max(1, CHUNK // pool_size), min(CHUNK, pool_size)
+    for start in range(0, num_samples, draws):
+        part = chosen[start : start + draws]
+        best = torch.full((len(part),), -torch.inf, dtype=torch.float64, device=log_ratio.device)
+        for first in range(0, pool_size, candidates):
+            shape = (len(part), min(candidates, pool_size - first))
+            pool = torch.randint(log_ratio.numel(), shape, generator=generator, device=log_ratio.device)
+            key, winner = race(log_ratio[pool], generator).max(dim=1)
+            torch.where(key > best, pool.gather(1, winner[:, None]).squeeze(1), part, out=part)
+            torch.maximum(key, best, out=best)
+    return chosen
+
+
+def race(log_weights: Float[Tensor, "..."], generator: torch.Generator | None) -> Float[Tensor, "..."]:
+    """log w + Gumbel noise, in place: the largest of a set is a draw in proportion to w, whatever the scale of w.
+
+    Gumbel-max (Yellott 1977); the k largest in order are k draws without replacement.
+    """
+    # −log of an Exponential(1) variable is a Gumbel variable
+    return log_weights.sub_(torch.empty_like(log_weights).exponential_(generator=generator).log_())
+
+
+def without_replacement(
+    log_ratio: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
+) -> Int[Tensor, " num_samples"]:
+    """Distinct rows: each in proportion to its weight among those not drawn yet (Plackett–Luce), by Gumbel top-k.
+
+    The rows with the `num_samples` largest log w + Gumbel noise (Kool et al. 2019). Nothing repeats, so that a set is
+    flatter than the weights: all n of n is the generator itself. Close to the weighted distribution where n is many
+    times `num_samples`.
+
+    Args:
+        log_ratio: of the candidate rows; only differences matter.
+        num_samples: number of draws, at most n.
+        generator: source of randomness, on the device of `log_ratio`; torch's default one if None.
+
+    Returns:
+        Row indices (int64) in the order of drawing.
+
+    Raises:
+        InputError: more draws than candidates, a log-ratio is NaN or infinite, there is none, or no draw is asked for.
+    """
+    log_ratio = check_candidates(log_ratio, num_samples=num_samples)
+    if num_samples > log_ratio.numel():
+        raise InputError(
+            f"num_samples={num_samples:,} without replacement from {log_ratio.numel():,} candidates: ask for fewer, or "
+            "generate more"
+        )
+    return race(log_ratio.clone(), generator).topk(num_samples).indices
+
+
+ROUNDING = 1e-9  # an expected count so close below a whole number is that number
+BELOW_ONE = 1 - 2.0**-53
+
+
+def systematic(
+    log_ratio: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
+) -> Int[Tensor, " num_samples"]:
+    """Systematic resampling (Kitagawa 1996): equally spaced points on the cumulative weights, one random shift.
+
+    Row i is drawn N·w̄ᵢ times in the mean, and never more than one off: ⌊N·w̄ᵢ⌋ or ⌈N·w̄ᵢ⌉ times.
+
+    Args:
+        log_ratio: of the candidate rows; only differences matter.
+        num_samples: N, number of draws.
+        generator: source of randomness, on the device of `log_ratio`; torch's default one if None.
+
+    Returns:
+        Row indices (int64), ascending; a row of weight w̄ > 1/N repeats.
+
+    Raises:
+        InputError: a log-ratio is NaN or infinite, there is none, or no draw is asked for.
+    """
+    log_ratio = check_candidates(log_ratio, num_samples=num_samples)
+    shift = torch.rand((), generator=generator, dtype=torch.float64, device=log_ratio.device)
+    points = torch.arange(num_samples, dtype=torch.float64, device=log_ratio.device).add_(shift).div_(num_samples)
+    return rows_at(points, torch.softmax(log_ratio, dim=0))
+
+
+def residual(
+    log_ratio: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
+) -> Int[Tensor, " num_samples"]:
+    """Residual resampling (Liu & Chen 1998): ⌊N·w̄ᵢ⌋ copies of row i, the rest independently by what is left.
+
+    Row i is drawn N·w̄ᵢ times in the mean, and never less than ⌊N·w̄ᵢ⌋ times.
+
+    Args:
+        log_ratio: of the candidate rows; only differences matter.
+        num_samples: N, number of draws.
+        generator: source of randomness, on the device of `log_ratio`; torch's default one if None.
+
+    Returns:
+        Row indices (int64): the copies, ascending, then the rest.
+
+    Raises:
+        InputError: a log-ratio is NaN or infinite, there is none, or no draw is asked for.
+    """
+    log_ratio = check_candidates(log_ratio, num_samples=num_samples)
+    expected = num_samples * torch.softmax(log_ratio, dim=0)
+    copies = (expected + ROUNDING).floor()
+    certain = torch.repeat_interleave(copies.long())
+    left = num_samples - len(certain)
+    if not left:
+        return certain
+    points = torch.rand(left, generator=generator, dtype=torch.float64, device=log_ratio.device)
+    return torch.cat([certain, rows_at(points, (expected - copies).clamp(min=0))])
+
+
+def rows_at(points: Float[Tensor, " m"], weights: Float[Tensor, " n"]) -> Int[Tensor, " m"]:
+    """The row in whose part of the cumulative weights, scaled to 1, a point of [0, 1] lies: never one of weight 0."""
+    cumulative = weights.cumsum(0)
+    return torch.searchsorted(cumulative / cumulative[-1], points.clamp(max=BELOW_ONE), right=True)
+
+
+PERCENTILE = 80.0
+LARGEST = 1e-14  # ε of the paper: the log-odds of a candidate at the bound stay finite
+
+
+def rejection(
+    log_ratio: Float[Tensor, " n"],
+    num_samples: int,
+    generator: torch.Generator | None = None,
+    *,
+    percentile: float | None = PERCENTILE,
+) -> Int[Tensor, " num_samples"]:
+    """Each candidate is accepted by itself, in order, with `accept_probability`; M is the largest weight among them.
+
+    Without a shift this is rejection sampling: exact, if no weight that the generator can produce exceeds M. The shift
+    accepts more, and flatter: see `accept_probability`.
+
+    Args:
+        log_ratio: of the candidate rows; only differences matter.
+        num_samples: the first so many that are accepted.
+        generator: source of randomness, on the device of `log_ratio`; torch's default one if None.
+        percentile: of the candidates' log-odds: the shift γ, so that this share of them (in percent) is accepted with
+            less than ½. None: no shift.
+
+    Returns:
+        Row indices (int64), ascending, distinct.
+
+    Raises:
+        InputError: fewer are accepted than asked for, a log-ratio is NaN or infinite, there is none, no sample is asked
+            for, or the percentile is outside 0 … 100.
+    """
+    log_ratio = check_candidates(log_ratio, num_samples=num_samples)
+    log_bound = log_ratio.max().item()
+    shift = percentile_shift(log_ratio, log_bound, percentile)
+    uniform = torch.rand(log_ratio.shape, generator=generator, dtype=torch.float64, device=log_ratio.device)
+    accepted = (uniform < accept_probability(log_ratio, log_bound, shift)).nonzero().squeeze(1)
+    if len(accepted) < num_samples:
+        raise InputError(
+            f"rejection accepted {len(accepted):,} of {log_ratio.numel():,} candidates, {num_samples:,} were asked "
+            "for: ask for fewer, generate more, or lower the percentile"
+        )
+    return accepted[:num_samples]
+
+
+def accept_probability(log_ratio: Float[Tensor, " n"], log_bound: float, shift: float = 0.0) -> Float[Tensor, " n"]:
+    """σ(F), F = log r − log(1 − r) − γ with r = w/M (Azadi et al. 2019, eq. 8).
+
+    At γ = 0 this is r, the probability of rejection sampling; γ < 0 accepts more (and flattens the weights: σ is nearly
+    constant for F ≫ 0), γ > 0 less.
+
+    Args:
+        log_ratio: log w.
+        log_bound: log M, at least the largest log w; a larger log w counts as M.
+        shift: γ.
+    """
+    return torch.sigmoid(log_odds(log_ratio, log_bound) - shift)
+
+
+def percentile_shift(log_ratio: Float[Tensor, " n"], log_bound: float, percentile: float | None) -> float:
+    """γ, the percentile of the candidates' log-odds log r − log(1 − r); 0 without one.
+
+    Raises:
+        InputError: the percentile is outside 0 … 100.
+    """
+    if percentile is None:
+        return 0.0
+    if not 0 <= percentile <= 100:
+        raise InputError(f"percentile={percentile} must lie between 0 and 100")
+    odds = log_odds(log_ratio, log_bound).sort().values
+    place = percentile / 100 * (len(odds) - 1)  # torch.quantile takes at most 2^24 values
+    low = int(place)
+    return torch.lerp(odds[low], odds[min(low + 1, len(odds) - 1)], place - low).item()
+
+
+def log_odds(log_ratio: Float[Tensor, " n"], log_bound: float) -> Float[Tensor, " n"]:
+    log_r = (log_ratio.double() - log_bound).clamp(max=-LARGEST)
+    return log_r - torch.log(-torch.expm1(log_r))

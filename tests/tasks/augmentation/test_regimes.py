@@ -1,0 +1,53 @@
+"""What each regime trains on."""
+
+import pytest
+import torch
+
+from lfiw import InputError
+from lfiw.tasks.augmentation.regimes import REGIMES, needs_log_ratio, training_rows
+from lfiw.weighting.weights import Weighting
+
+LOG_RATIO = torch.tensor([0.0, 2.0, -1.0, 1.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_rows_and_weights(regime: str) -> None:
+    rows = training_rows(regime, 4, LOG_RATIO, Weighting(), seed=0)
+    assert rows.real == (regime == "real" or regime.startswith("both"))
+    assert len(rows.weights) == len(rows.generated)
+    if regime == "real":
+        assert not len(rows.generated)
+    elif regime == "both_filtered":
+        assert rows.generated.tolist() == [1, 3]
+    elif regime != "both_resampled":
+        assert rows.generated.tolist() == [0, 1, 2, 3]
+    if regime.endswith("_weighted"):
+        e = LOG_RATIO.exp()
+        torch.testing.assert_close(rows.weights, 4 * e / e.sum())
+    else:
+        assert (rows.weights == 1).all()
+
+
+def test_flattened_and_clipped_weights_have_mean_one() -> None:
+    w = training_rows("both_weighted", 4, LOG_RATIO, Weighting(flatten=0.5, clip=0.9), seed=0).weights
+    expected = (LOG_RATIO / 2).exp().clamp(min=0.9)
+    torch.testing.assert_close(w, expected / expected.mean())
+
+
+def test_resampled_rows_follow_the_weights() -> None:
+    """Counts of many draws against the weights, within four binomial standard errors (a pool of 256 biases by less)."""
+    n = 20_000
+    log_ratio = LOG_RATIO.repeat(n // 4)
+    rows = training_rows("both_resampled", n, log_ratio, Weighting(), seed=0).generated % 4
+    expected = torch.softmax(LOG_RATIO, 0)
+    share = torch.bincount(rows, minlength=4) / n
+    assert ((share - expected).abs() < 4 * (expected * (1 - expected) / n).sqrt() + 0.005).all()
+
+
+def test_what_needs_weights() -> None:
+    assert [r for r in REGIMES if not needs_log_ratio(r)] == ["real", "generated", "both"]
+    for wrong in (None, LOG_RATIO[:3]):
+        with pytest.raises(InputError, match="both_weighted needs a log-ratio for each of 4 generated rows"):
+            training_rows("both_weighted", 4, wrong, Weighting(), seed=0)
+    with pytest.raises(InputError, match="regime 'weighted': expected one of real, "):
+        training_rows("weighted", 4, LOG_RATIO, Weighting(), seed=0)

@@ -1,0 +1,73 @@
+"""The trainer of a run: its progress bar, and which hooks of callbacks it calls."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import LambdaCallback
+from torch.utils.data import DataLoader
+from trainings import ratio
+
+from lfiw.schemas import Trainer as TrainerOptions
+from lfiw.training.finite_loss import FiniteLoss
+from lfiw.training.trainer import STEP_HOOKS, ProgressBar, build_trainer, fit, quiet
+
+
+class Scored(LightningModule):
+    def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        """Nothing to do with a batch."""
+
+    def on_test_epoch_end(self) -> None:
+        bar = self.trainer.progress_bar_callback
+        assert isinstance(bar, ProgressBar)
+        self.done = list(bar.track(iter("abc"), 3, "scores"))
+
+
+def test_the_end_of_an_epoch_has_a_bar(tmp_path, capfd) -> None:
+    """Beside Lightning's own, with how many are done and the time that is left."""
+    quiet()
+    module = Scored()
+    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[ProgressBar()], enable_model_summary=False,
+                      enable_checkpointing=False, default_root_dir=tmp_path)  # fmt: skip
+    trainer.test(module, DataLoader(torch.zeros(2, 1)), verbose=False)
+    assert module.done == list("abc")
+    text = capfd.readouterr().out
+    assert "Testing" in text
+    assert "scores" in text
+    assert "3/3" in text
+
+
+def test_where_no_bar_is_shown_all_is_done_the_same() -> None:
+    assert list(ProgressBar().track([1, 2], 2, "scores")) == [1, 2]
+
+
+class Counting(Callback):
+    """A user's callback, which fills two hooks of a step."""
+
+    def __init__(self) -> None:
+        self.seen = {"on_after_backward": 0, "on_train_batch_end": 0}
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seen["on_after_backward"] += 1
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seen["on_train_batch_end"] += 1
+
+
+def test_only_empty_hooks_are_skipped(tmp_path: Path) -> None:
+    counting = Counting()
+    options = TrainerOptions(accelerator="cpu", max_epochs=1, progress=False)
+    begun: list[int] = []
+    function = LambdaCallback(on_train_batch_start=lambda *arguments: begun.append(arguments[-1]))
+    trainer = build_trainer(options, tmp_path, [], callbacks=[counting, function])
+    module, datamodule = ratio()
+    fit(trainer, module, datamodule)
+    steps = trainer.global_step
+    assert steps > 1
+    assert counting.seen == {"on_after_backward": steps, "on_train_batch_end": steps}
+    assert begun == list(range(steps))
+    left = {name for name in STEP_HOOKS if callable(getattr(counting, name))}
+    assert left == set(counting.seen)
+    finite = next(callback for callback in trainer.callbacks if isinstance(callback, FiniteLoss))
+    assert [name for name in STEP_HOOKS if callable(getattr(finite, name))] == ["on_train_batch_end"]
