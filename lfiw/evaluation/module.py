@@ -13,6 +13,7 @@ from lfiw.errors import LostScore
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 from lfiw.metrics.class_proportions import ClassProportions
 from lfiw.metrics.neighbours import SCORES
+from lfiw.metrics.paper import PaperFrechetDistance, PaperInceptionScore, PaperKernelDistance
 from lfiw.metrics.weighted_metric import WeightedMetric
 from lfiw.training.trainer import ProgressBar
 from lfiw.weighting.weights import Weighting
@@ -36,7 +37,11 @@ class LogitColumn:
     suffix: str = ""
 
 
-Scores = dict[str, list[float]]  # metric → one value a weighting
+Scores = dict[str, list[float]]  # metric → one value per weighting
+CONVENTIONS = {  # → the classes of FID, KID and IS
+    "standard": (FrechetDistance, KernelDistance, InceptionScore),
+    "paper": (PaperFrechetDistance, PaperKernelDistance, PaperInceptionScore),
+}
 
 
 class Evaluation(LightningModule):
@@ -76,15 +81,16 @@ class Evaluation(LightningModule):
         self.weights = weights
         self.pairs = dict(pairs or {})
         k = weights.shape[1]
+        fid, kid, inception = CONVENTIONS[convention]
         self.scored, self.referenced = nn.ModuleDict(), nn.ModuleDict()
         for metrics, num_weightings in ((self.scored, k), (self.referenced, 1)):
             for i, column in enumerate(self.features):
-                metrics[f"fid {i}"] = FrechetDistance(column.size, num_weightings, convention)
-                metrics[f"kid {i}"] = KernelDistance(column.size, num_weightings, convention)
+                metrics[f"fid {i}"] = fid(column.size, num_weightings)
+                metrics[f"kid {i}"] = kid(column.size, num_weightings)
                 if neighbours:
                     metrics[f"neighbours {i}"] = PrecisionRecall(column.size, num_weightings, neighbours)
             for i, classes in enumerate(self.logits):
-                metrics[f"is {i}"] = InceptionScore(classes.size, num_weightings, convention)
+                metrics[f"is {i}"] = inception(classes.size, num_weightings)
         if self.logits:
             self.class_shares = ClassProportions(self.logits[-1].size, k)
             self.real_class_shares = ClassProportions(self.logits[-1].size)

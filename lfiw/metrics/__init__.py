@@ -10,13 +10,9 @@ from lfiw.metrics.frechet import (
     weighted_moments,
 )
 from lfiw.metrics.inception_score import InceptionScore, inception_score
-from lfiw.metrics.kernel import (
-    KernelDistance,
-    gaussian_kernel_distance,
-    kernel_distance,
-    subset_kernel_distances,
-)
+from lfiw.metrics.kernel import KernelDistance, kernel_distance, subset_kernel_distances
 from lfiw.metrics.neighbours import PrecisionRecall, precision_recall
+from lfiw.metrics.paper import gaussian_kernel_distance
 
 __all__ = [
     "FrechetDistance",

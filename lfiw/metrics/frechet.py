@@ -11,13 +11,14 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lfiw.errors import InputError, LostScore
 from lfiw.metrics.weighted_metric import (
-    WeightedMetric,
+    TwoSidedMetric,
     agree_on_maximum,
     check_features,
     check_same_width,
     normalised_columns,
     reliability_correction,
     weight_columns,
+    with_weight,
 )
 
 _ROW_BLOCK = 4096  # rows converted to float64 at a time: bounds the memory beside the features
@@ -31,7 +32,7 @@ def weighted_moments(
     weights: Float[Tensor, " n"] | None = None,
     centre: Float[Tensor, " d"] | None = None,
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
-    """Mean and unbiased covariance of weighted samples, in float64.
+    """Returns mean and unbiased covariance of weighted samples, in float64.
 
     μ = Σ w̄ᵢfᵢ and Σ = Σ w̄ᵢ(fᵢ−μ)(fᵢ−μ)ᵀ / (1 − Σ w̄²) with w̄ = w/Σw, as `numpy.cov(aweights=w)`; uniform weights
     give the usual division by n − 1. Centred before squaring, so a large common offset costs no digits.
@@ -152,7 +153,7 @@ class FrechetReference:
         return _distance_of_roots(self.mean, self.root, sample.mean, sample.root())
 
 
-class FrechetDistance(WeightedMetric):
+class FrechetDistance(TwoSidedMetric):
     """Weighted Fréchet distance (FID when the features are Inception's), streamed in constant memory.
 
     `frechet_distance` of the `weighted_moments` of the real and the generated rows (Heusel et al. 2017; weights as in
@@ -160,13 +161,9 @@ class FrechetDistance(WeightedMetric):
     The centre c is the mean of the first batch that has weight, of either side: features far from zero keep their
     digits. Processes and merged metrics with other centres are moved to a common one.
 
-    Under convention "paper", with s the sum of the weights given, the mean is s·μ and the covariance s·Σ; s = 1 for
-    rows without weights.
-
     Args:
         num_features: d.
-        num_weightings: k, the number of weightings of the generated rows; memory is 8·k·d² bytes a side at most.
-        convention: "standard" or "paper".
+        num_weightings: k, the number of weightings of the generated rows; memory is at most 8·k·d² bytes per side.
         metric_options: the options of `torchmetrics.Metric`.
 
     Raises:
@@ -186,13 +183,8 @@ class FrechetDistance(WeightedMetric):
     real_weight: Tensor
     centre: Tensor
 
-    def __init__(
-        self, num_features: int, num_weightings: int = 1, convention: str = "standard", **metric_options: Any
-    ) -> None:
-        super().__init__(num_weightings, convention, **metric_options)
-        if num_features < 1:
-            raise InputError(f"num_features is {num_features}, expected at least 1")
-        self.num_features = num_features
+    def __init__(self, num_features: int, num_weightings: int = 1, **metric_options: Any) -> None:
+        super().__init__(num_features, num_weightings, **metric_options)
         # Real rows are usually shared by all weightings: one copy of their sums, k only once weights (n, k) come.
         for side, copies in (("real", 1), ("generated", num_weightings)):
             for name, shape in (
@@ -207,29 +199,11 @@ class FrechetDistance(WeightedMetric):
         unknown = torch.full((num_features,), torch.nan, dtype=torch.float64)
         self.add_state("centre", unknown, dist_reduce_fx=_first_known)
 
-    def update(
-        self,
-        features: Float[Tensor, "n d"],
-        real: bool,
-        weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
-    ) -> None:
-        """Add a batch of rows to one side.
-
-        Args:
-            features: shape (n, num_features), any floating dtype; n may be 0.
-            real: whether the rows are real or generated.
-            weights: shape (n,), shared by all weightings, or (n, num_weightings); None is 1 for each row.
-
-        Raises:
-            InputError: a shape or dtype is wrong, a value is not finite, a weight is negative or its square overflows.
-        """
-        check_features(features, self.num_features)
-        side = "real" if real else "generated"
-        rows = features.detach().double()
-        if weights is None:
-            columns = rows.new_ones(len(rows), 1)
-        else:
-            columns = weight_columns(weights, len(rows), self.num_weightings).to(rows.device)
+    def _add_rows(self, side: str, rows: Float[Tensor, "n d"], weights: Tensor | None) -> None:
+        """Raises InputError if the square of a weight overflows."""
+        rows = rows.double()
+        columns = weight_columns(weights, rows, self.num_weightings)
+        if weights is not None:
             weight_square = columns.square().sum(dim=0)
             if not torch.isfinite(weight_square).all():
                 raise InputError(
@@ -256,7 +230,7 @@ class FrechetDistance(WeightedMetric):
             _add_upper_product(product, rows * weight[:, None], rows)
 
     def compute(self) -> Float[Tensor, "*k"]:
-        """The squared distance of each weighting.
+        """Returns the squared distance of each weighting.
 
         Returns:
             A float64 scalar, or shape (num_weightings,) for more than one.
@@ -278,15 +252,11 @@ class FrechetDistance(WeightedMetric):
             distances.append(distance)
         return self._per_weighting(torch.stack(distances))
 
-    def forward(self, *args: Any, **kwargs: Any) -> None:
-        """Same as `update`: one batch fills one side, so there is no value of the batch."""
-        self.update(*args, **kwargs)
-
     def _add(self, name: str, increment: Tensor) -> None:
         setattr(self, name, getattr(self, name) + increment)
 
     def _prepare_for(self, side: str, num_columns: int) -> None:
-        """Give each weighting its own sums of a side that had shared ones."""
+        """Gives each weighting its own sums of a side that had shared ones."""
         if num_columns <= len(getattr(self, f"{side}_weight")):
             return
         for name in ("weight", "weight_square", "sum", "product"):
@@ -302,13 +272,13 @@ class FrechetDistance(WeightedMetric):
         return products
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add the sums of another metric of this kind, whatever its centre."""
+        """Adds the sums of another metric of this kind, whatever its centre."""
         state: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
         self._recentre(_first_known(torch.stack([state["centre"], self.centre])))
         super().merge_state(incoming_state)
 
     def _recentre(self, centre: Float[Tensor, " d"]) -> None:
-        """Turn the sums into those about another centre: with c − c′ = δ, Σwx becomes Σwx + δΣw, and so on."""
+        """Turns the sums into those about another centre: with c − c′ = δ, Σwx becomes Σwx + δΣw, and so on."""
         shift = (self.centre - centre).nan_to_num()  # no rows yet, no sums: nothing to shift
         self.centre = centre
         if not shift.any():
@@ -319,7 +289,7 @@ class FrechetDistance(WeightedMetric):
             self._add(f"{side}_product", outer + outer.mT + weight[:, None, None] * torch.outer(shift, shift))
             self._add(f"{side}_sum", weight[:, None] * shift)
 
-    def _check_digits(self, distance: Float[Tensor, ""], real: "_Moments", generated: "_Moments") -> None:
+    def _check_digits(self, distance: Float[Tensor, ""], real: "Moments", generated: "Moments") -> None:
         """Raises LostScore if the sums were so much larger than what is left of them that rounding shows."""
         eps = torch.finfo(torch.float64).eps
         left = real.covariance.trace() + generated.covariance.trace()
@@ -330,11 +300,10 @@ class FrechetDistance(WeightedMetric):
                 "update with other rows first"
             )
 
-    def _moments(self, side: str, weighting: int) -> "_Moments":
+    def _moments(self, side: str, weighting: int) -> "Moments":
         at = slice(weighting, weighting + 1)
         uniform_rows = getattr(self, f"{side}_uniform_rows")
-        given = getattr(self, f"{side}_weight")[at]
-        weight = given + uniform_rows
+        weight = getattr(self, f"{side}_weight")[at] + uniform_rows
         correction = reliability_correction(weight, getattr(self, f"{side}_weight_square")[at] + uniform_rows, side)
         mean = getattr(self, f"{side}_sum")[weighting] / weight
         covariance = _mirror_upper(getattr(self, f"{side}_product")[weighting] / weight)
@@ -345,9 +314,7 @@ class FrechetDistance(WeightedMetric):
                 f"the sums of the {side} features overflow float64: divide the weights by their maximum, "
                 "or rescale the features"
             )
-        scale = self._scale(given, uniform_rows, side)
-        # mean + centre, times the scale, less the centre
-        return _Moments(scale * mean + (scale - 1) * self.centre, scale * covariance, scale * size)
+        return Moments(mean, covariance, size)
 
     def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any = None) -> None:
         # A process whose real rows are shared must match one that has sums for each weighting.
@@ -357,7 +324,7 @@ class FrechetDistance(WeightedMetric):
         super()._sync_dist(dist_sync_fn, process_group)
 
 
-class _Moments(NamedTuple):
+class Moments(NamedTuple):
     """Mean, measured from the metric's centre, covariance, and the mean square that it is a difference of."""
 
     mean: Float[Tensor, " d"]
@@ -397,13 +364,7 @@ def _weighted_sample(
     features: Tensor, weights: Tensor | None, side: str, centre: Tensor | None = None
 ) -> _WeightedSample:
     check_features(features, name=f"{side} features")
-    if weights is None:
-        columns = torch.ones(len(features), 1, dtype=torch.float64, device=features.device)
-    else:
-        columns = weight_columns(weights, len(features), num_weightings=1).to(features.device)
-        positive = columns[:, 0] > 0
-        if not positive.all():
-            features, columns = features[positive], columns[positive]
+    features, columns = with_weight(features, weight_columns(weights, features, num_weightings=1))
     columns = normalised_columns(columns, side)
     correction = reliability_correction(columns.sum(dim=0), columns.square().sum(dim=0), side)
     if centre is None:
@@ -415,7 +376,7 @@ def _weighted_sample(
 
 
 def _add_upper_product(total: Float[Tensor, "d d"], left: Float[Tensor, "n d"], right: Float[Tensor, "n d"]) -> None:
-    """Add leftᵀ·right, known to be symmetric, to the blocks on and above the diagonal: about half the work."""
+    """Adds leftᵀ·right, known to be symmetric, to the blocks on and above the diagonal: about half the work."""
     for start in range(0, len(total), _COLUMN_BLOCK):
         total[start : start + _COLUMN_BLOCK, start:].addmm_(left[:, start : start + _COLUMN_BLOCK].T, right[:, start:])
 

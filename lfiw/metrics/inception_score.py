@@ -12,6 +12,7 @@ from lfiw.metrics.weighted_metric import (
     check_features,
     check_total_weight,
     normalised_columns,
+    scalar_unless_columns,
     weight_columns,
 )
 
@@ -28,7 +29,7 @@ def inception_score(
 
     Args:
         probabilities: each row sums to 1, any floating dtype; softmax of the classifier's logits.
-        weights: non-negative, any scale, shape (n,) or one column a weighting; None is uniform.
+        weights: non-negative, any scale, shape (n,) or one column per weighting; None is uniform.
 
     Returns:
         A float64 scalar, or shape (k,) if weights have columns.
@@ -37,27 +38,20 @@ def inception_score(
         InputError: rows are not probabilities, a weight is negative or not finite, a shape is wrong, or all are zero.
     """
     _check_probabilities(probabilities, None)
-    if weights is None:
-        columns = torch.ones(len(probabilities), 1, dtype=torch.float64, device=probabilities.device)
-    else:
-        columns = weight_columns(weights, len(probabilities)).to(probabilities.device)
-    columns = normalised_columns(columns, "generated")
+    columns = normalised_columns(weight_columns(weights, probabilities), "generated")
     marginal = columns.T @ probabilities.double()
-    scores = _mutual_information(marginal, columns.T @ _row_entropies(probabilities)).clamp(min=0).exp()
-    return scores if weights is not None and weights.ndim == 2 else scores[0]
+    scores = mutual_information(marginal, columns.T @ _row_entropies(probabilities)).clamp(min=0).exp()
+    return scalar_unless_columns(scores, weights)
 
 
 class InceptionScore(WeightedMetric):
     """Weighted inception score, streamed in constant memory; one split.
 
     `inception_score` from the float64 sums Σw, Σwp and Σw Σ_c p log p. Compare with torch-fidelity at `splits=1`.
-    Under convention "paper", weights are used at the scale given in both places: exp(Σ wᵢ KL(pᵢ ‖ Σ wⱼpⱼ)); rows
-    without weights have 1/n each.
 
     Args:
         num_classes: c.
         num_weightings: k, the number of weightings.
-        convention: "standard" or "paper".
         metric_options: the options of `torchmetrics.Metric`.
 
     Raises:
@@ -78,10 +72,8 @@ class InceptionScore(WeightedMetric):
     entropy_sum: Tensor
     uniform_rows: Tensor
 
-    def __init__(
-        self, num_classes: int, num_weightings: int = 1, convention: str = "standard", **metric_options: Any
-    ) -> None:
-        super().__init__(num_weightings, convention, **metric_options)
+    def __init__(self, num_classes: int, num_weightings: int = 1, **metric_options: Any) -> None:
+        super().__init__(num_weightings, **metric_options)
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}, expected at least 1")
         self.num_classes = num_classes
@@ -98,7 +90,7 @@ class InceptionScore(WeightedMetric):
         probabilities: Float[Tensor, "n c"],
         weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
     ) -> None:
-        """Add a batch of generated rows.
+        """Adds a batch of generated rows.
 
         Args:
             probabilities: shape (n, num_classes), each row sums to 1; n may be 0.
@@ -109,17 +101,16 @@ class InceptionScore(WeightedMetric):
         """
         _check_probabilities(probabilities, self.num_classes)
         rows = probabilities.detach().double()
+        columns = weight_columns(weights, rows, self.num_weightings)
         if weights is None:
-            columns = rows.new_ones(len(rows), 1)
             self.uniform_rows = self.uniform_rows + len(rows)
         else:
-            columns = weight_columns(weights, len(rows), self.num_weightings).to(rows.device)
             self.weight = self.weight + columns.sum(dim=0)
         self.class_sum = self.class_sum + columns.T @ rows
         self.entropy_sum = self.entropy_sum + columns.T @ _row_entropies(rows)
 
     def compute(self) -> Float[Tensor, "*k"]:
-        """The score of each weighting.
+        """Returns the score of each weighting.
 
         Returns:
             A float64 scalar, or shape (num_weightings,) for more than one.
@@ -129,15 +120,14 @@ class InceptionScore(WeightedMetric):
         """
         weight = self.weight + self.uniform_rows
         check_total_weight(weight, "generated")
-        scale = self._scale(self.weight, self.uniform_rows, "generated")
-        marginal = scale[:, None] * (self.class_sum / weight[:, None])
-        information = _mutual_information(marginal, scale * (self.entropy_sum / weight))
-        if self.convention == "standard":
-            information = information.clamp(min=0)  # Jensen; a negative value is rounding
+        information = self._information(self.class_sum / weight[:, None], self.entropy_sum / weight)
         scores = information.exp()
         if not torch.isfinite(scores).all():
             raise InputError("the score overflows float64: give weights that sum to about 1")
         return self._per_weighting(scores)
+
+    def _information(self, marginal: Float[Tensor, "k c"], mean_entropy: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        return mutual_information(marginal, mean_entropy).clamp(min=0)  # Jensen; a negative value is rounding
 
 
 def _check_probabilities(probabilities: Tensor, num_classes: int | None) -> None:
@@ -161,6 +151,6 @@ def _row_entropies(probabilities: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
     return torch.special.entr(probabilities.double()).sum(dim=1)
 
 
-def _mutual_information(marginal: Float[Tensor, "k c"], mean_entropy: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+def mutual_information(marginal: Float[Tensor, "k c"], mean_entropy: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
     """Σ wᵢ KL(pᵢ ‖ m) = H(m) − Σ wᵢH(pᵢ), with m = Σ wᵢpᵢ."""
     return torch.special.entr(marginal).sum(dim=1) - mean_entropy

@@ -83,12 +83,12 @@ def frechet_contributions(
     """Fréchet distances of k weightings of the generated rows to the real rows, and each row's part in their error.
 
     With Σ_r = RRᵀ and RᵀΣ_gR = PD²Pᵀ the distance |μ_r−μ_g|² + tr(Σ_r + Σ_g) − 2 tr D has the gradients
-    I − RPD⁻¹PᵀRᵀ in Σ_g and I − (Σ_gRP)D⁻³(Σ_gRP)ᵀ in Σ_r, and ±2(μ_r−μ_g) in the means: one eigendecomposition a
+    I − RPD⁻¹PᵀRᵀ in Σ_g and I − (Σ_gRP)D⁻³(Σ_gRP)ᵀ in Σ_r, and ±2(μ_r−μ_g) in the means: one eigendecomposition per
     weighting serves the score and both sides' influences. The rows' quadratic forms are in float32.
 
     Args:
         real, generated: any floating dtype.
-        generated_weights: non-negative, any scale, one column a weighting.
+        generated_weights: non-negative, any scale, one column per weighting.
         real_weights: non-negative, any scale, shared by all weightings; None is uniform.
 
     Returns:
@@ -101,10 +101,9 @@ def frechet_contributions(
     for name, features in (("real", real), ("generated", generated)):
         check_features(features, name=f"{name} features")
     check_same_width(real, generated)
-    normalised = normalised_columns(weight_columns(generated_weights, len(generated)), "generated")
+    normalised = normalised_columns(weight_columns(generated_weights, generated), "generated")
     reference = FrechetReference(real, real_weights)
-    given = torch.ones(len(real), dtype=torch.float64) if real_weights is None else real_weights
-    normalised_real = normalised_columns(weight_columns(given, len(real)), "real")
+    normalised_real = normalised_columns(weight_columns(real_weights, real), "real")
     real_size = effective_sample_size(normalised_real[:, 0]).item()
     scores, of_generated, of_real = [], [], []
     for column in normalised.T:
@@ -208,7 +207,7 @@ def kernel_contributions(
 
     Args:
         real, generated: any floating dtype.
-        generated_weights: non-negative, any scale, one column a weighting.
+        generated_weights: non-negative, any scale, one column per weighting.
         real_weights: non-negative, any scale, shared by all weightings; None is uniform.
 
     Raises:
@@ -219,9 +218,8 @@ def kernel_contributions(
     for name, features in (("real", real), ("generated", generated)):
         check_features(features, name=f"{name} features")
     check_same_width(real, generated)
-    w = normalised_columns(weight_columns(generated_weights, len(generated)), "generated")
-    given = torch.ones(len(real), dtype=torch.float64) if real_weights is None else real_weights
-    v = normalised_columns(weight_columns(given, len(real)), "real")
+    w = normalised_columns(weight_columns(generated_weights, generated), "generated")
+    v = normalised_columns(weight_columns(real_weights, real), "real")
     correction_generated = reliability_correction(w.sum(0), w.square().sum(0), "generated")
     correction_real = reliability_correction(v.sum(0), v.square().sum(0), "real")
     # mean kernel of each row to the others of its side, and to the other side
@@ -283,12 +281,12 @@ def inception_score_contributions(probabilities: Float[Tensor, "m c"], weights: 
 
     Args:
         probabilities: each row sums to 1.
-        weights: non-negative, any scale, one column a weighting.
+        weights: non-negative, any scale, one column per weighting.
 
     Raises:
         InputError: as `inception_score`.
     """
-    columns = weight_columns(weights, len(probabilities))
+    columns = weight_columns(weights, probabilities)
     score = inception_score(probabilities, columns)
     w = normalised_columns(columns, "generated")
     rows = probabilities.double()

@@ -11,16 +11,12 @@ from torch import Tensor
 from lfiw.errors import InputError, LostScore
 from lfiw.metrics.weighted_metric import (
     RowsMetric,
-    check_total_weight,
     checked_sides,
     normalised_columns,
     reliability_correction,
     scalar_unless_columns,
     shared_column,
 )
-
-# Rows that differ by less than this part of their size are equal up to the rounding of their centre.
-_SMALLEST_RELATIVE_SPREAD = 1e-14
 
 _ROWS = 4096  # converted to float64 at a time
 # Kernels whose argument x·y/d + 1 varies by less than this part of its size are computed about a centre.
@@ -47,7 +43,7 @@ def kernel_distance(
 
     Args:
         real, generated: any floating dtype.
-        real_weights, generated_weights: non-negative, any scale, shape (n,) or one column a weighting; None is uniform.
+        real_weights, generated_weights: non-negative, any scale, (n,) or one column per weighting; None is uniform.
         block_size: rows of a block; memory is about 3·8·block_size² bytes beside the features.
 
     Returns:
@@ -61,52 +57,14 @@ def kernel_distance(
     real, v, generated, w = checked_sides(real, generated, real_weights, generated_weights, block_size)
     v, w = normalised_columns(v, "real"), normalised_columns(w, "generated")
     kernel = cubic_kernel_for(real, generated)
-    values = -2 * _cross_sum(real, v, generated, w, kernel, block_size)
+    values = -2 * cross_sum(real, v, generated, w, kernel, block_size)
     for side, features, weights in (("real", real, v), ("generated", generated, w)):
-        pairs = _off_diagonal_sum(features, weights, kernel, block_size)
+        pairs = off_diagonal_sum(features, weights, kernel, block_size)
         if isinstance(kernel, CentredCubicKernel):
             pairs = pairs + kernel.left_out(features, weights)
         values = values + pairs / _correction(weights, side)
     check_kernel(values)
     return scalar_unless_columns(values, real_weights, generated_weights)
-
-
-def gaussian_kernel_distance(
-    real: Float[Tensor, "n d"],
-    generated: Float[Tensor, "m d"],
-    real_weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
-    generated_weights: Float[Tensor, " m"] | Float[Tensor, "m k"] | None = None,
-    block_size: int = 2048,
-) -> Float[Tensor, "*k"]:
-    """The "KID" of the official code of Grover et al. 2019: √ of the biased squared MMD with a Gaussian kernel.
-
-    √(Σ vᵢvⱼk(xᵢ,xⱼ) + Σ wᵢwⱼk(yᵢ,yⱼ) − 2 Σ vᵢwⱼk(xᵢ,yⱼ)), over all pairs, k(x, y) = exp(−|x−y|²/2s), s the (weighted)
-    mean of |x−x'|² over all pairs of real rows. Not comparable with other papers' KID.
-
-    Args:
-        real, generated: any floating dtype.
-        real_weights, generated_weights: used at the scale given, shape (n,) or one column a weighting; None is 1/n.
-        block_size: rows of a block; memory is about 3·8·block_size² bytes beside the features.
-
-    Returns:
-        A float64 scalar, or shape (k,) if weights have columns; at least 0.
-
-    Raises:
-        InputError: a value is not finite, a weight is negative, a shape is wrong, a side has no weight, or all real
-            rows are equal (s = 0).
-    """
-    real, v, generated, w = checked_sides(real, generated, real_weights, generated_weights, block_size)
-    v = normalised_columns(v, "real") if real_weights is None else v
-    w = normalised_columns(w, "generated") if generated_weights is None else w
-    check_total_weight(w.sum(dim=0), "generated")
-    if v.shape[1] == 1:
-        squared = _gaussian_squared_distances(real, v, generated, w, block_size)
-    else:  # each column of real weights has its own s, hence its own kernel
-        pairs = zip(v.split(1, dim=1), w.expand(-1, v.shape[1]).split(1, dim=1), strict=True)
-        squared = torch.cat([_gaussian_squared_distances(real, a, generated, b, block_size) for a, b in pairs])
-    if not torch.isfinite(squared).all():
-        raise InputError("sums of weights overflow float64: give weights that sum to about 1")
-    return scalar_unless_columns(squared.clamp(min=0).sqrt(), real_weights, generated_weights)
 
 
 def subset_kernel_distances(
@@ -145,19 +103,17 @@ class KernelDistance(RowsMetric):
     `kernel_distance` of all rows seen; their order and batches do not matter. Keeps the features in memory, in the
     dtype given. With `subsets`, the mean over random subsets instead, as torch-fidelity computes it (see
     `subset_kernel_distances`; without weights, and the order of the rows matters); `compute_std` gives its spread.
-    Under convention "paper", `gaussian_kernel_distance`.
 
     Args:
         num_features: d.
         num_weightings: k, the number of weightings, served by one pass over the kernel.
-        convention: "standard" or "paper".
         subsets: number of subsets; None is the full sample.
         subset_size: rows of each side in a subset; needed with `subsets`.
         seed: of the subsets.
         metric_options: the options of `torchmetrics.Metric`.
 
     Raises:
-        InputError: an argument is out of its range, or `subsets` goes with weightings or convention "paper".
+        InputError: an argument is out of its range, or `subsets` goes with several weightings.
 
     Example:
         >>> kid = KernelDistance(num_features=1)
@@ -173,18 +129,17 @@ class KernelDistance(RowsMetric):
         self,
         num_features: int,
         num_weightings: int = 1,
-        convention: str = "standard",
         subsets: int | None = None,
         subset_size: int | None = None,
         seed: int = 2020,
         **metric_options: Any,
     ) -> None:
-        super().__init__(num_features, num_weightings, convention, **metric_options)
+        super().__init__(num_features, num_weightings, **metric_options)
         if (subsets is None) != (subset_size is None):
             raise InputError(f"subsets={subsets} and subset_size={subset_size}: expected both or neither")
-        if subsets is not None and (num_weightings > 1 or convention != "standard"):
+        if subsets is not None and num_weightings > 1:
             raise InputError(
-                "subsets are drawn without weights, expected num_weightings=1 and convention='standard': "
+                "subsets are drawn without weights, expected num_weightings=1: "
                 "leave subsets out for the weighted full-sample statistic"
             )
         if subsets is not None and subset_size is not None and (subsets < 1 or subset_size < 2):
@@ -194,29 +149,14 @@ class KernelDistance(RowsMetric):
         self.seed = seed
         self._subset_distances: Tensor | None = None
 
-    def update(
-        self,
-        features: Float[Tensor, "n d"],
-        real: bool,
-        weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
-    ) -> None:
-        """Add a batch of rows to one side.
-
-        Args:
-            features: shape (n, num_features), any floating dtype; n may be 0.
-            real: whether the rows are real or generated.
-            weights: shape (n,), shared by all weightings, or (n, num_weightings); None is 1 for each row.
-
-        Raises:
-            InputError: a shape or dtype is wrong, a value is not finite, a weight is negative, or weights come with
-                `subsets`.
-        """
+    def _add_rows(self, side: str, rows: Float[Tensor, "n d"], weights: Tensor | None) -> None:
+        """Raises InputError if weights come with `subsets`."""
         if weights is not None and self.subsets is not None:
             raise InputError("subsets are drawn without weights, expected weights=None: leave subsets out for weights")
-        self._keep(features, real, weights)
+        super()._add_rows(side, rows, weights)
 
     def compute(self) -> Float[Tensor, "*k"]:
-        """The distance of each weighting (with `subsets`, the mean over the subsets).
+        """Returns the distance of each weighting (with `subsets`, the mean over the subsets).
 
         Returns:
             A float64 scalar, or shape (num_weightings,) for more than one.
@@ -224,16 +164,15 @@ class KernelDistance(RowsMetric):
         Raises:
             InputError: a side has fewer than two rows that carry weight, or fewer than a subset.
         """
-        real, real_weights = self._rows("real")
-        generated, generated_weights = self._rows("generated")
+        real, real_weights = self._kept("real")
+        generated, generated_weights = self._kept("generated")
         if self.subsets is not None and self.subset_size is not None:
             self._subset_distances = subset_kernel_distances(real, generated, self.subsets, self.subset_size, self.seed)
             return self._subset_distances.mean()
-        distance = kernel_distance if self.convention == "standard" else gaussian_kernel_distance
-        return self._per_weighting(distance(real, generated, real_weights, generated_weights))
+        return self._per_weighting(kernel_distance(real, generated, shared_column(real_weights), generated_weights))
 
     def compute_std(self) -> Float[Tensor, ""]:
-        """Standard deviation of the distance over the subsets (divided by their number, as torch-fidelity's).
+        """Returns the standard deviation over the subsets (divided by their number, as torch-fidelity's).
 
         Raises:
             InputError: the metric was made without `subsets`.
@@ -243,16 +182,6 @@ class KernelDistance(RowsMetric):
         self.compute()
         assert self._subset_distances is not None
         return self._subset_distances.std(correction=0)
-
-    def _rows(self, side: str) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"] | Float[Tensor, "n k"]]:
-        features, weights = self._kept(side)
-        uniform_rows = getattr(self, f"{side}_uniform_rows")
-        if self.convention == "paper":
-            given = weights.sum(dim=0) if uniform_rows < len(weights) else weights.new_zeros(self.num_weightings)
-            weights = normalised_columns(weights, side) * self._scale(given, uniform_rows, side)
-        if side == "real":  # one kernel, one bandwidth
-            return features, shared_column(weights)
-        return features, weights
 
 
 def _correction(normalised: Float[Tensor, "n k"], side: str) -> Float[Tensor, " k"]:
@@ -319,40 +248,7 @@ class CentredCubicKernel:
         return rows @ self.centre / len(self.centre)
 
 
-def _gaussian_squared_distances(
-    real: Float[Tensor, "n d"],
-    v: Float[Tensor, "n 1"],
-    generated: Float[Tensor, "m d"],
-    w: Float[Tensor, "m k"],
-    block_size: int,
-) -> Float[Tensor, " k"]:
-    """`gaussian_kernel_distance`, squared, for one column of real weights."""
-    normalised = normalised_columns(v, "real")
-    blocks = list(zip(real.split(block_size), normalised.split(block_size), strict=True))
-    # Small numbers: distances from rows about their centre lose fewer digits to cancellation.
-    centre = torch.stack([u[:, 0] @ x.double() for x, u in blocks]).sum(dim=0)
-    spread = torch.stack([u[:, 0] @ (x.double() - centre).square().sum(dim=1) for x, u in blocks]).sum()
-    if spread.sqrt() <= _SMALLEST_RELATIVE_SPREAD * centre.norm():
-        raise InputError("all real rows are equal, so the kernel has no bandwidth: expected at least 2 distinct rows")
-    kernel = _gaussian_kernel(centre, 2 * spread)  # mean |x−x′|² = 2·mean |x−centre|²
-
-    # k(x, x) = 1 puts Σ w² on the diagonal.
-    within_real = _off_diagonal_sum(real, v, kernel, block_size) + v.square().sum(dim=0)
-    within_generated = _off_diagonal_sum(generated, w, kernel, block_size) + w.square().sum(dim=0)
-    return within_real + within_generated - 2 * _cross_sum(real, v, generated, w, kernel, block_size)
-
-
-def _gaussian_kernel(centre: Float[Tensor, " d"], mean_squared_distance: Float[Tensor, ""]) -> Kernel:
-    def kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "a b"]:
-        x, y = x - centre, y - centre
-        squared_norms = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)
-        squared_distances = squared_norms.sub_(x @ y.T, alpha=2).clamp_(min=0)
-        return squared_distances.div_(-2 * mean_squared_distance).exp_()
-
-    return kernel
-
-
-def _off_diagonal_sum(
+def off_diagonal_sum(
     features: Float[Tensor, "n d"], weights: Float[Tensor, "n k"], kernel: Kernel, block_size: int
 ) -> Float[Tensor, " k"]:
     """Σ_{i≠j} wᵢwⱼk(xᵢ,xⱼ); the kernel is symmetric, so each pair of blocks is made once."""
@@ -368,7 +264,7 @@ def _off_diagonal_sum(
     return total
 
 
-def _cross_sum(
+def cross_sum(
     real: Float[Tensor, "n d"],
     v: Float[Tensor, "n kv"],
     generated: Float[Tensor, "m d"],

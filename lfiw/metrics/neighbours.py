@@ -49,13 +49,13 @@ def precision_recall(
     heavy a generated row is but through the radii: where a few rows have most of the mass, the neighbourhoods of all
     others reach as far as those, and recall says nothing.
 
-    Distances are made block by block, in float64 if a side is float64, else in float32, from products of rows about
-    their mean; those that are small beside the rows' norms are made again from differences, so that near copies and
-    rows far from zero keep their distances. Rows on the rim of a ball, up to rounding, are inside.
+    Distances are made block by block, in float64 if a side is float64, otherwise in float32, from products of rows
+    about their mean; those that are small beside the rows' norms are made again from differences, so that near copies
+    and rows far from zero keep their distances. Rows on the rim of a ball, up to rounding, are inside.
 
     Args:
         real, generated: any floating dtype.
-        real_weights, generated_weights: non-negative, any scale, shape (n,) or one column a weighting; None is uniform.
+        real_weights, generated_weights: non-negative, any scale, (n,) or one column per weighting; None is uniform.
         neighbours: k.
         block_size: distances held at once; memory is about 20 bytes each beside the features.
 
@@ -106,7 +106,7 @@ def precision_recall(
 
 
 def check_neighbours(neighbours: int, weights: Float[Tensor, "n k"], side: str) -> None:
-    """Require that each row has `neighbours` others that carry weight.
+    """Requires that each row has `neighbours` others that carry weight.
 
     Raises:
         InputError: it has not.
@@ -147,7 +147,7 @@ def mend_cancelled(
     rows: Float[Tensor, "b d"],
     others: Float[Tensor, "n d"],
 ) -> None:
-    """Make squared distances again, from differences, that are so small beside the squared norms that rounding shows.
+    """Makes squared distances again, from differences, that are so small beside the squared norms that rounding shows.
 
     Args:
         distances: from products of rows about a centre, changed in place.
@@ -247,31 +247,13 @@ class PrecisionRecall(RowsMetric):
     def __init__(
         self, num_features: int, num_weightings: int = 1, neighbours: int = NEIGHBOURS, **metric_options: Any
     ) -> None:
-        super().__init__(num_features, num_weightings, "standard", **metric_options)
+        super().__init__(num_features, num_weightings, **metric_options)
         if neighbours < 1:
             raise InputError(f"neighbours={neighbours} must be at least 1")
         self.neighbours = neighbours
 
-    def update(
-        self,
-        features: Float[Tensor, "n d"],
-        real: bool,
-        weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
-    ) -> None:
-        """Add a batch of rows to one side.
-
-        Args:
-            features: shape (n, num_features), any floating dtype; n may be 0.
-            real: whether the rows are real or generated.
-            weights: shape (n,), shared by all weightings, or (n, num_weightings); None is 1 for each row.
-
-        Raises:
-            InputError: a shape or dtype is wrong, a value is not finite, or a weight is negative.
-        """
-        self._keep(features, real, weights)
-
     def compute(self) -> dict[str, Float[Tensor, "*k"]]:
-        """The scores of each weighting, by name: precision, recall, density, coverage.
+        """Returns the scores of each weighting, by name: precision, recall, density, coverage.
 
         Returns:
             Float64 scalars, or shape (num_weightings,) for more than one.

@@ -18,7 +18,7 @@ _SMALLEST_SPREAD = 1e-12
 
 
 def check_features(features: Tensor, num_features: int | None = None, name: str = "features") -> None:
-    """Require a finite floating-point matrix, one row a sample.
+    """Requires a finite floating-point matrix, one row per sample.
 
     Args:
         features: shape (n, d), any floating dtype; zero rows are allowed.
@@ -32,14 +32,14 @@ def check_features(features: Tensor, num_features: int | None = None, name: str 
         raise InputError(f"{name} have dtype {features.dtype}, expected a floating dtype: convert with .float()")
     columns = "d" if num_features is None else num_features
     if features.ndim != 2 or (num_features is not None and features.shape[1] != num_features):
-        raise InputError(f"{name} have shape {tuple(features.shape)}, expected (n, {columns}): one row a sample")
+        raise InputError(f"{name} have shape {tuple(features.shape)}, expected (n, {columns}): one row per sample")
     # Summed in float64, so that finite half-precision values cannot overflow.
     if not torch.isfinite(features.detach().sum(dtype=torch.float64)):
         raise InputError(f"{name} contain NaN or infinite values, expected finite ones: drop or repair those rows")
 
 
 def check_same_width(real: Tensor, generated: Tensor) -> None:
-    """Require as many columns on both sides.
+    """Requires as many columns on both sides.
 
     Raises:
         InputError: the numbers of columns differ.
@@ -51,20 +51,25 @@ def check_same_width(real: Tensor, generated: Tensor) -> None:
         )
 
 
-def weight_columns(weights: Tensor, num_rows: int, num_weightings: int | None = None) -> Float[Tensor, "n columns"]:
-    """Checked weights as a float64 matrix, one column a weighting.
+def weight_columns(
+    weights: Tensor | None, rows: Float[Tensor, "n _"], num_weightings: int | None = None
+) -> Float[Tensor, "n columns"]:
+    """Returns checked weights as a float64 matrix on the device of the rows, one column per weighting.
 
     Args:
-        weights: shape (n,) or (n, k), non-negative, any scale.
-        num_rows: the required n.
+        weights: shape (n,) or (n, k), non-negative, any scale; None is 1 for each row.
+        rows: what is weighted.
         num_weightings: the required k of a matrix, if it is fixed.
 
     Returns:
-        Shape (n, 1) for weights of shape (n,), else (n, k).
+        Shape (n, k) for weights of that shape, otherwise (n, 1).
 
     Raises:
         InputError: the dtype or shape is wrong, or a weight is negative, NaN or infinite.
     """
+    num_rows = len(rows)
+    if weights is None:
+        return torch.ones(num_rows, 1, dtype=torch.float64, device=rows.device)
     if not weights.is_floating_point():
         raise InputError(f"weights have dtype {weights.dtype}, expected a floating dtype: convert with .double()")
     matrix_width = "k" if num_weightings is None else num_weightings
@@ -83,11 +88,17 @@ def weight_columns(weights: Tensor, num_rows: int, num_weightings: int | None = 
             raise InputError("weights contain NaN or infinite values, expected finite ones: normalise in log space")
         if low < 0:
             raise InputError(f"a weight is {low.item():.6g}, expected non-negative values: weights are density ratios")
-    return columns
+    return columns.to(rows.device)
+
+
+def with_weight(rows: Float[Tensor, "n d"], columns: Float[Tensor, "n k"]) -> tuple[Tensor, Tensor]:
+    """Leaves out the rows to which no column gives weight; they would change nothing."""
+    positive = (columns > 0).any(dim=1)
+    return (rows, columns) if positive.all() else (rows[positive], columns[positive])
 
 
 def normalised_columns(columns: Float[Tensor, "n k"], side: str) -> Float[Tensor, "n k"]:
-    """Self-normalised weights w̄ = w/Σw, column by column, at any scale.
+    """Self-normalises weights, w̄ = w/Σw, column by column, at any scale.
 
     Raises:
         InputError: a column has no positive weight.
@@ -122,7 +133,7 @@ def reliability_correction(
 
 
 def check_total_weight(weight: Float[Tensor, " k"], side: str) -> None:
-    """Require that every weighting has a finite positive sum Σ w.
+    """Requires that every weighting has a finite positive sum Σ w.
 
     Raises:
         InputError: a sum is zero, or out of float64's range.
@@ -135,9 +146,6 @@ def check_total_weight(weight: Float[Tensor, " k"], side: str) -> None:
         raise InputError(f"the {side} weights underflow float64: divide the weights by their maximum")
 
 
-CONVENTIONS = ("standard", "paper")
-
-
 class WeightedMetric(Metric):
     """A `torchmetrics.Metric` that evaluates `num_weightings` weightings in one pass.
 
@@ -145,45 +153,20 @@ class WeightedMetric(Metric):
 
     Args:
         num_weightings: k, the number of weightings; `compute` returns k values, or a scalar for k = 1.
-        convention: "standard" (the scale of the weights is irrelevant) or "paper" (the un-normalised definitions of
-            the official code of Grover et al. 2019: weights are used at the scale given).
         metric_options: the options of `torchmetrics.Metric`.
 
     Raises:
-        InputError: `num_weightings` is below 1 or `convention` is unknown.
+        InputError: `num_weightings` is below 1.
     """
 
     is_differentiable = False
     full_state_update = False
 
-    def __init__(self, num_weightings: int, convention: str, **metric_options: Any) -> None:
+    def __init__(self, num_weightings: int = 1, **metric_options: Any) -> None:
         super().__init__(**metric_options)
         if num_weightings < 1:
             raise InputError(f"num_weightings is {num_weightings}, expected at least 1")
-        if convention not in CONVENTIONS:
-            raise InputError(f"convention is {convention!r}, expected one of {', '.join(CONVENTIONS)}")
         self.num_weightings = num_weightings
-        self.convention = convention
-
-    def _scale(self, weight: Float[Tensor, " k"], uniform_rows: Float[Tensor, ""], side: str) -> Float[Tensor, " k"]:
-        """What the self-normalised weights are multiplied by: 1, or under "paper" the sum of the weights given.
-
-        Args:
-            weight: Σ w over the rows that came with weights.
-            uniform_rows: the number of rows that came without.
-            side: what the message calls these rows.
-
-        Raises:
-            InputError: convention "paper", and only some rows came with weights: their scale has no meaning then.
-        """
-        if self.convention == "standard" or not (weight > 0).any():
-            return torch.ones_like(weight)
-        if uniform_rows > 0:
-            raise InputError(
-                f"{int(uniform_rows)} {side} rows came without weights and others with, expected one or the other "
-                "under convention='paper': pass weights with every batch"
-            )
-        return weight
 
     def _per_weighting(self, values: Float[Tensor, " k"]) -> Float[Tensor, "*k"]:
         return values[0] if self.num_weightings == 1 else values
@@ -218,55 +201,71 @@ SIDES = ("real", "generated")
 MERGED_BYTES = 2**25  # blocks of this size lie outside of the heap, and copying them would take time
 
 
-class RowsMetric(WeightedMetric):
-    """A weighted metric that keeps the rows it has seen, in the dtype given, without those of weight zero.
+class TwoSidedMetric(WeightedMetric):
+    """A weighted metric that compares real with generated rows of features.
 
     Args:
         num_features: d.
-        num_weightings, convention, metric_options: as for `WeightedMetric`.
+        num_weightings, metric_options: as for `WeightedMetric`.
 
     Raises:
         InputError: an argument is out of its range.
     """
 
-    def __init__(self, num_features: int, num_weightings: int, convention: str, **metric_options: Any) -> None:
-        super().__init__(num_weightings, convention, **metric_options)
+    def __init__(self, num_features: int, num_weightings: int = 1, **metric_options: Any) -> None:
+        super().__init__(num_weightings, **metric_options)
         if num_features < 1:
             raise InputError(f"num_features is {num_features}, expected at least 1")
         self.num_features = num_features
-        for side in SIDES:
-            self.add_state(f"{side}_features", [], dist_reduce_fx="cat")
-            self.add_state(f"{side}_weights", [], dist_reduce_fx="cat")
-            self.add_state(f"{side}_uniform_rows", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def forward(self, *args: Any, **kwargs: Any) -> None:
-        """Same as `update`: one batch fills one side, so there is no value of the batch."""
-        self.update(*args, **kwargs)
+    def update(
+        self,
+        features: Float[Tensor, "n d"],
+        real: bool,
+        weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
+    ) -> None:
+        """Adds a batch of rows to one side.
 
-    def _keep(self, features: Tensor, real: bool, weights: Tensor | None) -> None:
-        """Add a batch of rows to one side.
+        Args:
+            features: shape (n, num_features), any floating dtype; n may be 0.
+            real: whether the rows are real or generated.
+            weights: shape (n,), shared by all weightings, or (n, num_weightings); None is 1 for each row.
 
         Raises:
             InputError: a shape or dtype is wrong, a value is not finite, or a weight is negative.
         """
         check_features(features, self.num_features)
-        side = "real" if real else "generated"
-        rows = features.detach()
+        self._add_rows("real" if real else "generated", features.detach(), weights)
+
+    def _add_rows(self, side: str, rows: Float[Tensor, "n d"], weights: Tensor | None) -> None:
+        raise NotImplementedError
+
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """Same as `update`: one batch fills one side, so there is no value of the batch."""
+        self.update(*args, **kwargs)
+
+
+class RowsMetric(TwoSidedMetric):
+    """A two-sided metric that keeps the rows it has seen, in the dtype given, without those of weight zero."""
+
+    def __init__(self, num_features: int, num_weightings: int = 1, **metric_options: Any) -> None:
+        super().__init__(num_features, num_weightings, **metric_options)
+        for side in SIDES:
+            self.add_state(f"{side}_features", [], dist_reduce_fx="cat")
+            self.add_state(f"{side}_weights", [], dist_reduce_fx="cat")
+            self.add_state(f"{side}_uniform_rows", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def _add_rows(self, side: str, rows: Float[Tensor, "n d"], weights: Tensor | None) -> None:
         if weights is None:
-            columns = torch.ones(len(rows), self.num_weightings, dtype=torch.float64, device=rows.device)
-            uniform_rows = getattr(self, f"{side}_uniform_rows")
-            setattr(self, f"{side}_uniform_rows", uniform_rows + len(rows))
-        else:
-            columns = weight_columns(weights, len(rows), self.num_weightings).to(rows.device)
-            columns = columns.expand(-1, self.num_weightings)
-            positive = (columns > 0).any(dim=1)
-            rows, columns = rows[positive], columns[positive]
+            setattr(self, f"{side}_uniform_rows", getattr(self, f"{side}_uniform_rows") + len(rows))
+        columns = weight_columns(weights, rows, self.num_weightings).expand(-1, self.num_weightings)
+        rows, columns = with_weight(rows, columns)
         # Copies: a batch buffer that its owner fills again must not change what was seen.
         append_block(getattr(self, f"{side}_features"), rows.clone())
         append_block(getattr(self, f"{side}_weights"), columns.clone())
 
     def _kept(self, side: str) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k"]]:
-        """All rows of a side, and their weights.
+        """Returns all rows of a side, and their weights.
 
         Raises:
             InputError: there is none.
@@ -310,12 +309,7 @@ def checked_sides(
     checked: list[Tensor] = []
     for side, features, weights in (("real", real, real_weights), ("generated", generated, generated_weights)):
         check_features(features, name=f"{side} features")
-        if weights is None:
-            columns = torch.ones(len(features), 1, dtype=torch.float64, device=features.device)
-        else:
-            columns = weight_columns(weights, len(features)).to(features.device)
-        positive = (columns > 0).any(dim=1)
-        checked += [features, columns] if positive.all() else [features[positive], columns[positive]]
+        checked += with_weight(features, weight_columns(weights, features))
     real, v, generated, w = checked
     check_same_width(real, generated)
     if 1 not in (v.shape[1], w.shape[1]) and v.shape[1] != w.shape[1]:
@@ -330,10 +324,10 @@ def scalar_unless_columns(values: Float[Tensor, " k"], *weights: Float[Tensor, "
 
 
 def append_block(blocks: list[Tensor], block: Tensor) -> None:
-    """Add rows to a list of blocks; small neighbours become one, so that a list has few of them.
+    """Adds rows to a list of blocks; small neighbours are joined, so that a list has few of them.
 
-    A few rows of each batch, kept for long between buffers that come and go, would leave the heap full of holes: 2 KB a
-    row of a pass, against nothing.
+    A few rows of each batch, kept for long between buffers that come and go, would leave the heap full of holes: 2 KB
+    per row of a pass, against nothing.
     """
     blocks.append(block)
     while len(blocks) > 1 and len(blocks[-2]) <= len(blocks[-1]) and blocks[-2].nbytes < MERGED_BYTES:

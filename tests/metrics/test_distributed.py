@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
+from lfiw.metrics.paper import PaperFrechetDistance, PaperInceptionScore, PaperKernelDistance
 
 D = 5
 # (real rows, generated rows) of each of the two processes; None: its metrics are never updated.
@@ -39,14 +40,14 @@ def new_metrics() -> dict[str, Any]:
         "fid": FrechetDistance(D, num_weightings=2),
         "fid, far": FrechetDistance(D, num_weightings=2),
         "fid, real weights": FrechetDistance(D, num_weightings=2),
-        "fid, paper": FrechetDistance(D, num_weightings=2, convention="paper"),
+        "fid, paper": PaperFrechetDistance(D, num_weightings=2),
         "kid": KernelDistance(D, num_weightings=2),
         "kid, real weights": KernelDistance(D, num_weightings=2),
-        "kid, paper": KernelDistance(D, num_weightings=2, convention="paper"),
+        "kid, paper": PaperKernelDistance(D, num_weightings=2),
         "precision": PrecisionRecall(D, num_weightings=2),
         "precision, real weights": PrecisionRecall(D, num_weightings=2),
         "is": InceptionScore(D, num_weightings=2),
-        "is, paper": InceptionScore(D, num_weightings=2, convention="paper"),
+        "is, paper": PaperInceptionScore(D, num_weightings=2),
     }
 
 

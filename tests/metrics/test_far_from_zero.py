@@ -21,6 +21,7 @@ from lfiw.metrics import (
 )
 from lfiw.metrics.frechet import FrechetReference
 from lfiw.metrics.influence import frechet_contributions, kernel_contributions
+from lfiw.metrics.paper import PaperFrechetDistance
 from lfiw.ratio.mixed import MixedDataModule
 
 SHIFTS = (0.0, 1.0, 1e4, 1e6, 1e8)
@@ -131,7 +132,7 @@ def test_equal_rows_far_from_zero_are_at_distance_0() -> None:
 
 def test_paper_convention_scales_the_whole_mean() -> None:
     real, generated = sides(1e3, 1.0)
-    metric = FrechetDistance(3, convention="paper")
+    metric = PaperFrechetDistance(3)
     metric.update(real, real=True)
     metric.update(generated, real=False, weights=torch.full((50,), 1.3 / 50, dtype=torch.float64))
     a, b = np.cov(real, rowvar=False), 1.3 * np.cov(generated, rowvar=False)

@@ -16,6 +16,7 @@ from torch import Tensor
 from lfiw.errors import InputError
 from lfiw.metrics import FrechetDistance, frechet_distance, frechet_distance_from_features, weighted_moments
 from lfiw.metrics.frechet import FrechetReference
+from lfiw.metrics.paper import PaperFrechetDistance
 
 D = 12
 examples = settings(max_examples=25, deadline=None, derandomize=True)
@@ -281,7 +282,7 @@ def test_shared_weights_are_broadcast_to_all_weightings() -> None:
 def test_paper_convention_scales_mean_and_covariance() -> None:
     real, generated, w = samples(40, 26), samples(40, 27), skewed_weights(40, 28)
     w = w / w.sum()
-    metric = FrechetDistance(D, num_weightings=2, convention="paper")
+    metric = PaperFrechetDistance(D, num_weightings=2)
     metric.update(real, real=True)
     metric.update(generated, real=False, weights=torch.stack([w, 1.3 * w], dim=1))
     mean, covariance = np.average(generated, axis=0, weights=w), np.cov(generated, rowvar=False, aweights=w)
@@ -291,7 +292,7 @@ def test_paper_convention_scales_mean_and_covariance() -> None:
 
 
 def test_paper_convention_rejects_rows_with_and_without_weights() -> None:
-    metric = FrechetDistance(D, convention="paper")
+    metric = PaperFrechetDistance(D)
     metric.update(samples(5, 0), real=True)
     metric.update(samples(5, 1), real=False)
     metric.update(samples(5, 2), real=False, weights=torch.ones(5))
@@ -411,8 +412,6 @@ def test_bad_arguments_are_named() -> None:
         FrechetDistance(0)
     with pytest.raises(InputError, match="num_weightings is 0"):
         FrechetDistance(2, num_weightings=0)
-    with pytest.raises(InputError, match="convention is 'other', expected one of standard, paper"):
-        FrechetDistance(2, convention="other")
 
 
 def test_compute_without_enough_weight_is_refused() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 from lfiw.metrics import InceptionScore, inception_score
+from lfiw.metrics.paper import PaperInceptionScore
 
 C = 9
 examples = settings(max_examples=25, deadline=None, derandomize=True)
@@ -122,11 +123,11 @@ def test_weightings_in_one_pass_equal_separate_ones() -> None:
 def test_paper_convention_uses_weights_at_the_scale_given() -> None:
     p, w = probabilities_of(30, 5), skewed_weights(30, 6)
     w = w / w.sum()
-    metric = InceptionScore(C, num_weightings=2, convention="paper")
+    metric = PaperInceptionScore(C, num_weightings=2)
     metric.update(p, weights=torch.stack([w, 1.2 * w], dim=1))
     expected = [numpy_score(p, w, w), numpy_score(p, 1.2 * w, 1.2 * w)]
     assert metric.compute().tolist() == pytest.approx(expected, rel=1e-10)
-    uniform = InceptionScore(C, convention="paper")
+    uniform = PaperInceptionScore(C)
     uniform.update(p)
     torch.testing.assert_close(uniform.compute(), streamed(p), rtol=1e-12, atol=0)
     uniform.update(p, weights=w)
@@ -177,8 +178,6 @@ def test_bad_batches_are_named(probabilities: Tensor, weights: Tensor | None, me
 def test_bad_arguments_and_sums_are_named() -> None:
     with pytest.raises(InputError, match="num_classes is 0"):
         InceptionScore(0)
-    with pytest.raises(InputError, match="convention is 'both'"):
-        InceptionScore(2, convention="both")
     with pytest.raises(InputError, match="weights are all zero"):
         inception_score(torch.eye(2), torch.zeros(2))
     metric = InceptionScore(2)
@@ -189,7 +188,7 @@ def test_bad_arguments_and_sums_are_named() -> None:
     metric.update(torch.eye(2), weights=torch.full((2,), 5e-324, dtype=torch.float64))
     with pytest.raises(InputError, match="underflow float64"):
         metric.compute()
-    many_classes = InceptionScore(2500, convention="paper")
+    many_classes = PaperInceptionScore(2500)
     many_classes.update(torch.eye(2500), weights=torch.full((2500,), 1 / math.e))
     with pytest.raises(InputError, match="the score overflows float64"):  # 2500/e > log of the largest float64
         many_classes.compute()

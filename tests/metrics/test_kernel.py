@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 from lfiw.metrics import KernelDistance, gaussian_kernel_distance, kernel_distance, subset_kernel_distances
+from lfiw.metrics.paper import PaperKernelDistance
 
 D = 6
 examples = settings(max_examples=20, deadline=None, derandomize=True)
@@ -177,13 +178,13 @@ def test_paper_convention_uses_weights_at_the_scale_given() -> None:
     w = torch.stack([w / w.sum(), 1.3 * w / w.sum()], dim=1)
     v = torch.stack([skewed_weights(20, seed) for seed in (16, 17)], dim=1)
     v = v / v.sum(dim=0)
-    metric = KernelDistance(D, num_weightings=2, convention="paper")
+    metric = PaperKernelDistance(D, num_weightings=2)
     metric.update(real, real=True)
     metric.update(generated, real=False, weights=w)
     expected = [naive_gaussian_distance(real, generated, w=w[:, j]) for j in range(2)]
     assert metric.compute().tolist() == pytest.approx(expected, rel=1e-9)
 
-    own = KernelDistance(D, num_weightings=2, convention="paper")
+    own = PaperKernelDistance(D, num_weightings=2)
     own.update(real, real=True, weights=v)
     own.update(generated, real=False, weights=w)
     expected = [naive_gaussian_distance(real, generated, v[:, j], w[:, j]) for j in range(2)]
@@ -298,12 +299,10 @@ def test_bad_functional_inputs_are_named() -> None:
 def test_bad_arguments_are_named() -> None:
     for arguments, message in (
         ({"num_features": 0}, "num_features is 0"),
-        ({"num_features": 2, "convention": "Paper"}, "convention is 'Paper'"),
         ({"num_features": 2, "subsets": 10}, "expected both or neither"),
         ({"num_features": 2, "subset_size": 10}, "expected both or neither"),
         ({"num_features": 2, "subsets": 0, "subset_size": 10}, "expected at least 1 and 2"),
         ({"num_features": 2, "subsets": 2, "subset_size": 10, "num_weightings": 2}, "drawn without weights"),
-        ({"num_features": 2, "subsets": 2, "subset_size": 10, "convention": "paper"}, "drawn without weights"),
     ):
         with pytest.raises(InputError, match=message):
             KernelDistance(**arguments)

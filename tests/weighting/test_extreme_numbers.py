@@ -15,6 +15,7 @@ from lfiw import InputError, Weighting, effective_sample_size, kl_gain, pareto_k
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 from lfiw.metrics.frechet import frechet_distance_from_features
 from lfiw.metrics.influence import frechet_contributions, inception_score_contributions, kernel_contributions
+from lfiw.metrics.paper import PaperFrechetDistance, PaperKernelDistance
 from lfiw.weighting.calibration import CALIBRATIONS, fit_calibrator, reliability
 from lfiw.weighting.diagnostics import (
     balanced_accuracy,
@@ -156,9 +157,9 @@ def weights_of(num: int) -> dict[str, Tensor | None]:
 
 METRICS: dict[str, Callable[[int], Any]] = {
     "fid": FrechetDistance,
-    "fid, paper": lambda d: FrechetDistance(d, convention="paper"),
+    "fid, paper": PaperFrechetDistance,
     "kid": KernelDistance,
-    "kid, paper": lambda d: KernelDistance(d, convention="paper"),
+    "kid, paper": PaperKernelDistance,
     "precision and recall": PrecisionRecall,
 }
 GOOD = ("normal", "constant features", "duplicates", "one feature", "the same", "far away")  # features to be scored
