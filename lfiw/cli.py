@@ -17,7 +17,7 @@ DEBUG = "--debug"
 
 
 class Parser(argparse.ArgumentParser):
-    """For a tool's arguments, with a description of lines that stay as they are.
+    """Parses a tool's arguments; the lines of its description stay as they are, and it takes `--debug`.
 
     What is wrong with them is one line, as all other mistakes are. Arguments with `type=Path` are read by
     `lfiw.files.user_path`.
@@ -26,6 +26,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
         self.register("type", Path, path_argument)
+        self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""

@@ -66,7 +66,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--num", type=int, default=1_100_000, metavar="N", help="generated images (default: 1100000)")
     parser.add_argument("--folder", type=Path, default=Path("cache/scale"), help="made, and removed at the end")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="default: results/scale.json")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     if options.num < 1000:
         raise InputError(f"--num {options.num}: at least 1000")

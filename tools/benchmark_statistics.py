@@ -32,7 +32,6 @@ def main(arguments: list[str]) -> None:
         "--processes", type=int, default=os.cpu_count(), metavar="N", help="pairs at a time, one thread each"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/statistics.json for all 30 seeds")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     if options.seeds < 2:
         raise InputError(f"--seeds {options.seeds}: at least 2")

@@ -9,12 +9,11 @@ python tools/cache_dataset.py folder images/ --out cache/mine
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lfiw.cli import Parser, run_script
-from lfiw.data.importers import add_command, add_file_commands, write_cache
+from lfiw.generators import SOURCES, Source, add_commands
 
 if TYPE_CHECKING:
     from lfiw.data.importers import Imported
@@ -22,10 +21,21 @@ if TYPE_CHECKING:
 NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl10")
 
 
-def named(options: argparse.Namespace, name: str) -> "Imported":
+def add_split(parser: argparse.ArgumentParser, splits: tuple[str, str] = ("train", "test")) -> None:
+    parser.add_argument("--split", choices=splits, required=True)
+    parser.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="downloads (default: data)")
+
+
+def add_omniglot(parser: argparse.ArgumentParser) -> None:
+    add_split(parser, ("background", "evaluation"))
+    parser.add_argument("--npz", type=Path, metavar="FILE", help="images, character, alphabet, drawer; no download")
+    parser.add_argument("--size", type=int, default=28, metavar="N", help="side of the images (default: 28; to 105)")
+
+
+def named(options: argparse.Namespace) -> "Imported":
     from lfiw.data.importers.datasets import import_dataset
 
-    return import_dataset(name, options.split, options.root)
+    return import_dataset(options.source, options.split, options.root)
 
 
 def digits(options: argparse.Namespace) -> "Imported":
@@ -40,22 +50,27 @@ def omniglot(options: argparse.Namespace) -> "Imported":
     return import_omniglot(options.split, options.root, options.npz, options.size)
 
 
+DATA_SETS = {
+    "digits": Source("The 8 × 8 digits of scikit-learn; no download.", lambda parser: None, digits),
+    **{name: Source(f"{name} of torchvision.", add_split, named) for name in NAMES},
+    "omniglot": Source("Omniglot of torchvision, or of an .npz file.", add_omniglot, omniglot),
+    **{name: SOURCES[name] for name in ("npz", "folder", "zip")},
+}
+
+
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="SOURCE")
-    add_command(commands, "digits", "The 8 × 8 digits of scikit-learn; no download.", digits)
-    for name in NAMES:
-        command = add_command(commands, name, f"{name} of torchvision.", partial(named, name=name))
-        command.add_argument("--split", choices=("train", "test"), required=True)
-        command.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="downloads (default: data)")
-    command = add_command(commands, "omniglot", "Omniglot of torchvision, or of an .npz file.", omniglot)
-    command.add_argument("--split", choices=("background", "evaluation"), required=True)
-    command.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="downloads (default: data)")
-    command.add_argument("--npz", type=Path, metavar="FILE", help="images, character, alphabet, drawer; no download")
-    command.add_argument("--size", type=int, default=28, metavar="N", help="side of the images (default: 28; to 105)")
-    add_file_commands(commands)
-    write_cache(parser.parse_args(arguments))
+    add_commands(parser, DATA_SETS)
+    options = parser.parse_args(arguments)
+    from lfiw.generators.caching import write_cache
+
+    write_cache(
+        lambda: DATA_SETS[options.source].open(options),
+        options.out,
+        overwrite=options.overwrite,
+        shard_bytes=options.shard_mb << 20,
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(run_script(main, goes_on=True))

@@ -22,7 +22,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--policy-noise", type=float, default=1.0, metavar="F", help="factor of its standard deviation")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     from lfiw.tasks.ope.environments import Environment, check_policy
     from lfiw.tasks.ope.policy import load_policy

@@ -53,7 +53,6 @@ TABLES: dict[str, Callable[[Study], str]] = {
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, fail if a page is out of date")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         old = page.read_text()

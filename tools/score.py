@@ -56,7 +56,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--flatten", type=float, default=1.0, metavar="α", help="exponent of the weights (default: 1)")
     parser.add_argument("--clip", type=float, default=0.0, metavar="β", help="lower bound of the ratio (default: 0)")
     parser.add_argument("--smooth", action="store_true", help="Pareto-smooth the upper tail")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args([a for a in arguments if not a.startswith("run=")])
     options.run = run
     return options

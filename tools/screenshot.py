@@ -59,7 +59,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--height", type=int, metavar="PIXELS", help="from the top (default: the whole page)")
     parser.add_argument("--dark", action="store_true", help="as on a dark system")
     parser.add_argument("--printed", action="store_true", help="as it is printed")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     if not options.page.is_file():
         raise InputError(f"{options.page} does not exist: give report.html of a run that was evaluated")

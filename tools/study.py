@@ -54,7 +54,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="repetitions (default: 5)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/<study>.json")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as of train.py")
     options = parser.parse_intermixed_args(arguments)
     if options.seeds < 1:

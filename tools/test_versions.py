@@ -30,7 +30,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("which", choices=RESOLUTIONS)
     parser.add_argument("--venv", type=Path, metavar="DIR", help="of the environment (default: .venv-WHICH)")
     parser.add_argument("--python", default="3.11", help="version (default: 3.11)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.epilog = "Arguments of pytest come after -- (default: the tests that need no extra)."
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_args(arguments[:end])

@@ -30,7 +30,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--gamma", type=float, default=0.99, help="discount (default: 0.99)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("policies"), metavar="DIR", help="default: policies")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     if min([options.steps, options.horizon, *options.keep]) < 1 or not 0 < options.gamma <= 1:
         raise InputError("--steps, --keep and --horizon must be at least 1, --gamma in (0, 1]")

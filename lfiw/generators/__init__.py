@@ -7,19 +7,21 @@ A source on the command line is a `Source`: its help, its arguments, and how the
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lfiw.data.importers import (
     FOLDER,
     NPZ,
     ZIP,
+    add_cache_argument,
     add_folder_arguments,
     add_npz_arguments,
     add_pixel_arguments,
     import_archive,
+    import_cache,
     import_file,
     import_files,
 )
@@ -27,7 +29,6 @@ from lfiw.errors import InputError
 from lfiw.files import location_argument, path_argument
 
 if TYPE_CHECKING:
-    from lfiw.data.importers import Imported
     from lfiw.generators.generator import Generator
 
 
@@ -47,7 +48,7 @@ class Source:
 
 
 def open_generator(name: str, *arguments: str) -> Generator:
-    """The generator that a command line names: `open_generator("npz", "samples.npz", "--range", "unit")`.
+    """Opens the generator that a command line names: `open_generator("npz", "samples.npz", "--range", "unit")`.
 
     Raises:
         InputError: no such source, wrong arguments, or what they name cannot be used.
@@ -65,26 +66,28 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"source {self.prog}: {message}")
 
 
-def recorded(importer: Callable[[argparse.Namespace], Imported]) -> Callable[[argparse.Namespace], Generator]:
-    """Opens what an importer reads."""
-
-    def open_recorded(options: argparse.Namespace) -> Generator:
-        from lfiw.generators.generator import RecordedSamples
-
-        return RecordedSamples(importer(options))
-
-    return open_recorded
-
-
-def add_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cache", type=location_argument, metavar="CACHE")
-
-
-def import_cache(options: argparse.Namespace) -> Imported:
-    from lfiw.data.cache.reader import SampleCache
-    from lfiw.generators.generator import of_cache
-
-    return of_cache(SampleCache(options.cache))
+def add_commands(
+    parser: argparse.ArgumentParser,
+    sources: Mapping[str, Source],
+    add_more: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> Any:
+    """Adds one sub-command per source, with its own arguments and those of the cache that it fills."""
+    commands = parser.add_subparsers(required=True, metavar="SOURCE", dest="source")
+    for name, source in sources.items():
+        command = commands.add_parser(name, help=source.summary, description=source.summary)
+        source.add_arguments(command)
+        command.add_argument(
+            "--out",
+            type=location_argument,
+            required=True,
+            metavar="DIR",
+            help="the cache to write: a folder, or a URL (s3://…)",
+        )
+        command.add_argument("--overwrite", action="store_true", help="replace the cache that is there")
+        command.add_argument("--shard-mb", type=int, default=64, metavar="MB", help="size of a file (default: 64)")
+        if add_more:
+            add_more(command)
+    return commands
 
 
 def add_latents(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +117,7 @@ def add_callable(parser: argparse.ArgumentParser) -> None:
 
 
 def open_callable(options: argparse.Namespace) -> Generator:
-    from lfiw.generators.called import CalledGenerator, find_function
+    from lfiw.generators.external import CalledGenerator, find_function
 
     function, source = find_function(options.callable)
     return CalledGenerator(
@@ -136,7 +139,7 @@ def add_exported(parser: argparse.ArgumentParser) -> None:
 
 
 def open_exported(options: argparse.Namespace) -> Generator:
-    from lfiw.generators.program import ExportedGenerator
+    from lfiw.generators.external import ExportedGenerator
 
     return ExportedGenerator(
         options.file,
@@ -156,13 +159,13 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
 
 
 def open_pipeline(options: argparse.Namespace) -> Generator:
-    from lfiw.generators.diffusion import DiffusionGenerator
+    from lfiw.generators.external import DiffusionGenerator
 
     return DiffusionGenerator(options.folder, steps=options.steps, prompt=options.prompt, device=options.device)
 
 
 def add_kernel_density(parser: argparse.ArgumentParser) -> None:
-    add_cache(parser)
+    add_cache_argument(parser)
     parser.add_argument("--bandwidth", type=float, default=0.2, help="in standard deviations (default: 0.2)")
 
 
@@ -175,10 +178,10 @@ def open_kernel_density(options: argparse.Namespace) -> Generator:
 
 # name on the command line → source
 SOURCES = {
-    "npz": Source(NPZ, add_npz_arguments, recorded(import_file)),
-    "folder": Source(FOLDER, lambda parser: add_folder_arguments(parser, "folder", "DIR"), recorded(import_files)),
-    "zip": Source(ZIP, lambda parser: add_folder_arguments(parser, "file", "FILE"), recorded(import_archive)),
-    "cache": Source("The samples of another cache, as its folder or URL.", add_cache, recorded(import_cache)),
+    "npz": Source(NPZ, add_npz_arguments, import_file),
+    "folder": Source(FOLDER, lambda parser: add_folder_arguments(parser, "folder", "DIR"), import_files),
+    "zip": Source(ZIP, lambda parser: add_folder_arguments(parser, "file", "FILE"), import_archive),
+    "cache": Source("The samples of another cache, as its folder or URL.", add_cache_argument, import_cache),
     "trained": Source(
         "A generator trained by train.py: its run folder, a checkpoint, or generator.safetensors.",
         add_trained,

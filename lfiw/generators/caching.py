@@ -1,8 +1,9 @@
-"""Any generator → a cache, by any number of processes."""
+"""Any generator → a cache, by any number of processes, and what the tools report of it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
@@ -11,12 +12,65 @@ from torch import Tensor, distributed
 
 from lfiw.data.cache.manifest import dtype_name, layouts_of
 from lfiw.data.cache.reader import SampleCache
+from lfiw.data.cache.remote import check_remote_target, outgoing_folder, upload
 from lfiw.data.cache.shards import SHARD_BYTES
-from lfiw.data.cache.writer import PlannedWriter, unfinished
+from lfiw.data.cache.writer import PlannedWriter, check_target, unfinished
+from lfiw.data.importers import Imported
 from lfiw.errors import InputError
 from lfiw.generators.generator import Generator, sample_rows
+from lfiw.training.processes import by_first_process, join_processes
 
 BATCH_ROWS = 100
+
+
+def write_cache(
+    open_source: Callable[[], Generator],
+    out: str,
+    *,
+    num: int | None = None,
+    seed: int = 0,
+    classes: int = 0,
+    overwrite: bool = False,
+    append: bool = False,
+    verify: bool = False,
+    **options: Any,
+) -> None:
+    """Writes the samples of a source into a cache and reports what is in it.
+
+    Args:
+        open_source: called after the target is known to be free, for opening may mean minutes of reading.
+        out: a folder, or a URL: the cache is then written on this machine first and uploaded.
+        verify: recompute every SHA-256 at the end.
+        num, seed, classes, append, options: as for `cache_samples`.
+
+    Raises:
+        InputError: as `cache_samples`, or something is at the target already.
+    """
+    started, is_remote = time.perf_counter(), "://" in out
+    if is_remote and append:
+        raise InputError("--append goes with folders: give the new rows a URL of their own")
+    join_processes()
+    if is_remote:
+        by_first_process(lambda: check_remote_target(out, overwrite))
+    elif not append:
+        by_first_process(lambda: check_target(Path(out), overwrite))
+    generator = open_source()
+    path = outgoing_folder(out, [generator.source, num, seed, classes]) if is_remote else Path(out)
+    rate = 0.0
+    if not (is_remote and path.exists()):  # it exists where an upload was stopped
+        options |= {"append": append, "overwrite": overwrite and not is_remote}
+        rate = cache_samples(generator, path, num=num, seed=seed, classes=classes, **options)
+    if is_remote:
+        by_first_process(lambda: upload(path, out))
+    if processes()[0]:
+        return
+    cache = SampleCache(out)
+    if verify:
+        cache.verify()
+    first, *_, identity = describe(cache, out)
+    print(first, *(f"  {note}" for note in generator.notes), sep="\n")
+    seconds, checked = time.perf_counter() - started, ", verified" if verify else ""
+    print(f"{identity}, {seconds:.1f} s, {rate:,.0f} samples per second{checked}")
 
 
 def cache_samples(
@@ -33,14 +87,14 @@ def cache_samples(
     restart: bool = False,
     progress: bool = True,
 ) -> float:
-    """Writes the samples number 0, 1, … of a seed, each process of the group its own shards → samples a second.
+    """Writes the samples number 0, 1, … of a seed, each process of the group its own shards → samples per second.
 
-    What is written depends on generator, num, seed and classes alone. A run that was killed goes on after its last
+    What is written depends on generator, num, seed and classes alone. A run that was killed resumes after its last
     whole shards.
 
     Args:
-        num: samples; none: all, of a file of samples.
-        batch_size: samples a call, for those that can be drawn one by one.
+        num: samples. If None, all of a file of samples.
+        batch_size: samples per call, for those that can be drawn one by one.
         classes: above 0, sample i is of class i mod classes.
         append: `num` more, behind those that are there.
 
@@ -53,7 +107,7 @@ def cache_samples(
     is_drawn = generator.num_rows is None
     source = {**generator.source, **({"seed": seed, "classes": classes} if is_drawn else {})}
     layouts = layouts_of(sample_rows(generator, 0, 1, seed=seed, classes=classes))
-    size = batch_size if is_drawn else max(batch_size, 4096)
+    size = generator.block_rows if isinstance(generator, Imported) else batch_size
     started, written = time.perf_counter(), 0
     with PlannedWriter(
         path,
@@ -89,7 +143,7 @@ def cache_samples(
 
 
 def check_numbers(generator: Generator, num: int | None, seed: int, batch_size: int, classes: int, append: bool) -> int:
-    """The number of samples to write.
+    """Returns the number of samples to write.
 
     Raises:
         InputError: a number is missing or impossible.
@@ -110,12 +164,12 @@ def check_numbers(generator: Generator, num: int | None, seed: int, batch_size: 
 
 
 def processes() -> tuple[int, int]:
-    """Rank and number of this group's processes."""
+    """Returns rank and number of this group's processes."""
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 
 
 def progress_bar(shown: bool) -> Progress:
-    """On stderr, if somebody is looking."""
+    """Makes a bar on stderr that is shown if somebody is looking."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -129,14 +183,14 @@ def progress_bar(shown: bool) -> Progress:
 
 
 class SpeedColumn(TextColumn):
-    """Samples a second so far."""
+    """Shows the samples per second so far."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f} a second")
+        return Text(f"{task.speed or 0:,.0f} per second")
 
 
 def describe(cache: SampleCache, name: str) -> list[str]:
-    """What a cache holds, in lines."""
+    """Says what a cache holds, in lines."""
     columns = [cache.column(column) for column in cache.columns]
     shapes = ", ".join(f"{column.name} {dtype_name(column.dtype)} {list(column.shape)}" for column in columns)
     lines = [f"{name}: {len(cache):,} rows, {shapes}"]
@@ -144,7 +198,7 @@ def describe(cache: SampleCache, name: str) -> list[str]:
     return [*lines, f"  identity {cache.identity[:12]}"]
 
 
-def tell_unfinished(path: Path) -> str | None:
-    """A line about the work that a stopped run left beside a path."""
+def describe_unfinished(path: Path) -> str | None:
+    """Describes in one line the work that a stopped run left beside a path."""
     found = unfinished(path)
     return f"{path}: unfinished, {found[0]:,} of {found[1]:,} rows: run the same command again" if found else None

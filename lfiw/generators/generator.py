@@ -1,6 +1,6 @@
-"""The one protocol of whatever can fill a cache, how rows are numbered, and generators without a network."""
+"""The one protocol of whatever can fill a cache, how its rows are numbered, and kernel density estimates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -8,7 +8,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from lfiw.data.batches import mix_seeds
-from lfiw.data.cache.reader import SampleCache
 from lfiw.data.importers import Imported
 from lfiw.data.kernel_density import WhitenedDensity
 from lfiw.data.table import Table
@@ -17,17 +16,20 @@ from lfiw.errors import InputError
 
 @runtime_checkable
 class Generator(Protocol):
-    """Draws samples.
+    """Draws samples; `lfiw.data.importers.Imported` is one that has drawn already.
 
     Attributes:
         source: provenance for a cache's manifest: what it is, the SHA-256 of its weights, options.
-        notes: what was detected or decided so far, one line each, to be told to the user.
-        num_rows: samples that there are, of a file of samples; none: any number can be drawn.
-        rows_per_seed: of a generator without `sample_each`: samples that are drawn from one seed.
+        notes: what was detected or decided so far, one line each, to be reported to the user.
+        num_rows: samples in a file of samples. If None, any number can be drawn.
+        rows_per_seed: samples that are drawn from one seed, unless it is an `EachFromItsOwn`.
     """
 
-    source: dict[str, Any]
-    rows_per_seed: int
+    @property
+    def source(self) -> dict[str, Any]: ...
+
+    @property
+    def rows_per_seed(self) -> int: ...
 
     @property
     def notes(self) -> tuple[str, ...]: ...
@@ -44,30 +46,40 @@ class Generator(Protocol):
 
 @runtime_checkable
 class EachFromItsOwn(Protocol):
-    """A generator whose samples can each be drawn from a `torch.Generator` of their own, whatever the batch."""
+    """A generator whose samples are each drawn from a `torch.Generator` of their own, whatever the batch."""
+
+    num_rows: int | None = None
+    rows_per_seed: int = 1
+
+    def sample(
+        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
+    ) -> dict[str, Tensor]:
+        return self.sample_each([generator] * num, labels)
 
     def sample_each(
         self, generators: Sequence[torch.Generator], labels: Int64[Tensor, " n"] | None = None
     ) -> dict[str, Tensor]: ...
 
 
-@runtime_checkable
-class Recorded(Protocol):
-    """Samples that are there already: rows by number."""
-
-    def read(self, start: int, stop: int) -> dict[str, Tensor]: ...
+def candidates(generator: Generator, size: int, seeds: torch.Generator) -> Iterator[dict[str, Tensor]]:
+    """Yields batches of samples without end; of recorded samples each once, in order."""
+    if isinstance(generator, Imported):
+        yield from generator.blocks(size)
+        return
+    while True:
+        yield generator.sample(size, seeds)
 
 
 def sample_rows(generator: Generator, start: int, stop: int, *, seed: int, classes: int = 0) -> dict[str, Tensor]:
-    """The samples number start, …, stop − 1 of a seed: a function of seed and number, not of who asks for how many.
+    """Returns the samples number start, …, stop − 1 of a seed: a function of seed and number, not of the batch.
 
     A recorded sample is the file's row. A sample of its own generator is drawn with the seed (seed, number). Of other
     generators a block of `rows_per_seed` numbers is drawn at once with the seed (seed, block), and cut.
 
     Args:
-        classes: above 0, sample i is of class i mod classes, which the generator is told and the column `label` keeps.
+        classes: above 0, sample i is of class i mod classes, which the generator is given and the column `label` keeps.
     """
-    if isinstance(generator, Recorded):
+    if isinstance(generator, Imported):
         if classes:
             raise InputError("these samples are there already: --classes goes with generators that take labels")
         return generator.read(start, stop)
@@ -90,65 +102,12 @@ def with_labels(samples: dict[str, Tensor], labels: Tensor | None) -> dict[str, 
     return samples if labels is None or "label" in samples else {**samples, "label": labels}
 
 
-class RecordedSamples:
-    """Rows of a file, a folder or another cache; `sample` takes some at random, with replacement.
-
-    Args:
-        rows: what was found, and how it is read.
-    """
-
-    rows_per_seed = 1
-
-    def __init__(self, rows: Imported) -> None:
-        self.source: dict[str, Any] = rows.source
-        self.notes, self.num_rows = rows.notes, rows.num_rows
-        self.read = rows.read
-
-    def sample(
-        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
-    ) -> dict[str, Tensor]:
-        if labels is not None:
-            raise InputError("these samples are there already: they cannot be asked for by label")
-        rows = torch.randint(self.num_rows, (num,), generator=generator).tolist()
-        parts = [self.read(row, row + 1) for row in rows]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def of_cache(cache: SampleCache) -> Imported:
-    """The base columns of a cache."""
-    source = {"cache": cache.path.name, "identity": cache.identity, "source": cache.source}
-    return Imported(source, (f"all rows of {cache!r}",), len(cache), lambda start, stop: cache[start:stop])
-
-
-class Candidates(Protocol):
-    """A generator that can be asked for more. Fewer samples than asked for, or none, say that it has ended."""
-
-    def sample(self, num: int, generator: torch.Generator) -> dict[str, Tensor]: ...
-
-
-class CachedCandidates:
-    """The samples of a table in order, each once.
-
-    Args:
-        table: of samples.
-        columns: what is read of each.
-    """
-
-    def __init__(self, table: Table, columns: list[str]) -> None:
-        self.table, self.columns = table, columns
-        self._next = 0
-
-    def sample(self, num: int, generator: torch.Generator) -> dict[str, Tensor]:
-        start, self._next = self._next, min(self._next + num, len(self.table))
-        return self.table.read(slice(start, self._next), self.columns)
-
-
 class KernelDensityGenerator:
     """A Gaussian kernel density estimate of the images of a table, in their whitened principal components.
 
     Args:
         real: table with the column `image`.
-        bandwidth: as `sample_kernel_density`.
+        bandwidth: in standard deviations.
         max_rows: as many of the first rows are fitted.
     """
 

@@ -1,4 +1,4 @@
-"""What every generator that is trained here has in common: how it samples, and how it is kept."""
+"""What every generator that is trained here has in common: how it samples, and how it is saved."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from lfiw.data.batches import mix_seeds
 from lfiw.data.splits import Batch
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
+from lfiw.generators.generator import EachFromItsOwn
 from lfiw.training.module import TrainedModule, build_optimizer, build_schedule
 from lfiw.untrusted import built_for, read_checkpoint, read_weights, state_sha256
 
@@ -32,7 +33,7 @@ class GenerativeModule(TrainedModule):
     CPU: a sample depends on its own generator's seed, not on the batch that it is computed in.
 
     Attributes:
-        monitor: validation metric that is to be low; none: the last epoch is the one to keep.
+        monitor: validation metric that is to be low. If None, the last epoch is the one to keep.
         sampler: name of the attribute that holds the network which samples.
         shape: of an image.
         net_options: name and options of the networks, as in `lfiw.schemas`.
@@ -141,7 +142,7 @@ class GenerativeModule(TrainedModule):
         checkpoint["generator"] = self.description()
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-        """Keeps the network that samples, and nothing of its training, as safetensors.
+        """Saves the network that samples, and nothing of its training, as safetensors.
 
         Raises:
             InputError: the file cannot be written.
@@ -155,7 +156,7 @@ class GenerativeModule(TrainedModule):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "GenerativeModule":
-        """A trained generator, in evaluation mode.
+        """Loads a trained generator, in evaluation mode.
 
         Args:
             path: a run folder (its best checkpoint, or the last where none is best), a checkpoint, or a file that
@@ -184,7 +185,7 @@ class GenerativeModule(TrainedModule):
 def build_generative(
     net: Mapping[str, Any], shape: Sequence[int], optimizer: Mapping[str, Any], seed: int
 ) -> GenerativeModule:
-    """The generator that `net["name"]` names.
+    """Builds the generator that `net["name"]` names.
 
     Raises:
         InputError: no such generator, or one that does not take these images or options.
@@ -247,16 +248,13 @@ def images_of(batch: Batch) -> UInt8[Tensor, "n c h w"]:
     return batch["image"]
 
 
-class TrainedGenerator:
-    """Samples of a run, a checkpoint or a kept network.
+class TrainedGenerator(EachFromItsOwn):
+    """Samples of a run, a checkpoint or a saved network.
 
     Args:
         path: as `GenerativeModule.load` takes it.
         latents: return the noise as the column `latent` too.
     """
-
-    num_rows = None
-    rows_per_seed = 1
 
     def __init__(self, path: Path, *, latents: bool = False, device: str = "cpu") -> None:
         self.module = GenerativeModule.load(path, device)
@@ -266,15 +264,8 @@ class TrainedGenerator:
         self.source: dict[str, Any] = {"trained": net, "sha256": state_sha256(state)}
         self.notes: tuple[str, ...] = (f"{net['name']}, images {self.module.shape} as uint8",)
 
-    def sample(
-        self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
-    ) -> dict[str, Tensor]:
-        return self._kept(self.module.sample(num, generator, labels))
-
     def sample_each(
         self, generators: Sequence[torch.Generator], labels: Int64[Tensor, " n"] | None = None
     ) -> dict[str, Tensor]:
-        return self._kept(self.module.sample_each(generators, labels))
-
-    def _kept(self, samples: dict[str, Tensor]) -> dict[str, Tensor]:
+        samples = self.module.sample_each(generators, labels)
         return samples if self.latents else {"image": samples["image"]}

@@ -2,7 +2,7 @@
 
 Two streams: the vertical one sees the rows above, the horizontal one also what lies to the left in the same row and
 takes the vertical one in. Both go down through residual blocks and halvings of the resolution and up again, with
-shortcuts between blocks of the same size. `lfiw.generators.pixelcnn_sampling` evaluates the same layers pixel by pixel.
+shortcuts between blocks of the same size. `lfiw.generators.pixelcnn` evaluates the same layers pixel by pixel.
 """
 
 from collections.abc import Sequence

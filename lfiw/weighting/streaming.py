@@ -24,7 +24,9 @@ from lfiw.weighting.resampling import (
 )
 
 POOL = 16
+REJECTION_BURN_IN = 1000
 METHODS = ("sir", "systematic", "residual", "without-replacement", "rejection", "mh")
+STREAMED = ("sir", "rejection", "mh")  # the methods for candidates that are still being generated
 OPTIONS = {"pool": ("sir", "mh"), "burn_in": ("mh",), "start": ("mh",), "percentile": ("rejection",)}
 
 
@@ -44,17 +46,23 @@ class Resampled:
     acceptance_rate: float | None = None
 
 
-def check_method(method: str, **given: object) -> None:
-    """The options that are given (not None) are those of the method.
+def check_method(method: str, *, streamed: bool = False, **given: object) -> None:
+    """Requires that the options that are given (not None) are those of the method.
+
+    Args:
+        streamed: the candidates are still being generated.
 
     Raises:
         InputError: an unknown method, or an option that it does not have.
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    methods = STREAMED if streamed else METHODS
+    if method not in methods:
+        why = " for candidates that come one by one" if method in METHODS else ""
+        raise InputError(f"method {method!r}: expected one of {', '.join(methods)}{why}")
     for name, value in given.items():
-        if value is not None and method not in OPTIONS[name]:
-            raise InputError(f"{name.replace('_', '-')} goes with method {' or '.join(OPTIONS[name])}, not {method}")
+        takes = ("rejection", "mh") if streamed and name == "burn_in" else OPTIONS[name]
+        if value is not None and method not in takes:
+            raise InputError(f"{name.replace('_', '-')} goes with method {' or '.join(takes)}, not {method}")
 
 
 def resample(
@@ -68,7 +76,7 @@ def resample(
     start: float | None = None,
     percentile: float | None = None,
 ) -> Resampled:
-    """`num` rows by the sampler of that name; options that are None have their default.
+    """Chooses `num` rows by the sampler of that name; options that are None have their default.
 
     Args:
         pool: candidates for each sample (sir, mh).
@@ -118,12 +126,12 @@ class Sampler(Protocol):
 
     @property
     def candidates(self) -> int:
-        """That it has seen."""
+        """How many it has seen."""
         ...
 
     @property
     def accepted(self) -> int:
-        """Of them."""
+        """How many of them it accepted."""
         ...
 
     def step(self, log_ratio: Float[Tensor, " n"]) -> Step: ...
@@ -220,6 +228,38 @@ class ChainSampler:
         kept = states[self._chain.recorded(self.candidates, len(states), self.pool_size)]
         self.candidates += len(states)
         return Step(kept, int(states[-1]))
+
+
+def build_sampler(
+    method: str,
+    generator: torch.Generator | None = None,
+    *,
+    pool: int | None = None,
+    burn_in: int | None = None,
+    start: float | None = None,
+    percentile: float | None = None,
+) -> Sampler:
+    """Makes the sampler of that name for candidates that are still being generated; arguments as for `resample`.
+
+    Args:
+        burn_in: candidates before the first sample (mh, and rejection, whose bound they set).
+
+    Raises:
+        InputError: no such method, an option that it does not have, or as the sampler itself.
+    """
+    check_method(method, streamed=True, pool=pool, burn_in=burn_in, start=start, percentile=percentile)
+    pool = POOL if pool is None else pool
+    if method == "sir":
+        return PoolSampler(pool, generator)
+    if method == "rejection":
+        return RejectionSampler(
+            REJECTION_BURN_IN if burn_in is None else burn_in,
+            PERCENTILE if percentile is None else percentile,
+            generator,
+        )
+    if start is None:
+        raise InputError("mh starts from a real sample: give its log-ratio")
+    return ChainSampler(start, pool, BURN_IN if burn_in is None else burn_in, generator)
 
 
 def stream(

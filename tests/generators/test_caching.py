@@ -15,7 +15,6 @@ from lfiw.data.cache.writer import PlannedWriter, unfinished
 from lfiw.data.importers import Imported
 from lfiw.generators import caching
 from lfiw.generators.caching import cache_samples
-from lfiw.generators.generator import RecordedSamples
 
 SHARD = 12 * 20  # bytes: 20 rows of 12
 
@@ -221,12 +220,12 @@ def test_numbers_that_do_not_do(options: dict[str, Any], told: str, tmp_path: Pa
 def test_recorded_samples(tmp_path: Path) -> None:
     images = torch.randint(256, (50, 3, 2, 2), dtype=torch.uint8)
     found = Imported({"file": "a"}, (), 50, lambda start, stop: {"image": images[start:stop]})
-    cache = write(tmp_path / "a", RecordedSamples(found), num=None)  # type: ignore[arg-type]
+    cache = write(tmp_path / "a", found, num=None)  # type: ignore[arg-type]
     assert torch.equal(cache["image"], images)
-    assert len(write(tmp_path / "b", RecordedSamples(found), num=7)) == 7
+    assert len(write(tmp_path / "b", found, num=7)) == 7
     for options, told in (({"num": 51}, "there are 50 samples"), ({"append": True}, "draw samples")):
         with pytest.raises(InputError, match=told):
-            write(tmp_path / "c", RecordedSamples(found), **options)
+            write(tmp_path / "c", found, **options)
 
 
 def test_blocks_that_are_not_the_rows(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from lfiw import InputError
-from lfiw.generators import logistic_mixture, pixelcnn_sampling
+from lfiw.generators import logistic_mixture, pixelcnn
 from lfiw.generators.pixelcnn_network import PixelCNN
 
 CASES = [((3, 8, 8), 3), ((1, 8, 8), 1), ((3, 4, 8), 2)]
@@ -50,7 +50,7 @@ def test_teacher_forced_parameters_are_those_of_the_whole_network(shape: tuple[i
         net = network(shape, levels, dtype)
         with torch.no_grad():
             expected = net(logistic_mixture.to_signed(images, dtype))
-        torch.testing.assert_close(pixelcnn_sampling.teacher_forced(net, images), expected, rtol=0, atol=tolerance)
+        torch.testing.assert_close(pixelcnn.teacher_forced(net, images), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(("shape", "levels"), CASES)
@@ -66,7 +66,7 @@ def test_samples_are_those_of_evaluating_the_whole_network_for_each_pixel(shape:
                 here = (slice(None), slice(None), slice(row, row + 1), slice(column, column + 1))
                 parameters = net(logistic_mixture.to_signed(images, torch.float64))
                 images[here] = logistic_mixture.sample(parameters[here], uniforms[here], channels)
-    assert torch.equal(pixelcnn_sampling.sample(net, uniforms), images)
+    assert torch.equal(pixelcnn.sample(net, uniforms), images)
     assert images.float().std() > 10
 
 
@@ -95,7 +95,7 @@ def test_cached_sampling_is_twenty_times_faster_than_the_naive_one() -> None:
             net(images)
         naive = (time.process_time() - start) / 3 * 1024
     start = time.process_time()
-    pixelcnn_sampling.sample(net, torch.rand(16, 8, 32, 32))
+    pixelcnn.sample(net, torch.rand(16, 8, 32, 32))
     ratio = naive / (time.process_time() - start)
     print(f"{ratio:.0f} times as fast")
     assert ratio > 20

@@ -57,7 +57,7 @@ def test_trained_and_cached(here, name, capsys):
     cache("trained", name, "--num", 30, "--out", "made", "--batch-size", 7)
     told = capsys.readouterr().out
     assert "made: 30 rows, image uint8 [1, 8, 8]" in told
-    assert "samples a second" in told
+    assert "samples per second" in told
     cache("trained", f"{name}/generator.safetensors", "--num", 30, "--out", "again")
     assert SampleCache("made").identity == SampleCache("again").identity
     again, _ = module("evaluate.py").evaluate([f"run={name}"])

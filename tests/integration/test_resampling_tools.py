@@ -1,4 +1,4 @@
-"""tools/resample.py and tools/sample.py as a user starts them, on the digits of the shared run."""
+"""tools/resample.py, and its other spelling tools/sample.py, as a user starts them, on the digits of the shared run."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_a_set_that_everything_downstream_reads(here, digits, generated, column,
         "set",
     )
     assert "set: 600 samples, rows of" in told
-    assert "8.0 candidates a sample" in told
+    assert "8.0 candidates per sample" in told
     chosen, source = SampleCache("set"), SampleCache(generated)
     assert sum(p.stat().st_size for p in (here / "set").rglob("*") if p.is_file()) < 10_000
     for name in source.columns:
@@ -126,7 +126,7 @@ def test_log_ratios_in_a_file(here, generated, column, capfd):
     ("arguments", "names"),
     [
         (["--log-ratio", "log_ratio/none"], ["no column 'log_ratio/none'", "image"]),
-        (["--log-ratio", "image"], ["--log-ratio image", "one number a row"]),
+        (["--log-ratio", "image"], ["--log-ratio image", "one number per row"]),
         (["--log-ratio", "short.npz"], ["--log-ratio short.npz", "(3,)", "10,000 rows"]),
         (["--log-ratio", "zero.npz"], ["all weights are zero"]),
         (["--log-ratio", "nothing.npz"], ["--log-ratio nothing.npz", "log_ratio"]),
@@ -136,8 +136,9 @@ def test_log_ratios_in_a_file(here, generated, column, capfd):
         (["--method", "systematic", "--pool", 3], ["pool goes with method sir or mh"]),
         (["--method", "mh"], ["--real"]),
         (["--real", "nowhere"], ["--real"]),
-        (["--num", 0], ["num_samples=0"]),
+        (["--num", 0], ["num=0"]),
         (["--pool", 0], ["pool_size=0"]),
+        (["--run", "runs/a"], ["--run goes with --generator"]),
         (["--flatten", "-1"], ["flatten=-1"]),
         (["--cache", "nowhere"], ["nowhere", "no cache there"]),
         (["--out", "taken"], ["taken: exists already"]),
@@ -178,17 +179,8 @@ def test_live_samples(digits, capfd, tmp_path):
     """Fresh digits, nearer to the data than those of the generator."""
     for method, more in (("sir", ["pool=8"]), ("rejection", ["burn_in=200"]), ("mh", ["pool=8", "burn_in=100"])):
         out = tmp_path / method
-        code, told, err = launch(
-            "tools/sample.py",
-            "generator=digits",
-            f"method={method}",
-            "num=300",
-            f"out={out}",
-            f"images={tmp_path / method}.npz",
-            f"run={digits.folder}",
-            *more,
-            cwd=digits.cwd,
-        )
+        given = ["generator=digits", f"method={method}", "num=300", f"out={out}", f"images={out}.npz"]
+        code, told, err = launch("tools/sample.py", *given, f"run={digits.folder}", *more, cwd=digits.cwd)
         assert code == 0, told + err
         assert "300/300" in told
         assert "accepted" in told
@@ -202,12 +194,12 @@ def test_live_samples(digits, capfd, tmp_path):
 
 def test_a_cache_in_order(here, digits, generated, column, capfd, monkeypatch):
     monkeypatch.chdir(digits.cwd)
-    arguments = ["generator=cache", f"cache={generated}", f"run={digits.folder}", "pool=4", "batch=999"]
-    ended_well(capfd, "tools/sample.py", *arguments, "num=2500", f"out={here / 'set'}")
+    arguments = ["--generator", "cache", "--cache", generated, "--run", digits.folder, "--pool", 4, "--batch", 999]
+    ended_well(capfd, "tools/resample.py", *arguments, "--num", 2500, "--out", here / "set")
     source, found = SampleCache(generated), SampleCache(here / "set")
     known = {bytes(image.numpy().tobytes()) for image in source["image"]}
     assert all(bytes(image.numpy().tobytes()) in known for image in found["image"])
-    told = refused(capfd, "tools/sample.py", *arguments, "num=2501", f"out={here / 'more'}")
+    told = refused(capfd, "tools/resample.py", *arguments, "--num", 2501, "--out", here / "more")
     assert "the candidates ended after 10,000: 2,500 samples were kept, 2,501 were asked for" in told
     assert [path.name for path in here.iterdir()] == ["set"]
 
@@ -216,15 +208,15 @@ def test_a_cache_in_order(here, digits, generated, column, capfd, monkeypatch):
     ("arguments", "names"),
     [
         (["generator=gan"], ["generator=gan", "cache, digits"]),
-        (["method=systematic"], ["method=systematic", "sir, rejection, mh"]),
+        (["method=systematic"], ["'systematic'", "sir, rejection, mh"]),
         (["num=0"], ["num=0"]),
-        (["num=many"], ["num=many", "number"]),
-        (["numm=3"], ["'numm=3'", "key=value"]),
-        (["out="], ["out=, images= or both"]),
-        (["method=rejection", "pool=4"], ["pool does not go with method=rejection"]),
+        (["num=many"], ["--num", "'many'"]),
+        (["numm=3"], ["--numm=3"]),
+        (["method=rejection", "pool=4"], ["pool goes with method sir or mh, not rejection"]),
         (["run=nowhere"], ["nowhere"]),
-        (["generator=cache"], ["cache=DIR"]),
+        (["generator=cache"], ["--generator cache: give --cache"]),
         (["out=taken"], ["taken: exists already"]),
+        (["log_ratio=a"], ["--log-ratio goes without --generator"]),
     ],
 )
 def test_bad_input_of_sample_leaves_nothing(here, digits, capfd, monkeypatch, arguments, names):

@@ -2,7 +2,7 @@
 
 import torch
 
-from lfiw.generators import pixelcnn_sampling
+from lfiw.generators import pixelcnn
 from lfiw.generators.pixelcnn_network import PixelCNN
 from lfiw.schemas import Dynamics
 from lfiw.tasks.ope.dynamics import DynamicsModel
@@ -29,7 +29,7 @@ def run_pixelcnn(rounds: int) -> list[Row]:
             return PIXELS * seconds_each(lambda: net(images))()
 
     note = "16 images of 3×32×32, width 32; the samples are the same"
-    ours = seconds_each(lambda: pixelcnn_sampling.sample(net, uniforms))
+    ours = seconds_each(lambda: pixelcnn.sample(net, uniforms))
     peer = "the whole network for each pixel"
     return [race("pixelcnn_sampling", peer, ours, naive, rounds, unit="s", goal=20, note=note)]
 

@@ -1,27 +1,32 @@
-"""What an importer leaves, and the arguments of the commands that import."""
+"""Samples that exist already: what an importer returns, and the arguments of the commands that import."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lfiw.errors import InputError
+from lfiw.files import location_argument
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+
+    from lfiw.data.cache.reader import SampleCache
 
 BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Imported:
-    """Samples that can be written to a cache.
+    """Rows of a file, a folder or another cache: a generator (`lfiw.generators.generator`) that has drawn already.
 
     Attributes:
         source: provenance for the cache's manifest.
-        notes: what was detected or decided, one line each, to be told to the user.
+        notes: what was detected or decided, one line each, to be reported to the user.
         num_rows: how many there are.
         read: (start, stop) → those rows, as column name → (stop − start, …).
         block_rows: how many are read at once.
@@ -32,34 +37,37 @@ class Imported:
     num_rows: int
     read: Callable[[int, int], dict[str, Tensor]]
     block_rows: int = BLOCK_ROWS
+    rows_per_seed: ClassVar[int] = 1
 
-    def blocks(self) -> Iterator[dict[str, Tensor]]:
-        """All rows in order."""
-        for start in range(0, self.num_rows, self.block_rows):
-            yield self.read(start, min(start + self.block_rows, self.num_rows))
+    def blocks(self, block_rows: int | None = None) -> Iterator[dict[str, Tensor]]:
+        """Yields all rows in order, `block_rows` at a time."""
+        size = block_rows or self.block_rows
+        for start in range(0, self.num_rows, size):
+            yield self.read(start, min(start + size, self.num_rows))
+
+    def sample(self, num: int, generator: torch.Generator, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Draws rows at random, with replacement."""
+        import torch
+
+        if labels is not None:
+            raise InputError("these samples are there already: they cannot be asked for by label")
+        rows = torch.randint(self.num_rows, (num,), generator=generator).tolist()
+        parts = [self.read(row, row + 1) for row in rows]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def recorded(cache: SampleCache, columns: Sequence[str] | None = None) -> Imported:
+    """Imports columns of a cache; if None, its base columns."""
+    names = list(cache[[0]]) if columns is None else list(columns)
+    source = {"cache": cache.path.name, "identity": cache.identity, "source": cache.source}
+    return Imported(
+        source, (f"all rows of {cache!r}",), len(cache), lambda start, stop: cache.read(slice(start, stop), names)
+    )
 
 
 NPZ = "Images or vectors in a .npz or .npy file."
 FOLDER = "Images in a folder; sub-folders are classes."
 ZIP = "Images in a zip archive; its folders are classes."
-
-
-def add_command(commands: Any, name: str, summary: str, importer: Any) -> argparse.ArgumentParser:
-    """A sub-command that writes a cache; `importer` maps its arguments to an `Imported`."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the cache to write, as in cache/mine")
-    parser.add_argument("--overwrite", action="store_true", help="replace the cache that is there")
-    parser.add_argument("--shard-mb", type=int, default=64, metavar="MB", help="size of a file (default: 64)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(importer=importer)
-    return parser
-
-
-def add_file_commands(commands: Any) -> None:
-    """`npz FILE`, `folder DIR` and `zip FILE`."""
-    add_npz_arguments(add_command(commands, "npz", NPZ, import_file))
-    add_folder_arguments(add_command(commands, "folder", FOLDER, import_files), "folder", "DIR")
-    add_folder_arguments(add_command(commands, "zip", ZIP, import_archive), "file", "FILE")
 
 
 def add_npz_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +79,7 @@ def add_npz_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_pixel_arguments(parser: argparse.ArgumentParser) -> None:
-    """How arrays of images are read."""
+    """Adds how arrays of images are read."""
     parser.add_argument(
         "--layout", choices=("nchw", "nhwc", "nhw", "hwcn"), help="order of the axes (default: detected by the shape)"
     )
@@ -87,6 +95,10 @@ def add_folder_arguments(parser: argparse.ArgumentParser, name: str, metavar: st
     parser.add_argument(name, type=Path, metavar=metavar)
     parser.add_argument("--size", type=int, metavar="N", help="crop to the central square and resize to N × N")
     parser.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be decoded, and name them")
+
+
+def add_cache_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cache", type=location_argument, metavar="CACHE", help="folder or URL")
 
 
 def import_file(options: argparse.Namespace) -> Imported:
@@ -107,24 +119,7 @@ def import_archive(options: argparse.Namespace) -> Imported:
     return import_zip(options.file, options.size, options.skip_bad)
 
 
-def write_cache(options: argparse.Namespace) -> None:
-    """Imports what the arguments name, writes the cache and tells what is in it."""
-    started = time.perf_counter()
-    from lfiw.data.cache.manifest import dtype_name
+def import_cache(options: argparse.Namespace) -> Imported:
     from lfiw.data.cache.reader import SampleCache
-    from lfiw.data.cache.writer import CacheWriter, check_target
 
-    check_target(options.out, options.overwrite)  # before minutes of reading
-    imported = options.importer(options)
-    with CacheWriter(
-        options.out, source=imported.source, shard_bytes=options.shard_mb << 20, overwrite=options.overwrite
-    ) as writer:
-        for block in imported.blocks():
-            writer.write(block)
-    cache = SampleCache(options.out)
-    columns = [cache.column(name) for name in cache.columns]
-    shapes = ", ".join(f"{column.name} {dtype_name(column.dtype)} {list(column.shape)}" for column in columns)
-    print(f"{options.out}: {len(cache):,} rows, {shapes}")
-    for note in imported.notes:
-        print(f"  {note}")
-    print(f"  identity {cache.identity[:12]}, {time.perf_counter() - started:.1f} s")
+    return recorded(SampleCache(options.cache))
