@@ -1,4 +1,4 @@
-"""Put episodes of a policy into a cache, a row a step, for off-policy evaluation.
+"""Put episodes of a policy into a cache, one row per step, for off-policy evaluation.
 
 python tools/cache_rollouts.py Swimmer-v5 policies/Swimmer-v5-behaviour.safetensors --episodes 200 --out cache/swimmer
 """
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the cache to make")
     parser.add_argument("--episodes", type=int, default=200, metavar="N", help="default: 200")
-    parser.add_argument("--horizon", type=int, default=100, metavar="T", help="steps an episode (default: 100)")
+    parser.add_argument("--horizon", type=int, default=100, metavar="T", help="steps per episode (default: 100)")
     parser.add_argument("--noise", type=float, default=0.0, metavar="σ", help="of the transition (default: 0)")
     parser.add_argument("--policy-noise", type=float, default=1.0, metavar="F", help="factor of its standard deviation")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")

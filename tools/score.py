@@ -4,7 +4,7 @@ python tools/score.py run=runs/digits/ID samples.npz --out weights.npz
 python tools/score.py samples.npz --out weights.npz --flatten 0.5          with the latest run of task=ratio
 
 The samples are images as the classifier was trained on, in an .npz or .npy file. The output has, in the order of the
-file, `log_ratio` and `weights` (float64, one a sample, the weights summing to 1).
+file, `log_ratio` and `weights` (float64, one per sample, the weights summing to 1).
 """
 
 import argparse

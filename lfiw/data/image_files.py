@@ -31,7 +31,7 @@ def check_images_target(path: Path) -> None:
 
 
 def write_images(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) -> None:
-    """Writes `num` images: to NAME.npz as `arr_0`, uint8 (N, H, W, C); else as PNG files in a folder, by row number.
+    """Writes `num` images: to NAME.npz as `arr_0`, uint8 (N, H, W, C); otherwise as PNG files named by row number.
 
     Memory: one block. The file or folder appears when it is whole.
 
@@ -72,7 +72,7 @@ def write_png_files(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num:
 
 @contextlib.contextmanager
 def folder_in_place(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` that takes its place on leaving without an error, and else is removed."""
+    """A hidden folder beside `path` that takes its place on leaving without an error, and otherwise is removed."""
     temporary = path.with_name(f".{path.name}~")
     try:
         with write_errors(path):

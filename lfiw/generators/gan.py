@@ -115,7 +115,7 @@ class ProjectedCritic(nn.Module):
     Args:
         shape: of the images: (3, 32, 32).
         width: channels of the heads.
-        features: a state dict of ResNet-20, as github.com/akamaster/pytorch_resnet_cifar10 has them; none: random
+        features: a state dict of ResNet-20, as github.com/akamaster/pytorch_resnet_cifar10 has them. If None, random
             features, which a checkpoint replaces by its own.
 
     Raises:

@@ -78,10 +78,10 @@ def log_prob(parameters: Float[Tensor, "n p h w"], images: UInt8[Tensor, "n c h 
 def sample(
     parameters: Float[Tensor, "n p h w"], uniforms: Float[Tensor, "n u h w"], channels: int
 ) -> UInt8[Tensor, "n c h w"]:
-    """One draw a pixel, a function of the parameters and of uniform numbers.
+    """Draws one value per pixel and channel, a function of the parameters and of uniform numbers.
 
     Args:
-        uniforms: K + C numbers in [0, 1) a pixel: the first K choose the component (Gumbel 1954: the largest of
+        uniforms: K + C numbers in [0, 1) per pixel: the first K choose the component (Gumbel 1954: the largest of
             logit − log(−log u)), the others are put through the inverse distribution function of each channel.
 
     Each channel is rounded to a byte before the next depends on it, as in `log_prob`.

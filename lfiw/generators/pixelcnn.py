@@ -207,7 +207,7 @@ class LevelState:
             self._grown = flat_grown(level.horizontal_grown)
 
     def start_row(self, row: int) -> None:
-        """A row of the image begins; a level whose own row goes on is left as it is."""
+        """A row of the image begins; a level whose own row continues is left as it is."""
         if row % self.period:
             return
         for block in (*self.horizontal_down, *self.horizontal_up):

@@ -24,7 +24,7 @@ class Shifted(nn.Module):
     """A convolution whose window ends at its own row, and at its own column if it looks to the left only.
 
     Args:
-        kernel: with 3 columns the window is centred, else it ends at its own column.
+        kernel: with 3 columns the window is centred, otherwise it ends at its own column.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], stride: int = 1) -> None:

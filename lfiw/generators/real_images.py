@@ -22,7 +22,7 @@ class RealDataModule(LightningDataModule):
         real: table with the column `image`, uint8 (c, h, w).
         validation: share of the rows that does not train.
         split_seed, seed: of the split; of the batches and their augmentation.
-        batch_size: rows a training step over all processes; evaluation_batch_size: rows a step a process.
+        batch_size: rows per training step over all processes; evaluation_batch_size: rows per step and process.
         augment: name in `AUGMENTATIONS`.
 
     Raises:

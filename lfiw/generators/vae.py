@@ -108,7 +108,7 @@ PIXELS = ("mean", "sample")
 class VAEModule(GenerativeModule):
     """Encoder q(z|x) and decoder p(x|z), trained by the evidence lower bound (Kingma and Welling 2014).
 
-    log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ N(0, I)), in bits a pixel channel. p(x|z) is a product over the pixels of
+    log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ N(0, I)), in bits per pixel channel. p(x|z) is a product over the pixels of
     mixtures of discretised logistics. The bound is that of drawing pixels from it (`pixels=sample`); their means, the
     default, look smoother and are samples of another, narrower distribution.
     """

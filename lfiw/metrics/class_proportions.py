@@ -30,7 +30,7 @@ class ClassProportions(Metric):
     def update(self, classes: Int64[Tensor, " n"], weights: Float[Tensor, "n k"] | None = None) -> None:
         """Args:
         classes: in 0 … num_classes − 1.
-        weights: any scale; none: uniform.
+        weights: any scale; None is uniform.
 
         Raises:
             InputError: a class that does not exist.

@@ -10,8 +10,7 @@ from lfiw.metrics.frechet import FrechetReference, squared_distance, weighted_mo
 from lfiw.metrics.inception_score import inception_score
 from lfiw.metrics.kernel import CentredCubicKernel, Kernel, check_kernel, cubic_kernel_for
 from lfiw.metrics.weighted_metric import (
-    check_features,
-    check_same_width,
+    check_sides,
     normalised_columns,
     reliability_correction,
     weight_columns,
@@ -98,9 +97,7 @@ def frechet_contributions(
     Raises:
         InputError: a value is not finite, a weight is negative, a shape is wrong.
     """
-    for name, features in (("real", real), ("generated", generated)):
-        check_features(features, name=f"{name} features")
-    check_same_width(real, generated)
+    check_sides(real, generated)
     normalised = normalised_columns(weight_columns(generated_weights, generated), "generated")
     reference = FrechetReference(real, real_weights)
     normalised_real = normalised_columns(weight_columns(real_weights, real), "real")
@@ -215,9 +212,7 @@ def kernel_contributions(
             weight.
         LostScore: the kernel overflows.
     """
-    for name, features in (("real", real), ("generated", generated)):
-        check_features(features, name=f"{name} features")
-    check_same_width(real, generated)
+    check_sides(real, generated)
     w = normalised_columns(weight_columns(generated_weights, generated), "generated")
     v = normalised_columns(weight_columns(real_weights, real), "real")
     correction_generated = reliability_correction(w.sum(0), w.square().sum(0), "generated")

@@ -38,6 +38,17 @@ def check_features(features: Tensor, num_features: int | None = None, name: str 
         raise InputError(f"{name} contain NaN or infinite values, expected finite ones: drop or repair those rows")
 
 
+def check_sides(real: Tensor, generated: Tensor) -> None:
+    """Requires finite features with as many columns on both sides.
+
+    Raises:
+        InputError: as `check_features` and `check_same_width`.
+    """
+    check_features(real, name="real features")
+    check_features(generated, name="generated features")
+    check_same_width(real, generated)
+
+
 def check_same_width(real: Tensor, generated: Tensor) -> None:
     """Requires as many columns on both sides.
 

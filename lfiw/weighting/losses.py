@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from lfiw.errors import InputError
 
 
-@runtime_checkable
-class RatioLoss(Protocol):
+class RatioLoss:
     """A loss whose minimiser is a known function of p_data/p_model.
 
     `uses_prior_odds`: the minimiser is the odds of the rows that it sees, so that the log-ratio is log γ away from it;
@@ -22,23 +21,23 @@ class RatioLoss(Protocol):
     expected): give rare sides larger batches.
     """
 
-    uses_prior_odds: bool
+    uses_prior_odds = False
 
     def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-        """The loss of a batch with rows of both sides."""
-        ...
+        """Returns the loss of a batch with rows of both sides."""
+        raise NotImplementedError
 
     def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """log p_data/p_model, up to the prior odds where the loss uses them, from the network's outputs."""
-        ...
+        """Returns log p_data/p_model, up to the prior odds where the loss uses them, of the network's outputs."""
+        return outputs
 
 
 def side_mean(values: Float[Tensor, " n"], rows: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Mean over some rows of a batch; 0 where it has none of them, as the last batch of a side may."""
+    """Averages over some rows of a batch; 0 where it has none of them, as the last batch of a side may."""
     return (values * rows).sum() / rows.sum().clamp(min=1)
 
 
-class Logistic:
+class Logistic(RatioLoss):
     """Binary cross-entropy of real (1) against generated (0) rows (Grover et al. 2019, section 2)."""
 
     uses_prior_odds = True
@@ -46,14 +45,11 @@ class Logistic:
     def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
         return F.binary_cross_entropy_with_logits(outputs, is_real.to(outputs.dtype))
 
-    def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        return outputs
-
 
 LARGEST = 50.0  # e^50 and its gradient are finite in float32
 
 
-class Kliep:
+class Kliep(RatioLoss):
     """E_q[r] − E_p[log r] with r = exp(output): the ratio that brings the weighted model nearest in KL(p‖p_θ·r).
 
     KLIEP (Sugiyama et al., NIPS 2007) with its constraint E_q[r] = 1 as a Lagrangian, whose multiplier is 1 at the
@@ -62,25 +58,18 @@ class Kliep:
     where the sides are separated the loss ends at −50 instead of −∞.
     """
 
-    uses_prior_odds = False
-
     def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
         low = outputs.clamp(max=LARGEST)
         ratio = low.exp() * (1 + outputs - low)
         return side_mean(ratio, ~is_real) - side_mean(low, is_real)
 
-    def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        return outputs
 
-
-class Squared:
+class Squared(RatioLoss):
     """½ E_q[r²] − E_p[r] with r = softplus(output): the ratio with the least squared error under the model.
 
     uLSIF (Kanamori et al., JMLR 10, 2009) on a network. It weighs a large ratio's error by its square, and so fits the
     few rows of large ratio first. softplus grows linearly: no output overflows.
     """
-
-    uses_prior_odds = False
 
     def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
         ratio = F.softplus(outputs)
@@ -92,7 +81,7 @@ class Squared:
         return torch.where(outputs < -15, outputs, ratio.log())
 
 
-class Relative:
+class Relative(RatioLoss):
     """½ E_m[r²] − E_p[r] with m = αp + (1 − α)q: least squares of the relative ratio r = p/m, bounded by 1/α.
 
     RuLSIF (Yamada et al., Neural Computation 25, 2013) on a network whose output is the plain log-ratio, so that
@@ -106,8 +95,6 @@ class Relative:
         InputError: α lies outside (0, 1).
     """
 
-    uses_prior_odds = False
-
     def __init__(self, alpha: float = 0.1) -> None:
         if not 0 < alpha < 1:
             raise InputError(f"loss.alpha={alpha} must lie in (0, 1)")
@@ -119,9 +106,6 @@ class Relative:
         mixed = self.alpha * side_mean(square, is_real) + (1 - self.alpha) * side_mean(square, ~is_real)
         return mixed / 2 - side_mean(ratio, is_real)
 
-    def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        return outputs
-
 
 LOSSES: dict[str, type[RatioLoss]] = {
     "logistic": Logistic,
@@ -132,7 +116,7 @@ LOSSES: dict[str, type[RatioLoss]] = {
 
 
 def build_loss(options: Mapping[str, Any]) -> RatioLoss:
-    """The loss named by `name`, with its other options.
+    """Builds the loss named by `name`, with its other options.
 
     Raises:
         InputError: no such loss or option, or a value outside its range.
@@ -145,6 +129,3 @@ def build_loss(options: Mapping[str, Any]) -> RatioLoss:
         return LOSSES[name](**others)
     except TypeError:
         raise InputError(f"loss={name} does not take {', '.join(others)}") from None
-
-
-__all__ = ["LOSSES", "RatioLoss", "build_loss"]

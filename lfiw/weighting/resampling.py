@@ -1,4 +1,4 @@
-"""Turn weighted samples into unweighted ones: pure functions of log-ratios and a torch.Generator, row indices out.
+"""Turns weighted samples into unweighted ones: pure functions of log-ratios and a torch.Generator, row indices out.
 
 | function | a kept sample is | repeats |
 | --- | --- | --- |
@@ -13,16 +13,18 @@ burn-in) converge to the weighted distribution; `rejection` has it without a shi
 of many are asked for. `lfiw.weighting.streaming` does the same with candidates that are still being generated.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lfiw.errors import InputError
-from lfiw.weighting.weights import check_log_ratio
+from lfiw.weighting.weights import check_finite, check_log_ratio
 
 
 def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
-    """The log-ratios in float64.
+    """Returns the log-ratios in float64.
 
     Args:
         counts: numbers that must be at least 1, by the name that a message calls them.
@@ -40,7 +42,7 @@ def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
     return log_ratio.double()
 
 
-CHUNK = 1 << 18  # pool entries held at once: 2 MiB an array, which stays in the processor's cache
+CHUNK = 1 << 18  # pool entries held at once: 2 MiB per array, which stays in the processor's cache
 
 
 def sir(
@@ -57,7 +59,7 @@ def sir(
     Args:
         log_ratio: of the candidate rows; only differences matter.
         num_samples: number of draws.
-        pool_size: candidates a draw.
+        pool_size: candidates per draw.
         generator: source of randomness, on the device of `log_ratio`; torch's default one if None.
 
     Returns:
@@ -82,7 +84,7 @@ def sir(
 
 
 def race(log_weights: Float[Tensor, "..."], generator: torch.Generator | None) -> Float[Tensor, "..."]:
-    """log w + Gumbel noise, in place: the largest of a set is a draw in proportion to w, whatever the scale of w.
+    """Adds Gumbel noise to log w, in place: the largest of a set is a draw in proportion to w, whatever the scale of w.
 
     Gumbel-max (Yellott 1977); the k largest in order are k draws without replacement.
     """
@@ -177,7 +179,7 @@ def residual(
 
 
 def rows_at(points: Float[Tensor, " m"], weights: Float[Tensor, " n"]) -> Int[Tensor, " m"]:
-    """The row in whose part of the cumulative weights, scaled to 1, a point of [0, 1] lies: never one of weight 0."""
+    """Finds the row in whose part of the cumulative weights, scaled to 1, a point lies: never one of weight 0."""
     cumulative = weights.cumsum(0)
     return torch.searchsorted(cumulative / cumulative[-1], points.clamp(max=BELOW_ONE), right=True)
 
@@ -240,7 +242,7 @@ def accept_probability(log_ratio: Float[Tensor, " n"], log_bound: float, shift: 
 
 
 def percentile_shift(log_ratio: Float[Tensor, " n"], log_bound: float, percentile: float | None) -> float:
-    """γ, the percentile of the candidates' log-odds log r − log(1 − r); 0 without one.
+    """Returns γ, the percentile of the candidates' log-odds log r − log(1 − r); 0 without one.
 
     Raises:
         InputError: the percentile is outside 0 … 100.
@@ -258,3 +260,113 @@ def percentile_shift(log_ratio: Float[Tensor, " n"], log_bound: float, percentil
 def log_odds(log_ratio: Float[Tensor, " n"], log_bound: float) -> Float[Tensor, " n"]:
     log_r = (log_ratio.double() - log_bound).clamp(max=-LARGEST)
     return log_r - torch.log(-torch.expm1(log_r))
+
+
+BURN_IN = 640  # candidates; the length of the paper's chains
+PROPOSALS = 1 << 16  # proposals held at once
+
+
+class Chain(NamedTuple):
+    """What Metropolis–Hastings kept.
+
+    Args:
+        rows: (num_samples,) row indices (int64); a row repeats while proposals are refused.
+        acceptance_rate: share of all proposals that were accepted, burn-in included.
+    """
+
+    rows: Int[Tensor, " num_samples"]
+    acceptance_rate: float
+
+
+def metropolis_hastings(
+    log_ratio: Float[Tensor, " n"],
+    num_samples: int,
+    pool_size: int,
+    generator: torch.Generator | None = None,
+    *,
+    start: float | Float[Tensor, " chains"],
+    burn_in: int = BURN_IN,
+) -> Chain:
+    """Returns every `pool_size`-th state, after the burn-in, of chains that propose rows, uniform with replacement.
+
+    A proposal x′ replaces the state x with probability min(1, w(x′)/w(x)), so that the weighted distribution is
+    stationary (Turner et al. 2019, algorithm 1). The log-ratios must be calibrated: their errors are the chain's. A
+    chain starts at a real sample, which lies where the data are; it is never returned: if the burn-in leaves the chain
+    there, the next proposal is taken.
+
+    Args:
+        log_ratio: of the candidate rows.
+        num_samples: states to keep, over all chains.
+        pool_size: proposals between two states that are kept.
+        generator: source of randomness; torch's default one if None.
+        start: log-ratio of a real sample, or of several: one chain for each, of equal length.
+        burn_in: proposals of each chain before the first state that counts.
+
+    Raises:
+        InputError: a log-ratio is NaN or infinite, there is none, or a count is not positive (burn_in may be 0).
+    """
+    log_ratio = check_candidates(log_ratio, num_samples=num_samples, pool_size=pool_size)
+    starts = torch.as_tensor(start, dtype=torch.float64).reshape(-1)
+    if not len(starts):
+        raise InputError("start: there is no log-ratio of a real sample")
+    check_finite(starts, "start")
+    if burn_in < 0:
+        raise InputError(f"burn_in={burn_in} must be at least 0")
+    kept, accepted, proposed = [], 0, 0
+    states = -(-num_samples // len(starts))
+    length = burn_in + states * pool_size
+    for value in starts.tolist():
+        chain = IndependenceChain(value, burn_in)
+        row = torch.full((1,), -1)
+        for first in range(0, length, PROPOSALS):
+            proposals = torch.randint(
+                log_ratio.numel(), (min(PROPOSALS, length - first),), generator=generator, device=log_ratio.device
+            )
+            positions = chain.advance(log_ratio[proposals].cpu(), generator)
+            rows = torch.cat([row, proposals.cpu()])[positions]
+            row = rows[-1:]
+            kept.append(rows[chain.recorded(first, len(rows), pool_size)])
+        accepted += chain.accepted
+        proposed += length
+    rows = torch.cat(kept)
+    return Chain(rows[:num_samples].to(log_ratio.device), accepted / proposed)
+
+
+class IndependenceChain:
+    """One chain, block of proposals by block.
+
+    Args:
+        start: log-ratio of the real sample that it starts from.
+        burn_in: proposals after which the start is left in any case.
+
+    Attributes:
+        accepted: proposals accepted so far.
+    """
+
+    def __init__(self, start: float, burn_in: int) -> None:
+        self.log_ratio = start
+        self.burn_in = burn_in
+        self.proposed = self.accepted = 0
+
+    def advance(self, log_ratio: Float[Tensor, " m"], generator: torch.Generator | None) -> Int[Tensor, " m"]:
+        """Proposes m samples → the state after each: 0 is the state before this block, i + 1 the i-th proposal."""
+        # accept if log u < log w′ − log w, and −log u is an Exponential(1) variable
+        device = generator.device if generator else "cpu"
+        noise = torch.empty(len(log_ratio), dtype=torch.float64, device=device).exponential_(generator=generator)
+        reach = (log_ratio.double() + noise.cpu()).tolist()
+        values = log_ratio.tolist()
+        current, state, states = self.log_ratio, 0, []
+        leave = self.burn_in - self.proposed if not self.accepted else -1
+        for position, (value, limit) in enumerate(zip(values, reach, strict=True)):
+            if limit > current or (position >= leave >= 0 and not self.accepted):
+                current, state = value, position + 1
+                self.accepted += 1
+            states.append(state)
+        self.log_ratio = current
+        self.proposed += len(values)
+        return torch.tensor(states, dtype=torch.int64)
+
+    def recorded(self, first: int, size: int, thin: int) -> Int[Tensor, " k"]:
+        """Places in a block of `size` proposals, `first` before it: the burn-in over, every `thin`-th."""
+        number = torch.arange(first + 1, first + size + 1) - self.burn_in
+        return ((number > 0) & (number % thin == 0)).nonzero().squeeze(1)

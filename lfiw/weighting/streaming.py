@@ -9,11 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lfiw.errors import InputError
-from lfiw.weighting.metropolis_hastings import BURN_IN, IndependenceChain, metropolis_hastings
 from lfiw.weighting.resampling import (
+    BURN_IN,
     PERCENTILE,
+    IndependenceChain,
     accept_probability,
     check_candidates,
+    metropolis_hastings,
     percentile_shift,
     race,
     rejection,
@@ -167,7 +169,7 @@ class PoolSampler:
 
 
 class RejectionSampler:
-    """`lfiw.weighting.resampling` with a running maximum: the largest weight so far stands for the bound M.
+    """`lfiw.weighting.resampling.rejection` with a running maximum: the largest weight so far stands for the bound M.
 
     The first `burn_in` candidates set M and the shift, as in the paper, and are not kept.
     """
@@ -208,7 +210,7 @@ class RejectionSampler:
 
 
 class ChainSampler:
-    """`lfiw.weighting.metropolis_hastings` with one chain: every `pool_size`-th state after the burn-in."""
+    """`lfiw.weighting.resampling.metropolis_hastings` with one chain: every `pool_size`-th state after the burn-in."""
 
     def __init__(
         self, start: float, pool_size: int, burn_in: int = BURN_IN, generator: torch.Generator | None = None
@@ -268,14 +270,14 @@ def stream(
     sampler: Sampler,
     num_samples: int,
 ) -> Iterator[dict[str, Tensor]]:
-    """Draws batches of candidates until `num_samples` are kept; what each batch adds is yielded, if anything.
+    """Draws batches of candidates until `num_samples` are kept, and yields what each batch adds, if anything.
 
     Memory: one batch and one candidate.
 
     Args:
         batches: of candidates, all of the same columns.
         score: batch → log-ratios of its rows.
-        sampler: `PoolSampler`, `RejectionSampler` or `ChainSampler`; says afterwards how many candidates that took.
+        sampler: as of `build_sampler`; counts the candidates.
 
     Raises:
         InputError: the candidates end before there are enough, or no sample is asked for.

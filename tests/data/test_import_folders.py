@@ -142,12 +142,12 @@ def test_a_cut_image(tmp_path):
 
 def test_more_than_eight_bits(tmp_path):
     save(tmp_path / "a.png", np.full((4, 4), 40_000, np.uint16))
-    with pytest.raises(InputError, match=r"a\.png: mode I;16, 16 bits a channel, expected 8 bits a channel"):
+    with pytest.raises(InputError, match=r"a\.png: mode I;16, 16 bits per channel, expected 8 bits per channel"):
         import_folder(tmp_path)
 
 
 def png16(pixels):
-    """A PNG file of 16 bits a channel (grey with alpha, RGB or RGBA), which Pillow cannot write."""
+    """A PNG file of 16 bits per channel (grey with alpha, RGB or RGBA), which Pillow cannot write."""
     height, width, channels = pixels.shape
     lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
@@ -158,7 +158,7 @@ def png16(pixels):
 
 
 def tiff16(pixels):
-    """A TIFF file of 16 bits a channel, RGB, not packed."""
+    """A TIFF file of 16 bits per channel, RGB, not packed."""
     height, width, channels = pixels.shape
     content = pixels.astype("<u2").tobytes()
     tags = [
@@ -189,7 +189,7 @@ def test_sixteen_bits_are_refused_where_pillow_drops_half_of_them(tmp_path, name
     (tmp_path / name).write_bytes(DEEP[name])
     with Image.open(tmp_path / name) as image:
         image.load()  # Pillow can read it
-    with pytest.raises(InputError, match=f"{name}: mode .*1[26] bits a channel, expected 8"):
+    with pytest.raises(InputError, match=f"{name}: mode .*1[26] bits per channel, expected 8"):
         import_folder(tmp_path)
 
 
@@ -202,7 +202,7 @@ def test_sixteen_bits_of_jpeg_2000(tmp_path):
     assert bytes(content[start : start + 9]) == bytes([7, 1, 1] * 3)
     content[start] = 15
     (tmp_path / "a.jp2").write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.jp2: mode RGB, 16 bits a channel"):
+    with pytest.raises(InputError, match=r"a\.jp2: mode RGB, 16 bits per channel"):
         import_folder(tmp_path)
 
 

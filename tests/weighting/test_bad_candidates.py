@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lfiw import InputError
-from lfiw.weighting.metropolis_hastings import metropolis_hastings
-from lfiw.weighting.resampling import rejection, residual, sir, systematic, without_replacement
+from lfiw.weighting.resampling import metropolis_hastings, rejection, residual, sir, systematic, without_replacement
 
 SAMPLERS = {
     "sir": partial(sir, num_samples=1, pool_size=2),

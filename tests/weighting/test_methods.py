@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from lfiw import InputError, sir
-from lfiw.weighting.metropolis_hastings import metropolis_hastings
-from lfiw.weighting.resampling import rejection, residual, systematic, without_replacement
+from lfiw.weighting.resampling import metropolis_hastings, rejection, residual, systematic, without_replacement
 from lfiw.weighting.streaming import METHODS, resample
 
 LOG_RATIO = torch.linspace(-1, 1, 400, dtype=torch.float64)

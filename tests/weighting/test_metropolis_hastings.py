@@ -6,7 +6,7 @@ import torch
 from weighting.exact import WEIGHTS, chain_distribution, chain_transition, check_counts
 
 from lfiw import InputError
-from lfiw.weighting.metropolis_hastings import IndependenceChain, metropolis_hastings
+from lfiw.weighting.resampling import IndependenceChain, metropolis_hastings
 
 LOG_RATIO = torch.from_numpy(np.log(WEIGHTS))
 CHAINS = 6_000

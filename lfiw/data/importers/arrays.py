@@ -279,7 +279,7 @@ def as_float(block: np.ndarray, dtype: type[np.floating]) -> Tensor:
 
 
 def precision_needed(samples: np.ndarray) -> type[np.floating]:
-    """float32 where it rounds every column by at most a millionth of the column's spread, else float64.
+    """float32 where it rounds every column by at most a millionth of the column's spread, otherwise float64.
 
     Raises:
         InputError: float64 would round a column by more than that (whole numbers above 2⁵³, longdouble).

@@ -26,11 +26,11 @@ from lfiw.data.importers import Imported
 from lfiw.errors import InputError, first_line, printable
 from lfiw.untrusted import Archive
 
-GRAY = {"1", "L"}  # Pillow's names for 8 bits a channel
+GRAY = {"1", "L"}  # Pillow's names for 8 bits per channel
 COLOUR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "LA", "CMYK", "YCbCr"}
 BLOCK_FILES = 256
 MOST_BYTES = 1 << 28  # of one file, packed or not, and of the images read at once
-NAMED = 5  # bad files that are told by name
+NAMED = 5  # bad files that are reported by name
 SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 # drawings, films and tables of measurements, which Pillow knows at most by name; PostScript would be run as a program
@@ -102,10 +102,10 @@ def import_folder(path: Path, size: int | None = None, skip_bad: bool = False) -
 
     Args:
         size: crop each image to its central square and resize it to this side (bicubic, antialiased).
-        skip_bad: leave out files that cannot be decoded, and tell which.
+        skip_bad: leave out files that cannot be decoded, and report which.
 
     Raises:
-        InputError: no image, sizes that differ, a file that is not an image or has more than 8 bits a channel, a link
+        InputError: no image, sizes that differ, a file that is not an image or has more than 8 bits per channel, a link
             that leads nowhere or round in a circle.
     """
     if not path.is_dir():
@@ -279,10 +279,10 @@ def survey(files: ImageFiles, size: int | None) -> Facts:
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
         digest.update(hashlib.sha256(content).digest())
         if header.mode not in GRAY | COLOUR or header.bits > 8:
-            bits = f"{header.bits} bits a channel, " if header.bits > 8 else ""
+            bits = f"{header.bits} bits per channel, " if header.bits > 8 else ""
             raise InputError(
-                f"{files.place(name)}: mode {header.mode}, {bits}expected 8 bits a channel: convert it first, or give "
-                "all images as floats in an .npz file"
+                f"{files.place(name)}: mode {header.mode}, {bits}expected 8 bits per channel: convert it first, or "
+                "give all images as floats in an .npz file"
             )
         modes.add(header.mode, name)
         sizes[header.size] += 1
@@ -324,7 +324,7 @@ class Header:
 
     mode: str
     size: tuple[int, int]  # width, height as it is shown
-    bits: int  # a channel; above 8 Pillow drops the lower ones, or says so by the mode
+    bits: int  # per channel; above 8 Pillow drops the lower ones, or says so by the mode
     changed: tuple[str, ...]  # in what way it is not read as it stands in the file
 
 
@@ -394,7 +394,7 @@ def stored_size(image: Any) -> tuple[int, int]:
 
 
 def bits_of(image: Any, content: bytes) -> int:
-    """Bits a channel, of formats that Pillow may bring down to 8 without a word."""
+    """Counts the bits per channel, of formats that Pillow may bring down to 8 without a word."""
     if image.format == "PNG":
         return content[24]  # of its first block
     if image.format == "TIFF":

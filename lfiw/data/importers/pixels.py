@@ -16,7 +16,7 @@ CHANNELS = (1, 3, 4)
 LAYOUTS = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2)}  # → order of axes that gives (N, C, H, W)
 RANGES = {"unit": (0.0, 1.0), "signed": (-1.0, 1.0), "byte": (0.0, 255.0)}
 SLACK = 1e-5  # of the range: what float arithmetic may overshoot, not worth a word
-OVERSHOOT = 0.05  # of the range: what resizing may overshoot; clamped and told
+OVERSHOOT = 0.05  # of the range: what resizing may overshoot; clamped and reported
 SIGNED_FROM = -0.5  # floats that go as low as this are in [-1, 1]; those between it and an overshoot could be either
 
 
