@@ -20,10 +20,10 @@ def interval_kind(score: float, null: float, effective_size: float, dimension: i
     """nominal, conservative, few rows or none.
 
     First-order errors hold where the score is well above what noise alone gives, at least 3 times that, and a sample
-    determines what the score is made of, ESS ≥ 10 D. Otherwise they err on the large side: conservative. Below
-    ESS = 2 D there is no interval. Where the variance is that of a handful of rows, fewer than 30 degrees of freedom, it
-    lacks what rows of that kind outside the sample would add, and intervals may cover too little: few rows. (FID, 1,000
-    rows, lognormal weights of normal features, 300 repetitions each: 97 % cover at a median of 29, 93 % at 12, 86 % at 7.)
+    determines what the score is made of, ESS ≥ 10 D. Otherwise they err on the large side: conservative. Below ESS = 2
+    D there is no interval. Where the variance is that of a handful of rows, fewer than 30 degrees of freedom, it lacks
+    what rows of that kind outside the sample would add, and intervals may cover too little: few rows. (FID, 1,000 rows,
+    lognormal weights of normal features, 300 repetitions each: 97 % cover at a median of 29, 93 % at 12, 86 % at 7.)
 
     Args:
         null: the score of two such samples of one distribution.

@@ -14,14 +14,12 @@ from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper
 from lfiw.evaluation.scoring import weights_of
 from lfiw.evaluation.uncertainty import scored_metrics
 from lfiw.metrics import (
-    FrechetDistance,
-    InceptionScore,
-    KernelDistance,
     frechet_distance_from_features,
     inception_score,
     kernel_distance,
     precision_recall,
 )
+from lfiw.metrics.paper import PaperFrechetDistance, PaperInceptionScore, PaperKernelDistance
 from lfiw.schemas import Trainer
 from lfiw.training.trainer import build_trainer
 
@@ -173,11 +171,11 @@ def test_paper_scores_are_those_of_the_paper_weights(paper: Evaluation) -> None:
     log_ratio = GENERATED.column("log_ratio")
     w = torch.stack([paper_weights(weighting, log_ratio) for weighting in WEIGHTINGS.values()], dim=1)
     k = len(WEIGHTINGS)
-    fid, kid = FrechetDistance(D, k, "paper"), KernelDistance(D, k, "paper")
+    fid, kid = PaperFrechetDistance(D, k), PaperKernelDistance(D, k)
     for metric in (fid, kid):
         metric.update(REAL.column("features/a"), real=True)
         metric.update(GENERATED.column("features/a"), real=False, weights=w)
-    score = InceptionScore(C, k, "paper")
+    score = PaperInceptionScore(C, k)
     score.update(GENERATED.column("logits/c").double().softmax(1), w)
     for name, metric in (("fid_paper", fid), ("kid_paper", kid), ("is_paper@c", score)):
         assert paper.scores[name] == pytest.approx(metric.compute().tolist(), rel=1e-8, abs=1e-12)
