@@ -10,14 +10,11 @@ python tools/cache_dataset.py folder images/ --out cache/mine
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lfiw.cli import Parser, run_script
-from lfiw.generators import SOURCES, Source, add_commands
+from lfiw.generators import SOURCES, Source, add_commands, opened_by
 
-if TYPE_CHECKING:
-    from lfiw.data.importers import Imported
-
+HOME = "lfiw.data.importers.datasets"
 NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl10")
 
 
@@ -28,32 +25,27 @@ def add_split(parser: argparse.ArgumentParser, splits: tuple[str, str] = ("train
 
 def add_omniglot(parser: argparse.ArgumentParser) -> None:
     add_split(parser, ("background", "evaluation"))
-    parser.add_argument("--npz", type=Path, metavar="FILE", help="images, character, alphabet, drawer; no download")
+    parser.add_argument(
+        "--npz", dest="file", type=Path, metavar="FILE", help="images, character, alphabet, drawer; no download"
+    )
     parser.add_argument("--size", type=int, default=28, metavar="N", help="side of the images (default: 28; to 105)")
 
 
-def named(options: argparse.Namespace) -> "Imported":
-    from lfiw.data.importers.datasets import import_dataset
-
-    return import_dataset(options.source, options.split, options.root)
-
-
-def digits(options: argparse.Namespace) -> "Imported":
-    from lfiw.data.importers.datasets import import_digits
-
-    return import_digits()
-
-
-def omniglot(options: argparse.Namespace) -> "Imported":
-    from lfiw.data.importers.datasets import import_omniglot
-
-    return import_omniglot(options.split, options.root, options.npz, options.size)
-
-
 DATA_SETS = {
-    "digits": Source("The 8 × 8 digits of scikit-learn; no download.", lambda parser: None, digits),
-    **{name: Source(f"{name} of torchvision.", add_split, named) for name in NAMES},
-    "omniglot": Source("Omniglot of torchvision, or of an .npz file.", add_omniglot, omniglot),
+    "digits": Source(
+        "The 8 × 8 digits of scikit-learn; no download.", lambda parser: None, opened_by(f"{HOME}:import_digits")
+    ),
+    **{
+        name: Source(
+            f"{name} of torchvision.", add_split, opened_by(f"{HOME}:import_dataset", "source", "split", "root")
+        )
+        for name in NAMES
+    },
+    "omniglot": Source(
+        "Omniglot of torchvision, or of an .npz file.",
+        add_omniglot,
+        opened_by(f"{HOME}:import_omniglot", "split", "root", "file", "size"),
+    ),
     **{name: SOURCES[name] for name in ("npz", "folder", "zip")},
 }
 

@@ -257,15 +257,15 @@ def candidates_of(
 ) -> "Iterable[dict[str, Tensor]]":
     """Yields batches of what --generator names."""
     from lfiw.data import SampleCache
-    from lfiw.data.importers import recorded
+    from lfiw.data.importers import import_cache
     from lfiw.generators import open_generator
     from lfiw.generators.generator import candidates
     from lfiw.ratio.digits import DigitsCandidates, DigitsDataModule
 
     if options.generator == "cache":
-        table = SampleCache(options.cache)
-        names = [name for name in dict.fromkeys(("image", "vector", scorer.column)) if name in table.columns]
-        return candidates(recorded(table, names), options.batch, generator)
+        columns = SampleCache(options.cache).columns
+        names = [name for name in dict.fromkeys(("image", "vector", scorer.column)) if name in columns]
+        return candidates(import_cache(options.cache, names), options.batch, generator)
     if options.generator == "trained":
         return candidates(open_generator("trained", options.checkpoint), options.batch, generator)
     if not isinstance(datamodule, DigitsDataModule):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,10 +21,6 @@ from lfiw.data.importers import (
     add_folder_arguments,
     add_npz_arguments,
     add_pixel_arguments,
-    import_archive,
-    import_cache,
-    import_file,
-    import_files,
 )
 from lfiw.errors import InputError
 from lfiw.files import location_argument, path_argument
@@ -45,6 +42,23 @@ class Source:
     summary: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     open: Callable[[argparse.Namespace], Generator]
+
+
+def opened_by(home: str, *names: str) -> Callable[[argparse.Namespace], Generator]:
+    """Makes a `Source.open` of a function `module:name` that is imported when it is called.
+
+    Args:
+        names: options that it takes, the first by position, the others by their names.
+    """
+
+    def open_source(options: argparse.Namespace) -> Generator:
+        module, _, function = home.partition(":")
+        first, others = names[:1], names[1:]
+        given = {name: getattr(options, name) for name in others}
+        generator: Generator = getattr(import_module(module), function)(*(getattr(options, n) for n in first), **given)
+        return generator
+
+    return open_source
 
 
 def open_generator(name: str, *arguments: str) -> Generator:
@@ -104,30 +118,10 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def open_trained(options: argparse.Namespace) -> Generator:
-    from lfiw.generators.module import TrainedGenerator
-
-    return TrainedGenerator(options.run, latents=options.latents, device=options.device)
-
-
 def add_callable(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("callable", metavar="MODULE:FUNCTION", help="or FILE.py:FUNCTION")
     parser.add_argument("--rows-per-seed", type=int, default=100, metavar="N", help="samples per call (default: 100)")
     add_pixel_arguments(parser)
-
-
-def open_callable(options: argparse.Namespace) -> Generator:
-    from lfiw.generators.external import CalledGenerator, find_function
-
-    function, source = find_function(options.callable)
-    return CalledGenerator(
-        function,
-        options.callable,
-        source=source,
-        rows_per_seed=options.rows_per_seed,
-        layout=options.layout,
-        value_range=options.value_range,
-    )
 
 
 def add_exported(parser: argparse.ArgumentParser) -> None:
@@ -138,19 +132,6 @@ def add_exported(parser: argparse.ArgumentParser) -> None:
     add_pixel_arguments(parser)
 
 
-def open_exported(options: argparse.Namespace) -> Generator:
-    from lfiw.generators.external import ExportedGenerator
-
-    return ExportedGenerator(
-        options.file,
-        noise=options.noise,
-        latents=options.latents,
-        device=options.device,
-        layout=options.layout,
-        value_range=options.value_range,
-    )
-
-
 def add_pipeline(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of the sampler (default: the pipeline's)")
@@ -158,49 +139,55 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def open_pipeline(options: argparse.Namespace) -> Generator:
-    from lfiw.generators.external import DiffusionGenerator
-
-    return DiffusionGenerator(options.folder, steps=options.steps, prompt=options.prompt, device=options.device)
-
-
 def add_kernel_density(parser: argparse.ArgumentParser) -> None:
     add_cache_argument(parser)
     parser.add_argument("--bandwidth", type=float, default=0.2, help="in standard deviations (default: 0.2)")
 
 
-def open_kernel_density(options: argparse.Namespace) -> Generator:
-    from lfiw.data.cache.reader import SampleCache
-    from lfiw.generators.generator import KernelDensityGenerator
-
-    return KernelDensityGenerator(SampleCache(options.cache), bandwidth=options.bandwidth)
-
-
+IMPORTERS, HERE = "lfiw.data.importers", "lfiw.generators"
 # name on the command line → source
 SOURCES = {
-    "npz": Source(NPZ, add_npz_arguments, import_file),
-    "folder": Source(FOLDER, lambda parser: add_folder_arguments(parser, "folder", "DIR"), import_files),
-    "zip": Source(ZIP, lambda parser: add_folder_arguments(parser, "file", "FILE"), import_archive),
-    "cache": Source("The samples of another cache, as its folder or URL.", add_cache_argument, import_cache),
+    "npz": Source(
+        NPZ, add_npz_arguments, opened_by(f"{IMPORTERS}.arrays:import_arrays", "file", "key", "layout", "value_range")
+    ),
+    "folder": Source(
+        FOLDER,
+        lambda parser: add_folder_arguments(parser, "folder", "DIR"),
+        opened_by(f"{IMPORTERS}.folders:import_folder", "folder", "size", "skip_bad"),
+    ),
+    "zip": Source(
+        ZIP,
+        lambda parser: add_folder_arguments(parser, "file", "FILE"),
+        opened_by(f"{IMPORTERS}.folders:import_zip", "file", "size", "skip_bad"),
+    ),
+    "cache": Source(
+        "The samples of another cache, as its folder or URL.",
+        add_cache_argument,
+        opened_by(f"{IMPORTERS}:import_cache", "cache"),
+    ),
     "trained": Source(
         "A generator trained by train.py: its run folder, a checkpoint, or generator.safetensors.",
         add_trained,
-        open_trained,
+        opened_by(f"{HERE}.module:TrainedGenerator", "run", "latents", "device"),
     ),
     "callable": Source(
         "A Python function(num, generator, labels=None) that returns images. Its code is run.",
         add_callable,
-        open_callable,
+        opened_by(f"{HERE}.external:open_callable", "callable", "rows_per_seed", "layout", "value_range"),
     ),
     "exported": Source(
-        "A torch.export program (.pt2) from noise to images. Its code is run.", add_exported, open_exported
+        "A torch.export program (.pt2) from noise to images. Its code is run.",
+        add_exported,
+        opened_by(f"{HERE}.external:ExportedGenerator", "file", "noise", "latents", "device", "layout", "value_range"),
     ),
     "pipeline": Source(
-        "A diffusers pipeline that save_pretrained wrote to a folder (extra: diffusers).", add_pipeline, open_pipeline
+        "A diffusers pipeline that save_pretrained wrote to a folder (extra: diffusers).",
+        add_pipeline,
+        opened_by(f"{HERE}.external:DiffusionGenerator", "folder", "steps", "prompt", "device"),
     ),
     "kde": Source(
         "A kernel density estimate of a cache of real images: a quick, biased generator for trying things out.",
         add_kernel_density,
-        open_kernel_density,
+        opened_by(f"{HERE}.generator:open_kernel_density", "cache", "bandwidth"),
     ),
 }

@@ -178,6 +178,12 @@ class CalledGenerator:
         return samples
 
 
+def open_callable(name: str, **options: Any) -> CalledGenerator:
+    """Opens `module:function` or `file.py:function`; options as for `CalledGenerator`. This runs the module's code."""
+    function, source = find_function(name)
+    return CalledGenerator(function, name, source=source, **options)
+
+
 def find_function(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Finds the function `module:function` or `file.py:function`, and its source. This runs the module's code.
 

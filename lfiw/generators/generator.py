@@ -8,6 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from lfiw.data.batches import mix_seeds
+from lfiw.data.cache.reader import SampleCache
 from lfiw.data.importers import Imported
 from lfiw.data.kernel_density import WhitenedDensity
 from lfiw.data.table import Table
@@ -136,3 +137,7 @@ class KernelDensityGenerator:
         seed = int(torch.randint(2**31, (1,), generator=generator))
         pixels = self._density.sample(num, seed).round().clamp(0, 255).to(torch.uint8)
         return {"image": pixels.view(num, *self.shape)}
+
+
+def open_kernel_density(cache: str, bandwidth: float) -> KernelDensityGenerator:
+    return KernelDensityGenerator(SampleCache(cache), bandwidth=bandwidth)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lfiw.data.cache.reader import SampleCache
-
 BLOCK_ROWS = 4096
 
 
@@ -56,8 +54,11 @@ class Imported:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def recorded(cache: SampleCache, columns: Sequence[str] | None = None) -> Imported:
-    """Imports columns of a cache; if None, its base columns."""
+def import_cache(where: str, columns: Sequence[str] | None = None) -> Imported:
+    """Imports columns of a cache, a folder or a URL; if None, its base columns."""
+    from lfiw.data.cache.reader import SampleCache
+
+    cache = SampleCache(where)
     names = list(cache[[0]]) if columns is None else list(columns)
     source = {"cache": cache.path.name, "identity": cache.identity, "source": cache.source}
     return Imported(
@@ -99,27 +100,3 @@ def add_folder_arguments(parser: argparse.ArgumentParser, name: str, metavar: st
 
 def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cache", type=location_argument, metavar="CACHE", help="folder or URL")
-
-
-def import_file(options: argparse.Namespace) -> Imported:
-    from lfiw.data.importers.arrays import import_arrays
-
-    return import_arrays(options.file, options.key, options.layout, options.value_range)
-
-
-def import_files(options: argparse.Namespace) -> Imported:
-    from lfiw.data.importers.folders import import_folder
-
-    return import_folder(options.folder, options.size, options.skip_bad)
-
-
-def import_archive(options: argparse.Namespace) -> Imported:
-    from lfiw.data.importers.folders import import_zip
-
-    return import_zip(options.file, options.size, options.skip_bad)
-
-
-def import_cache(options: argparse.Namespace) -> Imported:
-    from lfiw.data.cache.reader import SampleCache
-
-    return recorded(SampleCache(options.cache))
