@@ -53,9 +53,9 @@ def opened_by(home: str, *names: str) -> Callable[[argparse.Namespace], Generato
 
     def open_source(options: argparse.Namespace) -> Generator:
         module, _, function = home.partition(":")
-        first, others = names[:1], names[1:]
-        given = {name: getattr(options, name) for name in others}
-        generator: Generator = getattr(import_module(module), function)(*(getattr(options, n) for n in first), **given)
+        values = [getattr(options, name) for name in names]
+        others = dict(zip(names[1:], values[1:], strict=True))
+        generator: Generator = getattr(import_module(module), function)(*values[:1], **others)
         return generator
 
     return open_source

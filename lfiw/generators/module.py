@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lfiw.data.batches import mix_seeds
-from lfiw.data.splits import Batch
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
 from lfiw.generators.generator import EachFromItsOwn
@@ -242,10 +241,6 @@ def read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if kept.get("kind") != KIND or not isinstance(kept.get("net"), dict):
         raise InputError(f"{file} holds other weights than those of a generator: give one that task=generator made")
     return kept, state
-
-
-def images_of(batch: Batch) -> UInt8[Tensor, "n c h w"]:
-    return batch["image"]
 
 
 class TrainedGenerator(EachFromItsOwn):

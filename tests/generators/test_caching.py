@@ -228,6 +228,19 @@ def test_recorded_samples(tmp_path: Path) -> None:
             write(tmp_path / "c", found, **options)
 
 
+def test_recorded_samples_are_read_in_blocks_of_their_own_size(tmp_path: Path) -> None:
+    """Of large images an importer reads few at once: whatever --batch-size says, memory is bounded."""
+    images, sizes = torch.randint(256, (50, 3, 2, 2), dtype=torch.uint8), []
+
+    def read(start: int, stop: int) -> dict[str, Tensor]:
+        sizes.append(stop - start)
+        return {"image": images[start:stop]}
+
+    cache = write(tmp_path / "a", Imported({"file": "a"}, (), 50, read, block_rows=8), num=50, batch_size=40)
+    assert torch.equal(cache["image"], images)
+    assert max(sizes) == 8
+
+
 def test_blocks_that_are_not_the_rows(tmp_path: Path) -> None:
     layouts = {"image": (torch.uint8, (2,))}
     with pytest.raises(InputError, match="got 3 of 20"), PlannedWriter(tmp_path / "a", 20, layouts) as writer:

@@ -71,6 +71,19 @@ def test_digits_and_files_that_are_there_already(tmp_path):
     assert sorted(entry.name for entry in (tmp_path / "cache").iterdir()) == ["digits"]
 
 
+def test_a_data_set_goes_to_a_url_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    out = tmp_path / "bucket" / "mine"
+    np.save(tmp_path / "a.npy", IMAGES)
+    arguments = ["npz", str(tmp_path / "a.npy"), "--out"]
+    assert run_script(main_of("cache_dataset"), [*arguments, f"file://{out}"]) == 0
+    assert f"file://{out}: 50 rows, image uint8 [3, 8, 8]" in capsys.readouterr().out
+    assert run_script(main_of("cache_samples"), [*arguments, str(tmp_path / "here")]) == 0
+    assert SampleCache(out).identity == SampleCache(tmp_path / "here").identity
+    assert run_script(main_of("cache_dataset"), [*arguments, f"file://{out}"]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
 def test_mistakes_end_with_one_line(tmp_path, capsys):
     np.savez(tmp_path / "two.npz", a=IMAGES, b=IMAGES)
     arguments = ["npz", str(tmp_path / "two.npz"), "--out", str(tmp_path / "o")]
