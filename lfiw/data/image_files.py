@@ -72,7 +72,7 @@ def write_png_files(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num:
 
 @contextlib.contextmanager
 def folder_in_place(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` that takes its place on leaving without an error, and otherwise is removed."""
+    """Makes a hidden folder beside `path`; on leaving it takes its place, or is removed after an error."""
     temporary = path.with_name(f".{path.name}~")
     try:
         with write_errors(path):

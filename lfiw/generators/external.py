@@ -316,7 +316,7 @@ class ExportedGenerator(EachFromItsOwn):
 
 
 def inputs_of(path: Path, program: Any) -> tuple[tuple[int, ...], int | None, torch.dtype, bool]:
-    """Shape of one sample's noise, the batch size if it is fixed, the noise's type, and whether labels are taken.
+    """Reads the shape of one sample's noise, a fixed batch size, the noise's type, and whether labels are taken.
 
     Raises:
         InputError: another number or kind of inputs.

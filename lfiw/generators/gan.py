@@ -161,7 +161,7 @@ class ProjectedCritic(nn.Module):
 
 
 def head(inputs: int, width: int, halvings: int) -> nn.Sequential:
-    """4×4 convolutions of stride 2 with spectral norm, down to a map of 4×4 numbers."""
+    """Builds 4×4 convolutions of stride 2 with spectral norm, down to a map of 4×4 numbers."""
     layers: list[nn.Module] = []
     for _ in range(halvings):
         layers += [spectral_norm(nn.Conv2d(inputs, width, 4, 2, padding=1)), nn.LeakyReLU(0.2)]
@@ -218,7 +218,7 @@ class GAN(GenerativeModule):
 
     @staticmethod
     def losses(of_real: Tensor, of_generated: Tensor) -> tuple[Tensor, Tensor]:
-        """The critic's loss and the generator's, from the critic's outputs."""
+        """Returns the critic's loss and the generator's, from the critic's outputs."""
         return F.relu(1 - of_real).mean() + F.relu(1 + of_generated).mean(), -of_generated.mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

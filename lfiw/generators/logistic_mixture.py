@@ -30,7 +30,7 @@ class Mixture:
 
 
 def num_parameters(channels: int, mixtures: int) -> int:
-    """K·P, the channels of the parameter tensor."""
+    """Returns K·P, the channels of the parameter tensor."""
     return mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
 
 
@@ -52,7 +52,7 @@ def to_signed(images: UInt8[Tensor, "n c h w"], dtype: torch.dtype) -> Float[Ten
 
 
 def log_prob(parameters: Float[Tensor, "n p h w"], images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
-    """Log probability of every pixel, in nats, given its parameters.
+    """Returns the log probability of every pixel, in nats, given its parameters.
 
     The mass of a bin is σ(a) − σ(b) = σ(a) σ(−b) (1 − e^(b−a)), which neither cancels nor underflows in the tails.
     """
@@ -108,7 +108,7 @@ def sample(
 
 
 def mean_image(parameters: Float[Tensor, "n p h w"], channels: int) -> UInt8[Tensor, "n c h w"]:
-    """The mean of each pixel's mixture, of the logistics before they are cut at 0 and 255, rounded."""
+    """Returns the mean of each pixel's mixture, of the logistics before they are cut at 0 and 255, rounded."""
     mixture = unpack(parameters, channels)
     means: list[Tensor] = []
     for i in range(channels):
@@ -122,5 +122,5 @@ def mean_image(parameters: Float[Tensor, "n p h w"], channels: int) -> UInt8[Ten
 
 
 def bits_per_dimension(nats: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """−log-likelihood of a whole sample in nats → bits for each of its numbers."""
+    """Turns the −log-likelihood of a whole sample in nats → bits for each of its numbers."""
     return nats / (math.prod(shape) * math.log(2))

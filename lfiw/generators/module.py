@@ -73,17 +73,17 @@ class GenerativeModule(TrainedModule):
         raise NotImplementedError
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, "..."]:
-        """The noise of one sample, on the CPU."""
+        """Draws the noise of one sample, on the CPU."""
         raise NotImplementedError
 
     def decode(self, noise: Float[Tensor, "n ..."]) -> UInt8[Tensor, "n c h w"]:
-        """Images, in evaluation mode; a function of the noise alone."""
+        """Makes images, in evaluation mode; a function of the noise alone."""
         raise NotImplementedError
 
     def sample(
         self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
     ) -> dict[str, Tensor]:
-        """`image`: uint8 (num, c, h, w), and `latent`, the noise that they are a function of.
+        """Draws `image`, uint8 (num, c, h, w), and `latent`, the noise that they are a function of.
 
         Raises:
             InputError: labels are asked for.
@@ -105,7 +105,7 @@ class GenerativeModule(TrainedModule):
         return {"image": images, "latent": noise}
 
     def training_noise(self, num: int, batch_idx: int, stream: int) -> Float[Tensor, "num latent"]:
-        """Noise of this process's rows of a training step: a function of (seed, epoch, step) and the row alone.
+        """Draws noise of this process's rows of a training step: a function of (seed, epoch, step) and the row.
 
         Args:
             stream: tells apart what is drawn in the same step.
@@ -116,7 +116,7 @@ class GenerativeModule(TrainedModule):
         return noise[self.global_rank :: world_size].to(self.device)  # as the rows of a batch are shared out
 
     def validation_noise(self, positions: Int64[Tensor, " n"]) -> Float[Tensor, "n latent"]:
-        """Noise of validation rows: the same in every epoch, whatever batch and process a row is in."""
+        """Draws noise of validation rows: the same in every epoch, whatever batch and process a row is in."""
         generator = torch.Generator()
         rows = [
             torch.randn(self.net_options["latent"], generator=generator.manual_seed(mix_seeds(self.seed, row)))
@@ -125,14 +125,14 @@ class GenerativeModule(TrainedModule):
         return torch.stack(rows).to(self.device)
 
     def build_optimizer(self, network: nn.Module, steps: int | None = None) -> Any:
-        """Optimizer and schedule of one network; the schedule is over `steps`, or as many as there are batches."""
+        """Builds optimizer and schedule of one network; the schedule takes `steps`, or as many as there are batches."""
         optimizer = build_optimizer([p for p in network.parameters() if p.requires_grad], self.optimizer_options)
         steps = int(self.trainer.estimated_stepping_batches) if steps is None else steps
         schedule = build_schedule(optimizer, self.optimizer_options["schedule"], steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def description(self) -> dict[str, Any]:
-        """What `load` builds the module from."""
+        """Returns what `load` builds the module from."""
         kept = {name: value for name, value in self.net_options.items() if name != "features"}
         return {"kind": KIND, "net": kept, "shape": list(self.shape)}
 
@@ -201,7 +201,7 @@ def find_class(name: str) -> type[GenerativeModule]:
 
 
 def checkpoint_of(path: Path) -> Path:
-    """The checkpoint of a run folder; a file as it is."""
+    """Finds the checkpoint of a run folder; a file as it is."""
     if not path.is_dir():
         return path
     best, last = (path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
@@ -209,7 +209,7 @@ def checkpoint_of(path: Path) -> Path:
 
 
 def read_trained(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and weights of the sampling network in a checkpoint.
+    """Reads description and weights of the sampling network in a checkpoint.
 
     Raises:
         InputError: it is not a checkpoint, or one of something else.
@@ -230,7 +230,7 @@ def read_trained(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and weights in a file that `GenerativeModule.save` wrote.
+    """Reads description and weights in a file that `GenerativeModule.save` wrote.
 
     Raises:
         InputError: it is another file.

@@ -110,12 +110,12 @@ class Evaluation:
         self.last_weight, self.last_bias = net.last.weight[:, :, 0, 0].t().contiguous(), net.last.bias
 
     def see(self, row: int, column: int) -> None:
-        """The pixel is there now."""
+        """Notes that the pixel is there now."""
         pixel = logistic_mixture.to_signed(self.images[:, :, row : row + 1, column : column + 1], self.x.dtype)
         self.x[:, :, row + 2, column + 1] = with_ones(pixel)[:, :, 0, 0]
 
     def pixels(self) -> Iterator[tuple[int, int, Float[Tensor, "n p"]]]:
-        """(row, column, parameters); the caller draws the pixel, then says `see`."""
+        """Yields (row, column, parameters); the caller draws the pixel, then says `see`."""
         height, width = self.size
         for row in range(height):
             # x has two rows of padding: rows `row` and `row + 1` there are the two above this one
@@ -139,7 +139,7 @@ class Evaluation:
                 yield row, column, torch.addmm(self.last_bias, F.elu(x), self.last_weight)
 
     def _vertical(self, index: int, row: int, x: Tensor) -> Tensor:
-        """One row (n, width, 1, w) of the vertical stream at a level, down and up; keeps what it adds to the other."""
+        """Computes one row (n, width, 1, w) of the vertical stream at a level, and keeps what it adds to the other."""
         state = self.levels[index]
         entering = [x]
         state.added_down = []
@@ -163,7 +163,7 @@ class Evaluation:
         return x
 
     def _horizontal(self, index: int, row: int, column: int, x: Tensor) -> Tensor:
-        """One pixel (n, width) of the horizontal stream at a level, down and up."""
+        """Computes one pixel (n, width) of the horizontal stream at a level, down and up."""
         state = self.levels[index]
         entering = [x]
         for block, added in zip(state.horizontal_down, state.added_down, strict=True):
@@ -207,7 +207,7 @@ class LevelState:
             self._grown = flat_grown(level.horizontal_grown)
 
     def start_row(self, row: int) -> None:
-        """A row of the image begins; a level whose own row continues is left as it is."""
+        """Begins a row of the image; a level whose own row continues is left as it is."""
         if row % self.period:
             return
         for block in (*self.horizontal_down, *self.horizontal_up):
@@ -288,7 +288,7 @@ class HorizontalBlock:
         self.second.start_row()
 
     def from_vertical(self, row: Tensor) -> list[Tensor]:
-        """What a row of the vertical stream (n, f, 1, w) adds to each of its pixels: w of (n, f)."""
+        """Computes what a row of the vertical stream (n, f, 1, w) adds to each of its pixels: w of (n, f)."""
         added = concat_elu(row)[:, :, 0].transpose(1, 2) @ self.of_vertical
         return list((added + self.bias).unbind(1))
 
@@ -300,14 +300,14 @@ class HorizontalBlock:
 
 
 def flat(layer: Shifted) -> tuple[Tensor, Tensor]:
-    """Weight (rows · columns · inputs, outputs) and bias."""
+    """Returns weight (rows · columns · inputs, outputs) and bias."""
     weight, bias = layer.conv.weight, layer.conv.bias
     assert bias is not None
     return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous(), bias
 
 
 def flat_grown(layer: Grown) -> tuple[Tensor, Tensor]:
-    """Weight (inputs, 2 · 2 · outputs) and bias."""
+    """Returns weight (inputs, 2 · 2 · outputs) and bias."""
     weight, bias = layer.conv.weight, layer.conv.bias
     assert bias is not None
     return weight.permute(0, 2, 3, 1).flatten(1).contiguous(), bias

@@ -132,7 +132,7 @@ class PixelCNN(nn.Module):
         return self.last(F.elu(horizontal))
 
     def _through(self, index: int, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
-        """Down through the levels from this one on, and up again."""
+        """Goes down through the levels from this one, and up again."""
         level = self.levels[index]
         assert isinstance(level, Level)
         shortcuts = [(vertical, horizontal)]

@@ -79,7 +79,7 @@ class FidOfSamples(Callback):
 
 
 def is_due(trainer: Trainer, every: int) -> bool:
-    """After every so many epochs and after the last; not when a finished run is scored again."""
+    """Says whether a picture is due: every so many epochs and after the last, not when a run is scored again."""
     epoch = trainer.current_epoch + 1
     return trainer.state.fn == "fit" and (epoch % every == 0 or epoch == trainer.max_epochs)
 

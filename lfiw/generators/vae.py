@@ -125,7 +125,7 @@ class VAEModule(GenerativeModule):
         self.bits, self.divergence = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, " numbers"]:
-        """z, then the uniform numbers of the pixels where they are drawn."""
+        """Draws z, then the uniform numbers of the pixels where they are drawn."""
         z = torch.randn(self.latent, generator=generator, dtype=torch.float64)
         if self.pixels == "mean":
             return z
@@ -145,7 +145,7 @@ class VAEModule(GenerativeModule):
     def elbo(
         self, images: UInt8[Tensor, "n c h w"], noise: Float[Tensor, "n z"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """log p(x|z) with z from q(z|x), and KL(q(z|x) ‖ N(0, I)), in nats; the bound is their difference."""
+        """Returns log p(x|z) with z from q(z|x), and KL(q(z|x) ‖ N(0, I)), in nats; the bound is their difference."""
         mean, log_variance = self.encoder(logistic_mixture.to_signed(images, noise.dtype))
         parameters = self.decoder(draw(mean, log_variance, noise))
         parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))  # half precision would round

@@ -28,9 +28,11 @@ class ClassProportions(Metric):
         self.add_state("mass", default=mass, dist_reduce_fx="sum")
 
     def update(self, classes: Int64[Tensor, " n"], weights: Float[Tensor, "n k"] | None = None) -> None:
-        """Args:
-        classes: in 0 … num_classes − 1.
-        weights: any scale; None is uniform.
+        """Adds rows of known class.
+
+        Args:
+            classes: in 0 … num_classes − 1.
+            weights: any scale; None is uniform.
 
         Raises:
             InputError: a class that does not exist.
@@ -71,7 +73,7 @@ class RatioScores(Metric):
         self.is_real.append(is_real)
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores by name, 0-d float64.
+        """Returns the scores by name, 0-d float64.
 
         Raises:
             InputError: a side has no row.

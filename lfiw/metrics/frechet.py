@@ -57,7 +57,7 @@ def frechet_distance(
     mean_b: Float[Tensor, " d"],
     cov_b: Float[Tensor, "d d"],
 ) -> Float[Tensor, ""]:
-    """Squared Fréchet distance between two normal distributions, in float64 (Heusel et al. 2017, eq. 6).
+    """Returns the squared Fréchet distance of two normal distributions, in float64 (Heusel et al. 2017, eq. 6).
 
     |μₐ−μ_b|² + tr(Σₐ + Σ_b − 2(ΣₐΣ_b)^½). With Σₐ = RRᵀ the eigenvalues of ΣₐΣ_b are those of the symmetric RᵀΣ_bR:
     real, and several times faster to find than those of the product. What rounding makes negative is 0.
@@ -89,7 +89,7 @@ def frechet_distance_from_features(
     real_weights: Float[Tensor, " n"] | None = None,
     generated_weights: Float[Tensor, " m"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Squared Fréchet distance between the moments of two weighted samples, in float64.
+    """Returns the squared Fréchet distance of the moments of two weighted samples, in float64.
 
     Equals `frechet_distance` of the `weighted_moments`. With X the rows √(w̄/(1 − Σw̄²))·(f−μ) of one side, so that
     Σ = XᵀX, and Y those of the other, tr(ΣₐΣ_b)^½ is the nuclear norm of XYᵀ. A side with fewer rows than dimensions
@@ -356,7 +356,7 @@ class _WeightedSample(NamedTuple):
         return _mirror_upper(upper)
 
     def root(self) -> Float[Tensor, "d n"]:
-        """R with RRᵀ the covariance."""
+        """Returns R with RRᵀ the covariance."""
         return torch.cat(list(self.row_blocks())).T
 
 
@@ -386,7 +386,7 @@ def _mirror_upper(upper: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
 
 
 def _covariance_root(covariance: Float[Tensor, "d d"]) -> Float[Tensor, "d rank"]:
-    """R with RRᵀ = Σ: Cholesky's factor, or that of the eigendecomposition where Σ is singular."""
+    """Finds R with RRᵀ = Σ: Cholesky's factor, or that of the eigendecomposition where Σ is singular."""
     root, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
         return root
@@ -432,7 +432,7 @@ def squared_distance(difference: Tensor, trace: Tensor, nuclear_norm: Tensor) ->
 
 
 def _first_known(centres: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
-    """The first centre that is not NaN; NaN if all are."""
+    """Finds the first centre that is not NaN; NaN if all are."""
     return centres[int((~centres[:, 0].isnan()).int().argmax())]
 
 

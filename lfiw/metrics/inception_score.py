@@ -22,7 +22,7 @@ _ROW_SUM_TOLERANCE = 1e-4
 def inception_score(
     probabilities: Float[Tensor, "n c"], weights: Float[Tensor, " n"] | Float[Tensor, "n k"] | None = None
 ) -> Float[Tensor, "*k"]:
-    """Inception score of weighted samples, between 1 and c, one split.
+    """Returns the Inception Score of weighted samples, between 1 and c, one split.
 
     exp(Σ w̄ᵢ KL(pᵢ ‖ Σ w̄ⱼpⱼ)) with w̄ = w/Σw: weights in the marginal and in the outer mean; 0 log 0 = 0.
     Source: Salimans et al. 2016; with weights, Grover et al. 2019.

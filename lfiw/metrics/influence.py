@@ -37,15 +37,15 @@ class Contributions:
     real: Float[Tensor, "n k"]
 
     def standard_errors(self) -> Float[Tensor, " k"]:
-        """Of each score."""
+        """Returns the standard error of each score."""
         return self._sums(2).sqrt()
 
     def degrees_of_freedom(self) -> Float[Tensor, " k"]:
-        """How many rows each score's variance is known from, as `effective_degrees_of_freedom`."""
+        """Returns how many rows each score's variance is known from, as `effective_degrees_of_freedom`."""
         return effective_degrees_of_freedom(self._sums(2), self._sums(4), len(self.generated) + len(self.real))
 
     def differences(self, baseline: int = 0) -> "Contributions":
-        """Of each score's difference to the one of column `baseline`: paired, for both see the same rows."""
+        """Takes the difference of each score to column `baseline`: paired, for both see the same rows."""
         of = (self.score, self.generated, self.real)
         return Contributions(*(values - values[..., baseline : baseline + 1] for values in of))
 
@@ -129,7 +129,7 @@ def _influences(
     real_weights: Float[Tensor, " n"],
     weights: Float[Tensor, " m"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " m"], Float[Tensor, " n"]]:
-    """The distance, and the influence of every generated and of every real row on it, not centred."""
+    """Returns the distance, and the influence of every generated and of every real row on it, not centred."""
     mean, covariance = weighted_moments(generated, weights, reference.centre)
     root = reference.root
     product = covariance @ root
@@ -247,13 +247,13 @@ def kernel_contributions(
 
 
 def _left_out(kernel: CentredCubicKernel, features: Tensor, weights: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """What the mean of u over a row's others has beyond its mean over all rows."""
+    """Returns what the mean of u over a row's others has beyond its mean over all rows."""
     alone = kernel.alone(features)[:, None]
     return weights * ((weights * alone).sum(0) - alone) / (1 - weights).clamp(min=torch.finfo(torch.float64).eps)
 
 
 def _to_others(features: Tensor, weights: Float[Tensor, "n k"], kernel: Kernel) -> Float[Tensor, "n k"]:
-    """Weighted mean kernel of every row to the other rows."""
+    """Returns the weighted mean kernel of every row to the other rows."""
     sums = torch.zeros_like(weights)
     for i, x in enumerate(features.split(BLOCK)):
         rows = slice(i * BLOCK, i * BLOCK + len(x))
@@ -269,7 +269,7 @@ def _to_others(features: Tensor, weights: Float[Tensor, "n k"], kernel: Kernel) 
 
 
 def inception_score_contributions(probabilities: Float[Tensor, "m c"], weights: Float[Tensor, "m k"]) -> Contributions:
-    """Inception scores of k weightings, and each row's part in their error.
+    """Computes Inception Scores of k weightings, and each row's part in their error.
 
     log IS = Σ w̄ᵢ KL(pᵢ‖p̄) with p̄ = Σ w̄ᵢpᵢ: since Σ_c p̄_c = 1, its influence function is KL(pᵢ‖p̄) − log IS, and
     that of the score IS times as much.

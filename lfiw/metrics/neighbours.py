@@ -200,7 +200,7 @@ def squared_radii(
 def radii_by_mass(
     distances: Float[Tensor, "b n"], weights: Float[Tensor, "n k"], goals: Float[Tensor, " k"]
 ) -> Float[Tensor, "b k"]:
-    """Smallest distance within which the weights reach their goal; the largest one to a row that carries any, if none.
+    """Finds the smallest distance within which the weights reach their goal; if none, the largest to a row with any.
 
     Args:
         distances: of rows to all rows; infinite to themselves.

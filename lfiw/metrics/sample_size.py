@@ -17,7 +17,7 @@ MIN_DEGREES_OF_FREEDOM = 30.0
 
 
 def interval_kind(score: float, null: float, effective_size: float, dimension: int, degrees_of_freedom: float) -> str:
-    """nominal, conservative, few rows or none.
+    """Says nominal, conservative, few rows or none.
 
     First-order errors hold where the score is well above what noise alone gives, at least 3 times that, and a sample
     determines what the score is made of, ESS ≥ 10 D. Otherwise they err on the large side: conservative. Below ESS = 2
@@ -41,7 +41,7 @@ def interval_kind(score: float, null: float, effective_size: float, dimension: i
 def permuted(
     weights: Float[Tensor, "n k"], permutations: int, generator: torch.Generator
 ) -> Float[Tensor, "permutations n k"]:
-    """The weights with their rows in random order, all k columns alike: same ESS, same tail, no correction."""
+    """Puts the rows of the weights in random order, all k columns alike: same ESS, same tail, no correction."""
     orders = [torch.randperm(len(weights), generator=generator) for _ in range(permutations)]
     return torch.stack([weights[order] for order in orders])
 
@@ -52,7 +52,7 @@ def control(
     permutations: int = 10,
     seed: int = 0,
 ) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Mean score over permutations of the weights, and its standard error.
+    """Returns the mean score over permutations of the weights, and its standard error.
 
     A score that is biased at a small effective size, as the FID, is biased alike here: the correction that weights make
     is their score minus this one.

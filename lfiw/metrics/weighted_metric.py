@@ -203,7 +203,7 @@ class WeightedMetric(Metric):
 
 
 def agree_on_maximum(number: int, metric: Metric, gather: Callable, process_group: Any) -> int:
-    """The largest of the numbers that the processes hold, by the gather function that also gathers the states."""
+    """Finds the largest of the numbers that the processes hold, by the gather function that also gathers the states."""
     local = torch.tensor(number, device=metric.device)
     return int(max(gathered.item() for gathered in gather(local, group=process_group or metric.process_group)))
 
@@ -252,7 +252,7 @@ class TwoSidedMetric(WeightedMetric):
         raise NotImplementedError
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
-        """Same as `update`: one batch fills one side, so there is no value of the batch."""
+        """Does the same as `update`: one batch fills one side, so there is no value of the batch."""
         self.update(*args, **kwargs)
 
 
@@ -303,7 +303,7 @@ class RowsMetric(TwoSidedMetric):
 
 
 def shared_column(weights: Float[Tensor, "n k"]) -> Float[Tensor, " n"] | Float[Tensor, "n k"]:
-    """The one column that all weightings share, if they do: what depends on it alone is then made once."""
+    """Returns the one column that all weightings share, if they do: what depends on it alone is then made once."""
     return weights[:, 0] if (weights == weights[:, :1]).all() else weights
 
 
@@ -347,7 +347,7 @@ def append_block(blocks: list[Tensor], block: Tensor) -> None:
 
 
 def _concatenated(state: Tensor | list[Tensor]) -> Tensor | None:
-    """A list state as one tensor; None if it is empty. After a synchronisation it is a tensor already."""
+    """Joins a list state to one tensor; None if it is empty. After a synchronisation it is a tensor already."""
     if isinstance(state, Tensor):
         return state
     return torch.cat(state) if state else None

@@ -41,7 +41,7 @@ class Labels:
 
 
 def find_labels(arrays: Mapping[str, np.ndarray], chosen: str, rows: int) -> tuple[Labels | None, dict[str, str]]:
-    """The first array of a usual name that holds classes, and why those before it do not: name → reason."""
+    """Finds the first array of a usual name that holds classes, and why those before it do not: name → reason."""
     refused: dict[str, str] = {}
     for key in LABEL_KEYS:
         for name in (name for name in arrays if name.lower() == key and name != chosen):
@@ -53,7 +53,7 @@ def find_labels(arrays: Mapping[str, np.ndarray], chosen: str, rows: int) -> tup
 
 
 def read_labels(name: str, array: np.ndarray, rows: int) -> Labels:
-    """Whole numbers from 0 of any type, (N,) or (N, 1), or one-hot rows (N, K).
+    """Reads whole numbers from 0 of any type, (N,) or (N, 1), or one-hot rows (N, K).
 
     Raises:
         InputError: with the reason alone, if they are anything else.
@@ -96,7 +96,7 @@ class Arrays(dict[str, np.ndarray]):
         self.left_out: dict[str, str] = {}
 
     def names(self) -> list[str]:
-        """All that is there, left out or not."""
+        """Lists all that is there, left out or not."""
         return [*self, *self.left_out]
 
     def __missing__(self, name: str) -> np.ndarray:
@@ -155,7 +155,7 @@ def import_arrays(
 
 
 def load_arrays(path: Path) -> Arrays:
-    """The arrays of a file; an `.npy` has one, called by the file's stem, and is mapped.
+    """Loads the arrays of a file; an `.npy` has one, called by the file's stem, and is mapped.
 
     Raises:
         InputError: missing, not such a file, or an `.npy` of pickled objects.
@@ -201,7 +201,7 @@ def add_member(arrays: Arrays, archive: Archive, member: str) -> None:
 
 
 def check_header(file: Any, size: int) -> np.dtype:
-    """The type that the header of an array file states; what it asks for must be there before memory is set aside.
+    """Reads the type in the header of an array file; what it asks for must be there before memory is set aside.
 
     Args:
         size: of the file in bytes.
@@ -227,7 +227,7 @@ def check_header(file: Any, size: int) -> np.dtype:
 
 
 def choose(arrays: Arrays, key: str | None) -> str:
-    """Name of the array that holds the samples."""
+    """Names the array that holds the samples."""
     there = {name: str(array.shape) for name, array in arrays.items()} | arrays.left_out
     names = ", ".join(f"{name} {what}" for name, what in there.items())
     if not there:
@@ -245,7 +245,7 @@ def choose(arrays: Arrays, key: str | None) -> str:
 
 
 def reader(samples: np.ndarray, layout: str | None, value_range: str | None) -> tuple[str, Any, list[str]]:
-    """Column name, a function from a block to its tensor, and what was detected.
+    """Returns column name, a function from a block to its tensor, and what was detected.
 
     Raises:
         InputError: neither images nor vectors.
@@ -279,7 +279,7 @@ def as_float(block: np.ndarray, dtype: type[np.floating]) -> Tensor:
 
 
 def precision_needed(samples: np.ndarray) -> type[np.floating]:
-    """float32 where it rounds every column by at most a millionth of the column's spread, otherwise float64.
+    """Returns float32 where it rounds every column by at most a millionth of the column's spread, otherwise float64.
 
     Raises:
         InputError: float64 would round a column by more than that (whole numbers above 2⁵³, longdouble).

@@ -25,7 +25,7 @@ from lfiw.errors import InputError
 
 
 def import_digits() -> Imported:
-    """The 1,797 digits of scikit-learn: `image` uint8 (N, 1, 8, 8), from 0…16 to 0…255, and `label`."""
+    """Imports the 1,797 digits of scikit-learn: `image` uint8 (N, 1, 8, 8), from 0…16 to 0…255, and `label`."""
     digits = load_digits()
     images = to_tensor(np.rint(digits.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
     labels = to_tensor(digits.target.astype(np.int64))
@@ -53,7 +53,7 @@ OPEN: dict[str, Callable[[str, str, bool], Any]] = {
 
 
 def import_dataset(name: str, split: str, root: Path) -> Imported:
-    """Images and labels of a data set, in its own order; downloaded to `root` if they are not there.
+    """Imports images and labels of a data set, in its own order; downloaded to `root` if they are not there.
 
     Args:
         name: one of `OPEN`.
@@ -98,7 +98,7 @@ Read = Callable[[slice], UInt8[np.ndarray, "n 105 105"]]
 
 
 def import_omniglot(split: str, root: Path, file: Path | None = None, size: int = 28) -> Imported:
-    """Drawings of one part of Omniglot, in the order of alphabets, characters and drawers.
+    """Imports drawings of one part of Omniglot, in the order of alphabets, characters and drawers.
 
     Columns: `image`, uint8 (1, size, size), 0 = paper, 255 = ink; `label`, the character, counted within the part;
     `alphabet`; `drawer`, 1 … 20.
@@ -134,7 +134,7 @@ def import_omniglot(split: str, root: Path, file: Path | None = None, size: int 
 
 
 def resized(images: UInt8[Tensor, "n 1 h w"], size: int) -> UInt8[Tensor, "n 1 size size"]:
-    """Bilinear with a support as wide as an output pixel, so that thin strokes become grey and do not vanish."""
+    """Resizes, bilinear with a support as wide as an output pixel: thin strokes become grey and do not vanish."""
     if images.shape[2:] == (size, size):
         return images
     small = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
@@ -142,7 +142,7 @@ def resized(images: UInt8[Tensor, "n 1 h w"], size: int) -> UInt8[Tensor, "n 1 s
 
 
 def read_arrays(file: Path) -> tuple[Read, dict[str, Int64[Tensor, " n"]]]:
-    """How to read the images of an .npz, and its columns."""
+    """Returns how to read the images of an .npz, and its columns."""
     arrays = load_arrays(file)
     if absent := [name for name in ARRAYS if name not in arrays]:
         raise InputError(f"{file} lacks {', '.join(absent)}: expected {', '.join(ARRAYS)}")
@@ -161,7 +161,7 @@ def read_arrays(file: Path) -> tuple[Read, dict[str, Int64[Tensor, " n"]]]:
 
 
 def read_download(split: str, root: Path) -> tuple[Read, dict[str, Int64[Tensor, " n"]]]:
-    """How to read the images of torchvision's download, and the columns from its folders' and files' names."""
+    """Returns how to read torchvision's download, and the columns from its folders' and files' names."""
     folder = Path(open_dataset(f"omniglot_{split}", split, root).target_folder)
     files: list[Path] = []
     found: dict[str, list[int]] = {"label": [], "alphabet": [], "drawer": []}

@@ -118,7 +118,7 @@ def import_folder(path: Path, size: int | None = None, skip_bad: bool = False) -
 
 
 def import_zip(path: Path, size: int | None = None, skip_bad: bool = False) -> Imported:
-    """Images in a zip archive, as `import_folder`; nothing is unpacked on the disk.
+    """Imports images in a zip archive, as `import_folder`; nothing is unpacked on the disk.
 
     Raises:
         InputError: as `import_folder`, no such archive, or one that is not to be trusted (`lfiw.untrusted`).
@@ -132,7 +132,7 @@ def import_zip(path: Path, size: int | None = None, skip_bad: bool = False) -> I
 
 
 def import_images(found: ImageFiles, source: dict[str, str], size: int | None, skip_bad: bool) -> Imported:
-    """Image files from anywhere; arguments and errors as `import_folder`."""
+    """Imports image files from anywhere; arguments and errors as `import_folder`."""
     if size is not None and size < 1:
         raise InputError(f"size {size}: expected at least 1")
     names, classes, left_out = find_images(found)
@@ -165,7 +165,7 @@ def import_images(found: ImageFiles, source: dict[str, str], size: int | None, s
 
 
 def walk(folder: Path) -> Iterator[PurePosixPath]:
-    """Everything below a folder that is no folder, through links.
+    """Yields everything below a folder that is no folder, through links.
 
     Raises:
         InputError: a link leads nowhere, or to a folder that it lies in; a folder cannot be read.
@@ -207,9 +207,7 @@ def is_hidden(name: PurePosixPath) -> bool:
 
 
 def find_images(found: ImageFiles) -> tuple[list[PurePosixPath], list[str], list[str]]:
-    """Image files in order, names of the sub-folders that hold them (none where they lie at the top), and notes of
-
-    what is left out.
+    """Finds the image files in order, the names of the sub-folders that hold them, and notes of what is left out.
 
     Raises:
         InputError: there are none, or they lie both at the top and in sub-folders.
@@ -242,7 +240,7 @@ def find_images(found: ImageFiles) -> tuple[list[PurePosixPath], list[str], list
 
 
 def without_bad(files: ImageFiles) -> tuple[ImageFiles, list[PurePosixPath]]:
-    """The files that can be decoded, and those that cannot.
+    """Tells the files that can be decoded from those that cannot.
 
     Raises:
         InputError: none can be decoded.
@@ -348,7 +346,7 @@ def look(content: bytes) -> Header:
 
 
 def decode(content: bytes, mode: str) -> Image.Image:
-    """The first frame, upright, without transparency. Raises as `look`."""
+    """Decodes the first frame, upright, without transparency. Raises as `look`."""
     with opened(content) as image:
         turned = orientation(image, content)
         image.load()
@@ -358,14 +356,14 @@ def decode(content: bytes, mode: str) -> Image.Image:
 
 
 def read_pixels(image: Image.Image) -> UInt8[Tensor, "c h w"]:
-    """The pixels of an image in mode L or RGB."""
+    """Reads the pixels of an image in mode L or RGB."""
     pixels = to_tensor(np.asarray(image))
     return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
 @contextmanager
 def opened(content: bytes) -> Iterator[Image.Image]:
-    """The image; its pixels are decoded when they are asked for. Raises as `look`."""
+    """Opens the image; its pixels are decoded when they are asked for. Raises as `look`."""
     with warnings.catch_warnings():
         for category in OF_NO_USE:
             warnings.simplefilter("ignore", category)
@@ -388,7 +386,7 @@ def orientation(image: Image.Image, content: bytes) -> int:
 
 
 def stored_size(image: Any) -> tuple[int, int]:
-    """Width and height in the file; of a turned TIFF file Pillow may state what it will have."""
+    """Returns width and height in the file; of a turned TIFF file Pillow may state what it will have."""
     tags = (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
     return tuple(image.tag_v2[tag] for tag in tags) if image.format == "TIFF" else image.size
 

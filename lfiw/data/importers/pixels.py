@@ -54,7 +54,7 @@ class FoundRange:
 
 
 def rows_first(samples: np.ndarray, layout: str | None) -> tuple[np.ndarray, str | None]:
-    """A view with the axis of samples in front, for (H, W, C, N) as MATLAB keeps it, and the layout it has then."""
+    """Moves the axis of samples to the front of (H, W, C, N), as MATLAB has it → a view and its layout."""
     if layout != "hwcn":
         return samples, layout
     if samples.ndim != 4 or samples.shape[2] not in CHANNELS:
@@ -63,7 +63,7 @@ def rows_first(samples: np.ndarray, layout: str | None) -> tuple[np.ndarray, str
 
 
 def find_axes(shape: tuple[int, ...], layout: str | None) -> tuple[tuple[int, ...] | None, str]:
-    """Order of axes that gives (N, C, H, W) and a line that says so.
+    """Finds the order of axes that gives (N, C, H, W) and a line that says so.
 
     Args:
         layout: "nchw", "nhwc", "nhw", or None to detect it: channels are the axis of 1, 3 or 4.
@@ -102,7 +102,7 @@ def find_axes(shape: tuple[int, ...], layout: str | None) -> tuple[tuple[int, ..
 
 
 def find_range(values: np.ndarray, name: str | None) -> FoundRange:
-    """The value range of images; values that overshoot it by at most `OVERSHOOT` are to be clamped.
+    """Finds the value range of images; values that overshoot it by at most `OVERSHOOT` are to be clamped.
 
     Args:
         name: one of `RANGES`, or None to detect it, see `guess_range`; bytes are kept.
@@ -136,9 +136,10 @@ def find_range(values: np.ndarray, name: str | None) -> FoundRange:
 
 
 def guess_range(least: float, most: float, dtype: np.dtype) -> str:
-    """Whole numbers are 0 to 255. Floats are in [0, 1] if none is negative but for an overshoot: what lies below 0 is
+    """Guesses a range by the values.
 
-    at most `OVERSHOOT` of what lies above. They are in [-1, 1] if they go down to `SIGNED_FROM`.
+    Whole numbers are 0 to 255. Floats are in [0, 1] if none is negative but for an overshoot: what lies below 0 is at
+    most `OVERSHOOT` of what lies above. They are in [-1, 1] if they go down to `SIGNED_FROM`.
 
     Raises:
         InputError: several are possible.
@@ -165,14 +166,14 @@ def zero_or_one(dtype: str) -> InputError:
 
 
 def holds(name: str, least: float, most: float, dtype: np.dtype) -> bool:
-    """Whether a range holds the values, but for what floats may overshoot."""
+    """Says whether a range holds the values, but for what floats may overshoot."""
     low, high = RANGES[name]
     allowed = (OVERSHOOT + SLACK) * (high - low) if dtype.kind == "f" else 0
     return low - allowed <= least and most <= high + allowed
 
 
 def advice(least: float, most: float, dtype: np.dtype) -> str:
-    """What to do with values that a range does not hold."""
+    """Says what to do with values that a range does not hold."""
     possible = [
         f"{name} if they are in [{low:g}, {high:g}]"
         for name, (low, high) in RANGES.items()
@@ -182,7 +183,7 @@ def advice(least: float, most: float, dtype: np.dtype) -> str:
 
 
 def outside(values: np.ndarray, low: float, high: float) -> tuple[int, int]:
-    """How many values lie outside, of which there is one, and the first row that has it."""
+    """Counts the values outside, of which there is one, and finds the first row that has it."""
     counts = [
         np.count_nonzero(((block < low) | (block > high)).reshape(len(block), -1), axis=1)
         for block in in_blocks(values)
@@ -192,7 +193,7 @@ def outside(values: np.ndarray, low: float, high: float) -> tuple[int, int]:
 
 
 def extremes(blocks: Iterator[np.ndarray]) -> tuple[float, float]:
-    """Smallest and largest value.
+    """Finds the smallest and the largest value.
 
     Raises:
         InputError: one is not finite.
