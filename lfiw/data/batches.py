@@ -203,9 +203,6 @@ def mix_seeds(*seeds: int) -> int:
     return state >> 1  # torch.Generator takes what fits into a signed 64-bit integer
 
 
-T = TypeVar("T")
-
-
 def batch_loader(rows: Dataset[T], batches: Iterable[Any], num_workers: int = 0) -> DataLoader[T]:
     """A loader whose sampler chooses whole batches.
 
