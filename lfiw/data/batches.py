@@ -27,7 +27,7 @@ class BatchIndex:
 
     Args:
         positions: rows of the mixed data set, those of an earlier subset first.
-        seed: of the batch's augmentation; none: not augmented.
+        seed: of the batch's augmentation. If None, not augmented.
         share: this process has every `share[1]`-th row of the batch from `share[0]` on.
         size: rows of the batch over all processes.
     """
@@ -78,7 +78,7 @@ class SharedBatches(EpochBatches[BatchIndex]):
 
     Args:
         num_batches, seed: as `EpochBatches`.
-        batch_size: rows a step over all processes, a multiple of their number.
+        batch_size: rows per step over all processes, a multiple of their number.
         rank, world_size: which process this is, of how many.
     """
 

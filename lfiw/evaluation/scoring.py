@@ -163,7 +163,7 @@ def weights_of(
     exact: Float[Tensor, " n"] | None,
     convention: str,
 ) -> Float[Tensor, "n k"]:
-    """One column a weighting; the exact weights, where the data set knows them, in the last one."""
+    """One column per weighting; the exact weights, where the data set knows them, in the last one."""
     of = paper_weights if convention == "paper" else Weighting.__call__
     columns = [of(w, log_ratio) for w in weightings.values()]
     return torch.stack(columns if exact is None else [*columns, torch.softmax(exact, 0)], dim=1)

@@ -169,7 +169,7 @@ def write_log_ratios(
 
 
 def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrator | None], Validation]:
-    """A calibrator a fold, and the log-ratios of the validation rows that are left to judge by."""
+    """A calibrator per fold, and the log-ratios of the validation rows that are left to judge by."""
     found: list[Sides] = []
     members = members_of(config)
     for fold in range(config.folds):
@@ -207,12 +207,12 @@ def combine(
     fold_of: Int64[Tensor, " n"],
     calibrators: Sequence[Calibrator | None],
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """One log-ratio a row, and the standard deviation over the classifiers it is the mean of.
+    """One log-ratio per row, and the standard deviation over the classifiers it is the mean of.
 
     Args:
         log_ratio: of every row by every classifier.
         fold_of: the fold that holds the row out; −1: no classifier trained on it, and all folds count.
-        calibrators: one a fold; none: as it is.
+        calibrators: one per fold. If None, as it is.
     """
     mean = log_ratio.mean(1)
     own = torch.stack([c(m) if c is not None else m for c, m in zip(calibrators, mean, strict=True)])
