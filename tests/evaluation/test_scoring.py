@@ -8,6 +8,7 @@ from scipy.linalg import sqrtm
 from lfiw import InputError
 from lfiw.evaluation.module import FeatureColumn
 from lfiw.evaluation.scoring import ScoredRows, score
+from lfiw.evaluation.tables import print_evaluation
 from lfiw.schemas import Evaluation
 from lfiw.weighting.calibration import Validation
 
@@ -52,3 +53,23 @@ def test_a_weighting_that_is_not_there_is_named() -> None:
     sides = torch.randn(30, dtype=torch.float64), torch.randn(30, dtype=torch.float64)
     with pytest.raises(InputError, match="weighting=half: no such weighting; there are uniform, auto"):
         score(rows, Validation(sides, sides), [FeatureColumn("f", 2)], weighting="half")
+
+
+def test_a_score_that_float64_cannot_hold_is_lost_with_a_reason_and_the_others_stay(capsys) -> None:
+    generator = torch.Generator().manual_seed(1)
+    real, _ = samples(generator, 300, 0.5)
+    generated, log_ratio = samples(generator, 400, 0.0)
+    sides = samples(generator, 300, 0.5)[1], samples(generator, 300, 0.0)[1]
+    rows = ScoredRows.of_tensors(
+        {"f": real, "huge": 1e170 * real}, {"f": generated, "huge": 1e170 * generated}, log_ratio
+    )
+    columns = [FeatureColumn("f", 3), FeatureColumn("huge", 3, "@huge")]
+    record = score(rows, Validation(sides, sides), columns)
+    assert {str(metric) for metric in record.lost or {}} == {"fid@huge", "kid@huge"}
+    assert all("overflow" in reason for reason in (record.lost or {}).values())
+    content = record.to_json()["weightings"][0]["metrics"]
+    assert content["fid@huge"]["value"] is None
+    assert content["fid"]["value"] == pytest.approx(frechet(real.numpy(), generated.numpy(), np.full(400, 1 / 400)))
+    print_evaluation(record)
+    out = capsys.readouterr().out
+    assert "FID ↓ @huge –: " in out
