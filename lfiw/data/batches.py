@@ -27,7 +27,7 @@ class BatchIndex:
 
     Args:
         positions: rows of the mixed data set, those of an earlier subset first.
-        seed: of the batch's augmentation; none: not augmented.
+        seed: of the batch's augmentation. If None, not augmented.
         share: this process has every `share[1]`-th row of the batch from `share[0]` on.
         size: rows of the batch over all processes.
     """
@@ -78,7 +78,7 @@ class SharedBatches(EpochBatches[BatchIndex]):
 
     Args:
         num_batches, seed: as `EpochBatches`.
-        batch_size: rows a step over all processes, a multiple of their number.
+        batch_size: rows per step over all processes, a multiple of their number.
         rank, world_size: which process this is, of how many.
     """
 
@@ -201,9 +201,6 @@ def mix_seeds(*seeds: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
     return state >> 1  # torch.Generator takes what fits into a signed 64-bit integer
-
-
-T = TypeVar("T")
 
 
 def batch_loader(rows: Dataset[T], batches: Iterable[Any], num_workers: int = 0) -> DataLoader[T]:

@@ -140,7 +140,7 @@ class InOrderDataModule(LightningDataModule):
         passes: called when the loaders are made. The subsets of a pass stand one after another; `side` in a batch is
             the number of the subset.
         columns: what a batch holds of each row.
-        batch_size: rows a step a process.
+        batch_size: rows per step and process.
     """
 
     def __init__(

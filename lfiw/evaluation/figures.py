@@ -29,9 +29,8 @@ from lfiw.evaluation.plots.weights import relative_to_uniform
 from lfiw.evaluation.record import UNKNOWN, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.tables import as_number, most_changed_classes, number
 from lfiw.files import write_atomically
-from lfiw.ratio.cross_fitting import Sides, Validation
 from lfiw.training.run_folder import Curve
-from lfiw.weighting.calibration import Reliability, reliability
+from lfiw.weighting.calibration import Reliability, Sides, Validation, reliability
 
 
 @dataclass(frozen=True)

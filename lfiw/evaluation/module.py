@@ -53,8 +53,8 @@ class Evaluation(LightningModule):
     `proportions` the share of each class under each weighting, and `real_proportions` that among the real rows.
 
     Args:
-        weights: of the generated evaluation rows in order, one column a weighting; under the paper's convention on the
-            scale that `paper_weights` gives.
+        weights: of the generated evaluation rows in order, one column per weighting; under the paper's convention on
+            the scale that `paper_weights` gives.
         features: columns for FID and KID.
         logits: columns for IS; the last one also for class proportions.
         with_reference: the batches hold reference rows.

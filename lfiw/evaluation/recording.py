@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lfiw.data.table import Table
 from lfiw.evaluation.module import Evaluation
 from lfiw.evaluation.record import (
     EXACT,
@@ -23,9 +24,6 @@ from lfiw.evaluation.record import (
     WeightingRecord,
 )
 from lfiw.evaluation.uncertainty import Uncertainty
-from lfiw.features import Extractor
-from lfiw.ratio.mixed import MixedDataModule
-from lfiw.schemas import Config
 from lfiw.version import __version__
 from lfiw.weighting.calibration import reliability
 from lfiw.weighting.diagnostics import (
@@ -95,18 +93,15 @@ def evaluation_record(
     log_ratio: Float[Tensor, " n"],
     candidates: Mapping[str, Candidate],
     uncertainties: Mapping[str, Uncertainty],
-    extractors: Mapping[str, Extractor],
     *,
     choice: Choice,
+    recommended: str,
     classifier: ClassifierRecord,
     flattening: Flattening | None,
-    config: Config,
-    run: str,
     num_real: int,
     num_reference: int,
-    tables: tuple[TableRecord, ...],
 ) -> EvaluationRecord:
-    """The record of an evaluation.
+    """The record of an evaluation; which run and which tables it is of stands nowhere in it yet.
 
     Args:
         evaluation: after its test, of all rows.
@@ -116,33 +111,29 @@ def evaluation_record(
         log_ratio: of the generated evaluation rows.
         candidates: what the validation rows say of each weighting but the uniform one.
         uncertainties: by the standard metrics' names; empty where they were not asked for.
-        choice: of the gate.
+        choice: of the gate; recommended: name of the weighting to recommend.
         num_real, num_reference: evaluation rows of each kind.
     """
     lost = {Metric.named(name): reason for e in [evaluation, *blocks] for name, reason in e.lost.items()}
-    named = f"named by weighting={config.weighting}; auto says: {choice.verdict}: {choice.reason}"
+    named = f"named by weighting={recommended}; auto says: {choice.verdict}: {choice.reason}"
     names = [*weightings, *([EXACT] if evaluation.weights.shape[1] > len(weightings) else [])]
     record = EvaluationRecord(
-        experiment=config.experiment,
+        experiment="",
         version=__version__,
-        run=run,
         num_real=num_real,
         num_generated=len(log_ratio),
         num_reference=num_reference,
-        extractors=tuple(ExtractorRecord(name, e.key, e.sha256) for name, e in extractors.items()),
+        extractors=tuple(ExtractorRecord(column.name, column.name) for column in evaluation.features),
         paper_blocks=len(blocks),
-        calibration=config.calibration,
-        folds=config.folds,
-        ensemble=config.ensemble,
         classifier=classifier,
         reference={
             Metric.named(name): Estimate(values[0], math.nan)
             for e in [evaluation, *blocks[:1]]  # the same real rows in every block
             for name, values in e.reference.items()
         },
-        recommended=config.weighting,
+        recommended=recommended,
         verdict=choice.verdict,
-        reason=choice.reason if config.weighting == AUTO else named,
+        reason=choice.reason if recommended == AUTO else named,
         pareto_k_threshold=pareto_k_threshold(len(log_ratio)),
         real_class_proportions=tuple(evaluation.real_proportions),
         lost=lost or None,
@@ -159,7 +150,6 @@ def evaluation_record(
             for i, name in enumerate(names)
         ),
         flattening=flattening,
-        tables=tables,
     )
     return EvaluationRecord.from_json(record.to_json())  # as the file has it: what is not finite is nan
 
@@ -220,8 +210,6 @@ def with_uncertainty(score: Score, u: Uncertainty, i: int) -> Score:
     )
 
 
-def table_records(datamodule: MixedDataModule) -> tuple[TableRecord, ...]:
+def table_records(tables: Mapping[str, Table]) -> tuple[TableRecord, ...]:
     """Which samples were scored: the tables by what they hold, their rows and the hash of their content."""
-    return tuple(
-        TableRecord(name, len(table), getattr(table, "identity", None)) for name, table in datamodule.tables.items()
-    )
+    return tuple(TableRecord(name, len(table), getattr(table, "identity", None)) for name, table in tables.items())

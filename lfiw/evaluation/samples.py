@@ -12,7 +12,6 @@ from lfiw.evaluation.figures import Picture
 from lfiw.evaluation.plots.images import image_grid, images_a_grid
 from lfiw.evaluation.record import EvaluationRecord
 from lfiw.evaluation.tables import number
-from lfiw.ratio.mixed import MixedDataModule
 from lfiw.weighting.resampling import sir
 
 
@@ -61,15 +60,14 @@ class Group:
 
 
 def sample_groups(
-    datamodule: MixedDataModule, record: EvaluationRecord, log_ratio: Float[Tensor, " n"], seed: int
+    real: Subset, generated: Subset, record: EvaluationRecord, log_ratio: Float[Tensor, " n"], seed: int
 ) -> list[Group]:
     """Highest and lowest weight, random and resampled generated images; nearest and random real ones.
 
     Args:
-        log_ratio: of the generated evaluation rows.
+        real, generated: the evaluation rows; log_ratio: of the generated ones.
         seed: of the random ones.
     """
-    real, generated = datamodule.splits["evaluation"]
     weighting = record.drawn.weighting
     relative = torch.softmax(weighting.log_weights(log_ratio), 0) * len(log_ratio)
     most = images_a_grid(max(real.table.column("image").shape[-2:]))

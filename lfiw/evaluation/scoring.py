@@ -1,113 +1,157 @@
-"""From log-ratio columns to evaluation.json."""
+"""From rows, their features and one log-ratio per generated row to an `EvaluationRecord`."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pytorch_lightning import Trainer
-from pytorch_lightning.utilities import rank_zero_only
 from rich.progress import Progress
 from torch import Tensor
 
-from lfiw.data.splits import GENERATED, REAL, REFERENCE, InOrderDataModule, Subset, evenly_spaced
+from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced, everything
+from lfiw.data.table import TensorTable
 from lfiw.errors import InputError
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
-from lfiw.evaluation.recording import evaluation_record, held_out_scores, table_records
+from lfiw.evaluation.recording import evaluation_record, held_out_scores
 from lfiw.evaluation.uncertainty import scored_metrics, uncertainties_of
-from lfiw.features import Extractor
-from lfiw.ratio.cross_fitting import Validation, log_ratio_column
-from lfiw.ratio.mixed import MixedDataModule
-from lfiw.schemas import Config
-from lfiw.tasks.extractors import build_extractors, extract_all
-from lfiw.training.run_folder import EVALUATION, keep_evaluation
+from lfiw.schemas import Evaluation as Options
+from lfiw.schemas import Trainer as TrainerOptions
+from lfiw.training.trainer import build_trainer
+from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
 from lfiw.weighting.gate import AUTO, UNIFORM, choose, judge, min_ess_share
 from lfiw.weighting.weights import Weighting
 
 
+@dataclass(frozen=True)
+class ScoredRows:
+    """What is scored: rows with their features, and one log-ratio per generated row, whoever made them.
+
+    Args:
+        real, generated: rows of tables that hold the feature columns.
+        log_ratio: (n,) of the generated rows.
+        exact: (n,) their exact log-ratio up to a constant, if it is known.
+        reference: further real rows, scored as if they were generated, for comparison.
+    """
+
+    real: Subset
+    generated: Subset
+    log_ratio: Float[Tensor, " n"]
+    exact: Float[Tensor, " n"] | None = None
+    reference: Subset | None = None
+
+    @classmethod
+    def of_tensors(
+        cls, real: Mapping[str, Tensor], generated: Mapping[str, Tensor], log_ratio: Float[Tensor, " n"]
+    ) -> "ScoredRows":
+        """Rows in memory: column name → (rows, …)."""
+        return cls(everything(TensorTable(dict(real))), everything(TensorTable(dict(generated))), log_ratio)
+
+    def block(self, positions: Int64[Tensor, " k"]) -> "ScoredRows":
+        """Some of the generated rows, against the same real ones."""
+        chosen = Subset(self.generated.table, self.generated.rows[positions])
+        exact = self.exact[positions] if self.exact is not None else None
+        return replace(self, generated=chosen, log_ratio=self.log_ratio[positions], exact=exact)
+
+
 def score(
-    config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDataModule, validation: Validation
+    rows: ScoredRows,
+    validation: Validation,
+    features: Sequence[FeatureColumn],
+    logits: Sequence[LogitColumn] = (),
+    *,
+    options: Options | None = None,
+    weighting: str = AUTO,
+    trainer: Trainer | None = None,
+    batch_size: int = 1000,
+    num_workers: int = 0,
+    seed: int = 0,
+    progress: bool = False,
 ) -> EvaluationRecord:
-    """Score the evaluation rows under every weighting and write evaluation.json into the run folder."""
-    options = config.evaluation
-    extractors = build_extractors(config, datamodule)
-    share = min_ess_share(
-        extractors[options.extractors[0]].num_features, len(datamodule.splits["evaluation"][GENERATED])
-    )
+    """Scores the generated rows under every weighting; the gate chooses one of them on the validation rows.
+
+        rows = ScoredRows.of_tensors({"features": f_real}, {"features": f_generated}, log_ratio)
+        record = score(rows, Validation(sides, sides), [FeatureColumn("features", f_real.shape[1])])
+
+    Args:
+        validation: log-ratios of real and generated rows that neither trained nor calibrated the classifier.
+        features: columns to score in; the first is the main one.
+        logits: columns of class logits, for the Inception Score and class proportions.
+        options: which weightings and scores. If None, the defaults.
+        weighting: the name of the one to recommend; `auto` leaves it to the gate.
+        trainer: whose processes share the rows. If None, this process scores all of them.
+        batch_size: rows per step and process.
+        seed: of permutations and subsets.
+
+    Returns:
+        The record, the same in every process; it does not yet say of which run it is.
+
+    Raises:
+        InputError: an option has no such value.
+    """
+    options = options or Options()
+    trainer = trainer or build_trainer(TrainerOptions(accelerator="cpu", devices=1, progress=progress), Path(), [])
+    share = min_ess_share(features[0].size, len(rows.generated))
     choice = choose(*validation.calibrated, ess_share=share)
     weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
-    for extractor in extractors.values():
-        extract_all(trainer, extractor, datamodule)
+    check_options(options, weighting)
 
-    column = log_ratio_column(run_dir)
-    real, generated = datamodule.splits["evaluation"]
-    reference = [] if options.reference == "none" else [datamodule.splits[options.reference][REAL]]
-    features = [
-        FeatureColumn(e.columns["features"], e.num_features, f"@{name}" if i else "")
-        for i, (name, e) in enumerate((name, extractors[name]) for name in options.extractors)
-    ]
-    logits = logit_columns(config.metrics.inception_score.classifier, extractors, options.extractors[0])
-    if logits and logits[0].suffix:
-        main, instead = options.extractors[0], config.metrics.inception_score.classifier
-        rank_zero_only(print)(f"the weights of {main} have no class logits: the Inception Score is that of {instead}")
-
-    def evaluate(chosen: Subset, convention: str) -> Evaluation:
-        """Score generated rows against all real ones."""
-        weights = weights_of(weightings, chosen.column(column), datamodule.exact_log_ratio(chosen), convention)
+    def evaluate(scored: ScoredRows, convention: str) -> Evaluation:
+        """Scores generated rows against all real ones."""
+        subsets = [s for s in (scored.real, scored.generated, scored.reference) if s is not None]
         evaluation = Evaluation(
-            weights,
+            weights_of(weightings, scored.log_ratio, scored.exact, convention),
             features,
             logits,
-            with_reference=bool(reference),
+            with_reference=scored.reference is not None,
             convention=convention,
             neighbours=options.neighbours if convention == "standard" else 0,
-            pairs={
-                side: evenly_spaced(len(subset), options.pair_rows)
-                for side, subset in zip((REAL, GENERATED, REFERENCE), (real, chosen, *reference), strict=False)
-            },
+            pairs={side: evenly_spaced(len(subset), options.pair_rows) for side, subset in enumerate(subsets)},
         )
-        names = dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)])
-        rows = InOrderDataModule(
-            lambda: [[real, chosen, *reference]],
-            list(names),
-            batch_size=datamodule.evaluation_batch_size,
-            num_workers=datamodule.num_workers,
-        )
-        trainer.test(evaluation, datamodule=rows, verbose=False)
+        columns = list(dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)]))
+        passes = InOrderDataModule(lambda: [subsets], columns, batch_size=batch_size, num_workers=num_workers)
+        trainer.test(evaluation, datamodule=passes, verbose=False)
         return evaluation
 
-    standard = evaluate(generated, "standard")
-    blocks = [evaluate(b, "paper") for b in equal_blocks(generated, options.paper_block)] if options.paper else []
+    standard = evaluate(rows, "standard")
+    blocks = [
+        evaluate(rows.block(positions), "paper")
+        for positions in (equal_blocks(len(rows.generated), options.paper_block) if options.paper else ())
+    ]
     record: list[EvaluationRecord | None] = [None]
     if trainer.is_global_zero:
-        log_ratio, progress = generated.column(column), config.trainer.progress
-        extrapolated = [list(weightings).index(name) for name in (UNIFORM, config.weighting)]
-        found = evaluation_record(
-            standard,
-            blocks,
-            weightings,
-            log_ratio,
-            {name: judge(w, *validation.calibrated) for name, w in weightings.items() if name != UNIFORM},
-            uncertainties_of(standard, real, generated, options, extrapolated, seed=config.seed, progress=progress),
-            extractors,
-            choice=choice,
-            classifier=held_out_scores(validation.raw, validation.calibrated),
-            flattening=flattening_curves(
-                standard, real, generated, log_ratio, weightings, options.exponents, progress=progress
-            ),
-            config=config,
-            run=run_dir.name,
-            num_real=len(real),
-            num_reference=sum(map(len, reference)),
-            tables=table_records(datamodule),
-        )
-        keep_evaluation(run_dir, found.to_json())
-        found.write(run_dir / EVALUATION)
-        record = [found]
+        extrapolated = [list(weightings).index(name) for name in (UNIFORM, weighting)]
+        record = [
+            evaluation_record(
+                standard,
+                blocks,
+                weightings,
+                rows.log_ratio,
+                {name: judge(w, *validation.calibrated) for name, w in weightings.items() if name != UNIFORM},
+                uncertainties_of(
+                    standard, rows.real, rows.generated, options, extrapolated, seed=seed, progress=progress
+                ),
+                choice=choice,
+                recommended=weighting,
+                classifier=held_out_scores(validation.raw, validation.calibrated),
+                flattening=flattening_curves(
+                    standard,
+                    rows.real,
+                    rows.generated,
+                    rows.log_ratio,
+                    weightings,
+                    options.exponents,
+                    progress=progress,
+                ),
+                num_real=len(rows.real),
+                num_reference=len(rows.reference) if rows.reference is not None else 0,
+            )
+        ]
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
     return shared
@@ -119,34 +163,28 @@ def weights_of(
     exact: Float[Tensor, " n"] | None,
     convention: str,
 ) -> Float[Tensor, "n k"]:
-    """One column a weighting; the exact weights, where the data set knows them, in the last one."""
+    """One column per weighting; the exact weights, where the data set knows them, in the last one."""
     of = paper_weights if convention == "paper" else Weighting.__call__
     columns = [of(w, log_ratio) for w in weightings.values()]
     return torch.stack(columns if exact is None else [*columns, torch.softmax(exact, 0)], dim=1)
 
 
-def check_scores(config: Config, datamodule: MixedDataModule) -> None:
-    """Raises the InputError that `score` would raise after hours of extraction and training.
-
-    Args:
-        datamodule: with its tables open.
-    """
-    names = [*named_weightings(config.evaluation.weightings), AUTO]
-    if config.weighting not in names:
-        raise InputError(f"weighting={config.weighting}: no such weighting; there are {', '.join(names)}")
-    if config.evaluation.permutations < 0 or config.evaluation.permutations == 1:
-        raise InputError(f"evaluation.permutations={config.evaluation.permutations} must be 0 or at least 2")
-    for alpha in config.evaluation.exponents:
+def check_options(options: Options, weighting: str) -> None:
+    """Raises the InputError that `score` would raise, before hours of extraction and training."""
+    names = [*named_weightings(options.weightings), AUTO]
+    if weighting not in names:
+        raise InputError(f"weighting={weighting}: no such weighting; there are {', '.join(names)}")
+    if options.permutations < 0 or options.permutations == 1:
+        raise InputError(f"evaluation.permutations={options.permutations} must be 0 or at least 2")
+    for alpha in options.exponents:
         if not (math.isfinite(alpha) and alpha >= 0):
             raise InputError(f"evaluation.exponents: {alpha} must be finite and ≥ 0")
-    if config.evaluation.neighbours < 0:
-        raise InputError(f"evaluation.neighbours={config.evaluation.neighbours} must be at least 0")
-    if config.evaluation.pair_rows < 0 or config.evaluation.pair_rows == 1:
-        raise InputError(f"evaluation.pair_rows={config.evaluation.pair_rows} must be 0 or at least 2")
-    if config.evaluation.paper_block < 1:
-        raise InputError(f"evaluation.paper_block={config.evaluation.paper_block} must be at least 1")
-    extractors = build_extractors(config, datamodule)
-    logit_columns(config.metrics.inception_score.classifier, extractors, config.evaluation.extractors[0])
+    if options.neighbours < 0:
+        raise InputError(f"evaluation.neighbours={options.neighbours} must be at least 0")
+    if options.pair_rows < 0 or options.pair_rows == 1:
+        raise InputError(f"evaluation.pair_rows={options.pair_rows} must be 0 or at least 2")
+    if options.paper_block < 1:
+        raise InputError(f"evaluation.paper_block={options.paper_block} must be at least 1")
 
 
 def named_weightings(specs: list[Any]) -> dict[str, Weighting]:
@@ -165,29 +203,10 @@ def named_weightings(specs: list[Any]) -> dict[str, Weighting]:
     return weightings
 
 
-def logit_columns(classifier: str | None, extractors: Mapping[str, Extractor], main: str) -> list[LogitColumn]:
-    """The columns for IS: those of the main extractor, if it has logits, and of the classifier, labelled by its name.
-
-    Raises:
-        InputError: the classifier has no class logits.
-    """
-    if classifier is not None and not extractors[classifier].num_classes:
-        raise InputError(
-            f"metrics.inception_score.classifier={classifier} has no class logits; use null for those of {main}, if it "
-            "has any"
-        )
-    named = {name: extractors[name] for name in (main, classifier) if name}
-    return [
-        LogitColumn(e.columns["logits"], e.num_classes, "" if name == main else f"@{name}")
-        for name, e in named.items()
-        if e.num_classes
-    ]
-
-
-def equal_blocks(rows: Subset, size: int) -> list[Subset]:
-    """As many disjoint blocks of `size` rows as there are, every so-many-th row; all rows, if they are fewer."""
-    count = max(1, len(rows) // size)
-    return [Subset(rows.table, rows.rows[i::count][:size]) for i in range(count)]
+def equal_blocks(num: int, size: int) -> list[Int64[Tensor, " _"]]:
+    """Positions of as many disjoint blocks of `size` rows as there are, every so-many-th row; all rows, if fewer."""
+    count = max(1, num // size)
+    return [torch.arange(num)[i::count][:size] for i in range(count)]
 
 
 def flattening_curves(

@@ -1,11 +1,9 @@
 """What an evaluation leaves to look at: tables in the terminal, pictures, report.html, and what the loggers get."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import yaml
 from jaxtyping import Float
 from pytorch_lightning import Trainer
 from rich.progress import Progress
@@ -16,46 +14,55 @@ from lfiw.evaluation.plots import contact_sheet, save
 from lfiw.evaluation.record import EvaluationRecord
 from lfiw.evaluation.report import write_report
 from lfiw.evaluation.samples import sample_groups, sample_pictures
+from lfiw.evaluation.scoring import ScoredRows
 from lfiw.evaluation.tables import print_evaluation, score_rows
-from lfiw.ratio.cross_fitting import Validation, log_ratio_column
-from lfiw.ratio.mixed import MixedDataModule
-from lfiw.schemas import Config
 from lfiw.training import tracking
 from lfiw.training.run_folder import TRAINING, VALIDATION, logged_losses, seconds_of
+from lfiw.weighting.calibration import Validation
 
 
 def show(
-    config: Config,
+    record: EvaluationRecord,
+    rows: ScoredRows,
+    validation: Validation,
     run_dir: Path,
     trainer: Trainer,
-    datamodule: MixedDataModule,
-    validation: Validation,
-    record: EvaluationRecord,
+    *,
+    figures: bool,
+    training_loss: bool,
+    configuration: str,
+    seed: int,
+    progress: bool,
 ) -> None:
-    """The first process prints the tables, draws, writes report.html and sends all of it to the run's loggers.
+    """Prints the tables, draws, writes report.html and sends all of it to the run's loggers, in the first process.
 
     Args:
+        rows: those that were scored.
         validation: log-ratios of validation rows, as trained and recalibrated.
+        run_dir: where metrics.jsonl lies, and where pictures and the page go.
+        trainer: whose loggers are used.
+        figures: draw, and write the page.
+        training_loss: draw the training loss beside the validation log-loss, which it is comparable to.
+        configuration: YAML, shown on the page.
+        seed: of the images that are drawn at random.
+        progress: show a progress bar.
     """
     if trainer.is_global_zero:
         print_evaluation(record)
-        log_ratio = datamodule.splits["evaluation"][1].column(log_ratio_column(run_dir))
         (run_dir / "report.html").unlink(missing_ok=True)  # of an earlier evaluation
         files: dict[str, Path] = {}
-        if config.evaluation.figures:
+        if figures:
             log = run_dir / "metrics.jsonl"
-            # the training loss is a log-loss under the logistic loss alone
-            training = logged_losses(log, TRAINING) if config.loss.name == "logistic" else {}
-            pictures = draw_evaluation(record, log_ratio, validation, logged_losses(log, VALIDATION), training)
+            training = logged_losses(log, TRAINING) if training_loss else {}
+            pictures = draw_evaluation(record, rows.log_ratio, validation, logged_losses(log, VALIDATION), training)
             drawn = {name: picture for section in pictures.values() for name, picture in section.items()}
-            files = write_pictures(drawn, run_dir, progress=config.trainer.progress)
+            files = write_pictures(drawn, run_dir, progress=progress)
             sections = {section: list(named.values()) for section, named in pictures.items()}
-            if datamodule.samples == "image":
-                groups = sample_groups(datamodule, record, log_ratio, seed=config.seed)
+            if "image" in rows.real.table.columns:
+                groups = sample_groups(rows.real, rows.generated, record, rows.log_ratio, seed=seed)
                 sections["samples"] = sample_pictures(groups)
                 sheet = contact_sheet({group.title: group.images for group in groups})
                 files["samples"] = save(sheet, run_dir / "samples.png")
-            configuration = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
             write_report(
                 run_dir / "report.html",
                 record,
@@ -64,7 +71,7 @@ def show(
                 seconds=seconds_of(run_dir),
             )
             print(f"report: {run_dir / 'report.html'}")
-        track(trainer, record, files, log_ratio)
+        track(trainer, record, files, rows.log_ratio)
     trainer.strategy.barrier()
 
 

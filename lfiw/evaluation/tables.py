@@ -31,7 +31,7 @@ def with_error(value: float | None, error: float | None, digits: int = 4) -> str
 
 
 def score_rows(record: EvaluationRecord, *, paper: bool = False, intervals: bool = False) -> Cells:
-    """Titles and cells: the reference, then a row a weighting, the recommended one marked; scores ± standard error.
+    """Titles and cells: the reference, then a row per weighting, the recommended one marked; scores ± standard error.
 
     Args:
         paper: the metrics by the definitions of the official code, instead of the standard ones.

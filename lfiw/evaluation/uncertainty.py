@@ -39,7 +39,7 @@ class Scored:
         null: effective size → the score that noise alone gives.
         num_real: real rows that the score knows; infinite if it needs none.
         dimension: of what it is made of.
-        rows: the generated ones that the functions are of; none: all.
+        rows: the generated ones that the functions are of. If None, all.
     """
 
     contributions: Callable[[Float[Tensor, "m k"]], Contributions]
@@ -59,7 +59,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """What stands beside one metric, a value a weighting; nan where there is none.
+    """What stands beside one metric, a value per weighting; nan where there is none.
 
     Args:
         standard_error, half_width: of the score, and what its 95 % interval reaches to either side;

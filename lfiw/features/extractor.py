@@ -46,7 +46,7 @@ class Extractor(nn.Module):
         sha256: of the weights; empty if it has none.
         preprocessing: in words, kept with the columns.
         num_features, num_classes: sizes of the outputs.
-        batch_size: most samples a step, where the network is slow; none: as many as the data module's.
+        batch_size: most samples per step, where the network is slow. If None, as many as the data module's.
     """
 
     name: ClassVar[str]

@@ -193,7 +193,7 @@ class InceptionFeatures(Extractor):
 
     Args:
         shape: (channels, height, width) of the images.
-        weights: file; none: from the places of `find_weights`.
+        weights: file. If None, from the places of `find_weights`.
         precision: "fp32" or "bf16", that of the convolutions; resizing and the last mean are float32 in both.
 
     Raises:

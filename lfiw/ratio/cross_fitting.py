@@ -25,7 +25,7 @@ from lfiw.training.run_folder import column_part
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 from lfiw.untrusted import state_sha256
-from lfiw.weighting.calibration import Calibrator, fit_calibrator
+from lfiw.weighting.calibration import Calibrator, Sides, Validation, fit_calibrators
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,6 @@ def train_members(
     return {name: fmean(values) for name, values in logged.items()}
 
 
-Sides = tuple[Tensor, Tensor]  # of real and of generated rows
 BLOCK = 1_000_000  # rows combined at a time
 
 
@@ -118,19 +117,6 @@ def spread_column(run_dir: Path) -> str:
 def member_column(run_dir: Path, member: Member) -> str:
     """The column of one classifier's log-ratios as it was trained."""
     return f"uncalibrated/{column_part(run_dir)}" + (f"/{member.name}" if member.name else "")
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Log-ratios of the validation rows that neither trained nor calibrated, all folds together.
-
-    Args:
-        raw: as the classifiers were trained: of real and of generated rows.
-        calibrated: the same rows, recalibrated.
-    """
-
-    raw: Sides
-    calibrated: Sides
 
 
 def write_log_ratios(
@@ -183,7 +169,7 @@ def write_log_ratios(
 
 
 def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrator | None], Validation]:
-    """A calibrator a fold, and the log-ratios of the validation rows that are left to judge by."""
+    """A calibrator per fold, and the log-ratios of the validation rows that are left to judge by."""
     found: list[Sides] = []
     members = members_of(config)
     for fold in range(config.folds):
@@ -195,33 +181,6 @@ def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tup
         found.append((real, generated))
     datamodule.use_fold(0)
     return fit_calibrators(config.calibration, found)
-
-
-def fit_calibrators(method: str, folds: Sequence[Sides]) -> tuple[list[Calibrator | None], Validation]:
-    """From each fold's validation log-ratios: every other one fits its calibrator, the rest is left to judge by.
-
-    Args:
-        method: none, or a name in `lfiw.weighting.calibration`.
-    """
-    calibrators: list[Calibrator | None] = []
-    raw: list[Sides] = []
-    calibrated: list[Sides] = []
-    for real, generated in folds:
-        if method == "none":
-            calibrators.append(None)
-            raw.append((real, generated))
-            calibrated.append((real, generated))
-            continue
-        calibrator = fit_calibrator(method, real[0::2], generated[0::2])
-        calibrators.append(calibrator)
-        raw.append((real[1::2], generated[1::2]))
-        calibrated.append((calibrator(real[1::2]), calibrator(generated[1::2])))
-    return calibrators, Validation(pooled(raw), pooled(calibrated))
-
-
-def pooled(folds: Sequence[Sides]) -> Sides:
-    """Real and generated values of all folds."""
-    return torch.cat([real for real, _ in folds]), torch.cat([generated for _, generated in folds])
 
 
 def combined(
@@ -248,12 +207,12 @@ def combine(
     fold_of: Int64[Tensor, " n"],
     calibrators: Sequence[Calibrator | None],
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """One log-ratio a row, and the standard deviation over the classifiers it is the mean of.
+    """One log-ratio per row, and the standard deviation over the classifiers it is the mean of.
 
     Args:
         log_ratio: of every row by every classifier.
         fold_of: the fold that holds the row out; −1: no classifier trained on it, and all folds count.
-        calibrators: one a fold; none: as it is.
+        calibrators: one per fold. If None, as it is.
     """
     mean = log_ratio.mean(1)
     own = torch.stack([c(m) if c is not None else m for c, m in zip(calibrators, mean, strict=True)])

@@ -18,7 +18,7 @@ from lfiw.errors import InputError
 
 PARTS = ("train", "validation", "evaluation")
 COARSE = 0.01  # of a column's spread: rounding that is worth a word
-STATISTICS_ROWS = 20_000  # rows a side that the input's mean and scale are taken from
+STATISTICS_ROWS = 20_000  # rows per side that the input's mean and scale are taken from
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class MixedDataModule(LightningDataModule):
         folds: K > 1 for cross-fitting: all generated rows are evaluation rows, and `use_fold` chooses which K-th of the
             rows neither trains nor validates. Real evaluation rows are as without it.
         mixing: balanced or natural (`MixedBatches`).
-        batch_size: rows a training step over all processes; evaluation_batch_size: rows a step a process.
+        batch_size: rows per training step over all processes; evaluation_batch_size: rows per step and process.
         augment: name in `AUGMENTATIONS`.
 
     Raises:
@@ -224,7 +224,7 @@ class MixedDataModule(LightningDataModule):
             sides.append(subset.read(torch.arange(0, len(subset), step), [self.input])[self.input])
         real, generated = sides
         dtype = torch.promote_types(real.dtype, generated.dtype)
-        # images: one mean a channel; vectors: one a feature
+        # images: one mean per channel; vectors: one per feature
         axes = (0, *range(2, real.ndim)) if real.ndim > 2 else (0,)
         centre = torch.zeros_like(real[:1].double().mean(axes))
         if dtype == torch.float64:  # squares of values far from zero would lose their spread

@@ -1,10 +1,12 @@
 """The extractors that a configuration names, for a data module's samples."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from pytorch_lightning import Trainer
 
 from lfiw.errors import InputError
+from lfiw.evaluation.module import FeatureColumn, LogitColumn
 from lfiw.features import EXTRACTORS, Extractor, FeatureOptions, build_extractor
 from lfiw.features.extraction import extract
 from lfiw.ratio.mixed import MixedDataModule
@@ -44,3 +46,30 @@ def prepare_input(trainer: Trainer, datamodule: MixedDataModule, features: Featu
     extractor = extractor_for(name, datamodule, features)
     extract_all(trainer, extractor, datamodule)
     datamodule.input = extractor.columns["features"]
+
+
+def feature_columns(extractors: Mapping[str, Extractor], names: Sequence[str]) -> list[FeatureColumn]:
+    """The columns for FID and KID; all but those of the main extractor are labelled by its name."""
+    named = [(name, extractors[name]) for name in names]
+    return [
+        FeatureColumn(e.columns["features"], e.num_features, f"@{n}" if i else "") for i, (n, e) in enumerate(named)
+    ]
+
+
+def logit_columns(classifier: str | None, extractors: Mapping[str, Extractor], main: str) -> list[LogitColumn]:
+    """The columns for IS: those of the main extractor, if it has logits, and of the classifier, labelled by its name.
+
+    Raises:
+        InputError: the classifier has no class logits.
+    """
+    if classifier is not None and not extractors[classifier].num_classes:
+        raise InputError(
+            f"metrics.inception_score.classifier={classifier} has no class logits; use null for those of {main}, if it "
+            "has any"
+        )
+    named = {name: extractors[name] for name in (main, classifier) if name}
+    return [
+        LogitColumn(e.columns["logits"], e.num_classes, "" if name == main else f"@{name}")
+        for name, e in named.items()
+        if e.num_classes
+    ]

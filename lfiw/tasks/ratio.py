@@ -1,27 +1,33 @@
 """The main path: train the ratio classifier, write a log-ratio for every cached sample, score with and without it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from lfiw.data import SampleCache
+from lfiw.data.splits import REAL
 from lfiw.errors import InputError
-from lfiw.evaluation.scoring import check_scores, score
+from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
+from lfiw.evaluation.recording import table_records
+from lfiw.evaluation.scoring import ScoredRows, check_options, score
 from lfiw.evaluation.showing import show
 from lfiw.features.extraction import check_columns_can_be_added
 from lfiw.ratio.classifier import RatioEnsemble
-from lfiw.ratio.cross_fitting import train_members, write_log_ratios
+from lfiw.ratio.cross_fitting import log_ratio_column, train_members, write_log_ratios
 from lfiw.ratio.digits import DigitsDataModule, SkewedDataModule
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import CachedData, Config, DigitsData, PoliciesData, RealData, SkewedData, ToyData
-from lfiw.tasks.extractors import prepare_input
+from lfiw.tasks.extractors import build_extractors, extract_all, feature_columns, logit_columns, prepare_input
 from lfiw.training.processes import by_first_process
-from lfiw.training.run_folder import timed
+from lfiw.training.run_folder import EVALUATION, keep_evaluation, timed
 from lfiw.training.trainer import build_trainer
+from lfiw.weighting.calibration import Validation
 
 Outcome = tuple[dict[str, float], dict[str, Any]]
 
@@ -70,12 +76,96 @@ def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDat
     """Log-ratios by the best checkpoints, scores, and what there is to look at."""
     with timed(run_dir, "log-ratios"):
         classifiers, validation = write_log_ratios(config, run_dir, trainer, datamodule)
+    rows = scored_rows(config, datamodule, log_ratio_column(run_dir))
     with timed(run_dir, "features and scores"):
-        record = score(config, run_dir, trainer, datamodule, validation)
-    show(config, run_dir, trainer, datamodule, validation, record)
+        record = evaluation_of(config, run_dir, trainer, datamodule, rows, validation)
+    show(
+        record,
+        rows,
+        validation,
+        run_dir,
+        trainer,
+        figures=config.evaluation.figures,
+        training_loss=config.loss.name == "logistic",  # others are no log-losses
+        configuration=yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True),
+        seed=config.seed,
+        progress=config.trainer.progress,
+    )
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     classifier = classifiers[0] if len(classifiers) == 1 else RatioEnsemble(classifiers)
     return metrics, {"trainer": trainer, "classifier": classifier, "datamodule": datamodule, "record": record.to_json()}
+
+
+def scored_rows(config: Config, datamodule: MixedDataModule, column: str) -> ScoredRows:
+    """The hand-over: evaluation rows, and the column of log-ratios of the generated ones."""
+    real, generated = datamodule.splits["evaluation"]
+    reference = config.evaluation.reference
+    return ScoredRows(
+        real,
+        generated,
+        generated.column(column),
+        exact=datamodule.exact_log_ratio(generated),
+        reference=None if reference == "none" else datamodule.splits[reference][REAL],
+    )
+
+
+def evaluation_of(
+    config: Config,
+    run_dir: Path,
+    trainer: Trainer,
+    datamodule: MixedDataModule,
+    rows: ScoredRows,
+    validation: Validation,
+) -> EvaluationRecord:
+    """Extracts the features that are scored, scores the rows, and writes evaluation.json into the run folder."""
+    options, classifier = config.evaluation, config.metrics.inception_score.classifier
+    extractors = build_extractors(config, datamodule)
+    for extractor in extractors.values():
+        extract_all(trainer, extractor, datamodule)
+    logits = logit_columns(classifier, extractors, options.extractors[0])
+    if logits and logits[0].suffix:
+        main = options.extractors[0]
+        rank_zero_only(print)(
+            f"the weights of {main} have no class logits: the Inception Score is that of {classifier}"
+        )
+    record = score(
+        rows,
+        validation,
+        feature_columns(extractors, options.extractors),
+        logits,
+        options=options,
+        weighting=config.weighting,
+        trainer=trainer,
+        seed=config.seed,
+        progress=config.trainer.progress,
+        **datamodule.reading,
+    )
+    record = replace(
+        record,
+        experiment=config.experiment,
+        run=run_dir.name,
+        extractors=tuple(ExtractorRecord(name, e.key, e.sha256) for name, e in extractors.items()),
+        calibration=config.calibration,
+        folds=config.folds,
+        ensemble=config.ensemble,
+        tables=table_records(datamodule.tables),
+    )
+    if trainer.is_global_zero:
+        keep_evaluation(run_dir, record.to_json())
+        record.write(run_dir / EVALUATION)
+    trainer.strategy.barrier()
+    return record
+
+
+def check_scores(config: Config, datamodule: MixedDataModule) -> None:
+    """Raises the InputError that scoring would raise after hours of extraction and training.
+
+    Args:
+        datamodule: with its tables open.
+    """
+    check_options(config.evaluation, config.weighting)
+    extractors = build_extractors(config, datamodule)
+    logit_columns(config.metrics.inception_score.classifier, extractors, config.evaluation.extractors[0])
 
 
 def build_datamodule(

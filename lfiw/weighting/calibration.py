@@ -1,7 +1,7 @@
 """Recalibration of log-ratios on held-out rows, and how far they are from calibrated."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +18,7 @@ from lfiw.weighting.diagnostics import balanced_log_loss
 from lfiw.weighting.weights import check_log_ratio
 
 CALIBRATIONS = ("none", "temperature", "beta", "isotonic")
+Sides = tuple[Tensor, Tensor]  # log-ratios of real and of generated rows
 STEEPEST = 100.0  # bounds of 1/T: rows that are separated, or not at all told apart, have no finite optimum
 
 
@@ -244,3 +245,43 @@ def reliability(log_ratio: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], bin
         torch.bincount(index, weights=values, minlength=bins) / count for values in (probability, is_real.double())
     )
     return Reliability(mean, share, count)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Log-ratios of the validation rows that neither trained nor calibrated, all folds together.
+
+    Args:
+        raw: as the classifiers were trained: of real and of generated rows.
+        calibrated: the same rows, recalibrated.
+    """
+
+    raw: Sides
+    calibrated: Sides
+
+
+def fit_calibrators(method: str, folds: Sequence[Sides]) -> tuple[list[Calibrator | None], Validation]:
+    """From each fold's validation log-ratios: every other one fits its calibrator, the rest is left to judge by.
+
+    Args:
+        method: a name in `CALIBRATIONS`.
+    """
+    calibrators: list[Calibrator | None] = []
+    raw: list[Sides] = []
+    calibrated: list[Sides] = []
+    for real, generated in folds:
+        if method == "none":
+            calibrators.append(None)
+            raw.append((real, generated))
+            calibrated.append((real, generated))
+            continue
+        calibrator = fit_calibrator(method, real[0::2], generated[0::2])
+        calibrators.append(calibrator)
+        raw.append((real[1::2], generated[1::2]))
+        calibrated.append((calibrator(real[1::2]), calibrator(generated[1::2])))
+    return calibrators, Validation(pooled(raw), pooled(calibrated))
+
+
+def pooled(folds: Sequence[Sides]) -> Sides:
+    """Real and generated values of all folds."""
+    return torch.cat([real for real, _ in folds]), torch.cat([generated for _, generated in folds])

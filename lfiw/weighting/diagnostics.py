@@ -151,7 +151,7 @@ def two_sample_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Fl
 
     A classifier two-sample test (Lopez-Paz & Oquab, ICLR 2017) on the decisions log ŵ > 0. Given how many rows are
     called real, the number of them that are real is hypergeometric: Fisher's exact test, one-sided, for any numbers of
-    rows a side.
+    rows per side.
 
     Args:
         log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.

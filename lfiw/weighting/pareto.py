@@ -33,13 +33,13 @@ def pareto_k(log_ratio: Float[Tensor, " n"]) -> float:
 
 
 def pareto_k_of_columns(log_ratio: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
-    """`pareto_k` of many weightings at once, one a column; float64.
+    """`pareto_k` of many weightings at once, one per column; float64.
 
     Raises:
         InputError: a value is NaN or infinite, or the shape is not (n, k).
     """
     if log_ratio.ndim != 2 or not torch.isfinite(log_ratio).all():
-        raise InputError(f"pareto_k: expected finite values, one row a sample, got shape {tuple(log_ratio.shape)}")
+        raise InputError(f"pareto_k: expected finite values, one row per sample, got shape {tuple(log_ratio.shape)}")
     tails = _fit_tails(log_ratio.double())
     return log_ratio.new_full((log_ratio.shape[1],), math.nan).double() if tails is None else tails.k
 
@@ -55,8 +55,8 @@ def has_flat_tail(log_ratio: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
 def smooth_log_weights(log_weights: Float[Tensor, "n *k"]) -> Float[Tensor, "n *k"]:
     """Replace the largest weights by the expected order statistics of the fitted Pareto tail.
 
-    None grows beyond the largest raw one. (n,) or one column a weighting, float64. Returns the log-weights on the scale
-    they came with; columns whose `pareto_k` is nan are unchanged.
+    None grows beyond the largest raw one. (n,) or one column per weighting, float64. Returns the log-weights on the
+    scale they came with; columns whose `pareto_k` is nan are unchanged.
     """
     columns = log_weights if log_weights.ndim == 2 else log_weights[:, None]
     tails = _fit_tails(columns)

@@ -41,7 +41,7 @@ def log_ratio(datamodule: MixedDataModule) -> torch.Tensor:
 def groups(
     datamodule: MixedDataModule, log_ratio: torch.Tensor, flatten: float = 1.0, seed: int = 0
 ) -> dict[str, Group]:
-    found = sample_groups(datamodule, record(flatten), log_ratio, seed)
+    found = sample_groups(*datamodule.splits["evaluation"], record(flatten), log_ratio, seed)
     assert [group.title for group in found] == TITLES
     return {group.title: group for group in found}
 

@@ -214,10 +214,10 @@ def test_print_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     lost["lost"] = {"fid": "the sums cancelled"}
     for w in lost["weightings"]:
         w["metrics"]["fid"] = {**value(None), "difference": value(None)}
-    print_evaluation(lost)
+    print_evaluation(read(lost))
     out = capsys.readouterr().out
     assert "FID ↓ –: the sums cancelled" in out
-    assert [row[4] for row in score_rows(lost)[1]] == ["1.5", "–", "–", "–", "–"]
+    assert [row[4] for row in score_rows(read(lost))[1]] == ["1.5", "–", "–", "–", "–"]
     chasm = {**RECORD, "recommended": "auto", "classifier": {**RECORD["classifier"], "density_chasm": True}}
     chasm["weightings"] = [*RECORD["weightings"], weighting("auto", 4.0, [0.7, 0.3])]
     print_evaluation(read(chasm))

@@ -117,6 +117,7 @@ def test_interrupted_before_the_first_epoch_has_ended(tmp_path, cache, whole, mo
 def test_nothing_to_resume(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
-    for folder in ("other", "none", ""):
+    for folder in ("other", "none"):
         assert "is not a run folder" in refused(capfd, "train.py", f"resume={folder}")
+    assert "resume='': expected the name of a file or folder" in refused(capfd, "train.py", "resume=")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["other"]

@@ -104,7 +104,7 @@ def test_mistakes(here: Path, capfd: pytest.CaptureFixture[str], arguments: list
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"action": lambda x: torch.cat([x, x[:, :1]], 1)}, "column action has 3 values a step, Swimmer-v5 has 2"),
+        ({"action": lambda x: torch.cat([x, x[:, :1]], 1)}, "column action has 3 values per step, Swimmer-v5 has 2"),
         ({name: lambda x: x[:, :5] for name in ("observation", "next_observation")}, "column observation has 5 values"),
         ({"action": lambda x: 3 * x}, "column action lies in -3 … 3, beyond the bounds of data.behaviour"),
     ],

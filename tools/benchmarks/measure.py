@@ -67,7 +67,7 @@ def compare(
     Args:
         ours, theirs: seconds for one unit of work, by round.
         unit: `s`, `ms/step`, or one that ends in `/s`, which turns the seconds into a rate.
-        goal: for the ratio; none: shown for information.
+        goal: for the ratio. If None, shown for information.
         limit: what the hardware allows, in words, and the seconds that a unit would take at it, by round if timed so.
         at_most: seconds that our median may take, beside the goal for the ratio.
         note: conditions that a reader of the number needs.

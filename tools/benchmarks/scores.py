@@ -85,7 +85,7 @@ def run_few_samples(rounds: int, n: int = 500, d: int = 2048) -> list[Row]:
             goal=GOAL_FEW,
             # products n² × d, and singular values of n × n without vectors: 8/3 n³
             limit=at_matmul("2n²d + 8/3·n³", 2 * n * n * d + 8 / 3 * n**3, d),
-            note=f"{n:,} samples a side, {d} dimensions, float32 features",
+            note=f"{n:,} samples per side, {d} dimensions, float32 features",
         )
     ]
 
@@ -98,7 +98,7 @@ def run_interval(rounds: int, n: int = 10_000, d: int = 2048) -> list[Row]:
     contributions = seconds_each(lambda: frechet_contributions(real, generated, weights).standard_errors())
     seconds = interleave({"score": score, "contributions": contributions, "peer": score}, rounds, warm_ups=0)
     beyond = [max(c - s, 1e-9) for c, s in zip(seconds["contributions"], seconds["score"], strict=True)]
-    note = f"seconds beyond the score, {n:,} rows a side, {d} dimensions; at most {INTERVAL_SECONDS:g} s are meant; "
+    note = f"seconds beyond the score, {n:,} rows per side, {d} dimensions; at most {INTERVAL_SECONDS:g} s are meant; "
     return [
         compare(
             "frechet_interval",
@@ -128,7 +128,7 @@ def run_neighbours(rounds: int, n: int = 10_000, d: int = 2048) -> list[Row]:
             unit="s",
             goal=1.0,
             at_most=NEIGHBOURS_SECONDS,
-            note=f"{n:,} samples a side, {d} dimensions, float32; at most {NEIGHBOURS_SECONDS:g} s",
+            note=f"{n:,} samples per side, {d} dimensions, float32; at most {NEIGHBOURS_SECONDS:g} s",
         )
     ]
 

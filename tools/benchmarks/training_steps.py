@@ -146,7 +146,7 @@ class Alternation(Callback):
     """Before each epoch of the trainer the peer's; notes the seconds of both.
 
     Args:
-        peer: number of an epoch → seconds; none: the same epoch by the bare loop.
+        peer: number of an epoch → seconds. If None, the same epoch by the bare loop.
     """
 
     def __init__(self, peer: Callable[[int], float] | None = None) -> None:

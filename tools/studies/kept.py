@@ -49,7 +49,7 @@ class Kept:
         Args:
             part: its name, such as "seed 3".
             make: returns what JSON can hold.
-            settings: what this part depends on, where that is less than what all do; none: those.
+            settings: what this part depends on, where that is less than what all do. If None, those.
         """
         own = self.settings if settings is None else [version(), settings]
         identity = {"settings": own, "part": part}

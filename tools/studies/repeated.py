@@ -16,7 +16,7 @@ from train import train
 from .kept import Kept
 
 Row = dict[str, Any]
-Found = defaultdict[tuple[str, str], list[float]]  # (name, metric) → one value a seed
+Found = defaultdict[tuple[str, str], list[float]]  # (name, metric) → one value per seed
 
 
 def one_run(overrides: Sequence[str]) -> dict[str, Any]:

@@ -166,7 +166,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Setting:
-    """One way of making a set: T candidates a sample kept (for rejection: the percentile of the shift)."""
+    """One way of making a set: T candidates per sample kept (for rejection: the percentile of the shift)."""
 
     method: str
     weighting: str

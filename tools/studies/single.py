@@ -37,7 +37,7 @@ def toy_run(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def estimators(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """For each loss, where the ratio is known: the log-ratio's error on fresh samples, 1,000 a side, and bias and
+    """For each loss, where the ratio is known: the log-ratio's error on fresh samples, 1,000 per side, and bias and
     spread of corrected means over seeds."""
     rows: list[Row] = []
     for loss in LOSSES:

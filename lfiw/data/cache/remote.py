@@ -258,7 +258,7 @@ def open_remote(url: str, limit_bytes: int | None = None) -> tuple[Path, TableMa
     """The local folder of a remote table, its manifest and its shards.
 
     Args:
-        limit_bytes: of the shards that are kept here; none: $LFIW_SHARD_BYTES, or 32 GiB.
+        limit_bytes: of the shards that are kept here. If None, $LFIW_SHARD_BYTES, or 32 GiB.
 
     Raises:
         InputError: no cache there, or it cannot be read, or the limit in the environment is no number.

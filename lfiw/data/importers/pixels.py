@@ -115,7 +115,7 @@ def find_range(values: np.ndarray, name: str | None) -> FoundRange:
     if values.dtype.kind not in "iuf":
         raise InputError("the values are bool, expected uint8, integers or floats: save array.astype('float32')")
     if values.dtype == np.uint8 and name in (None, "byte"):
-        if name is None and all(int(block.max(initial=0)) <= 1 for block in in_blocks(values)):
+        if name is None and max(int(block.max(initial=0)) for block in in_blocks(values)) == 1:
             raise zero_or_one("uint8")
         return FoundRange("byte", "values uint8, kept as they are")
     least, most = extremes(in_blocks(values))
@@ -145,7 +145,7 @@ def guess_range(least: float, most: float, dtype: np.dtype) -> str:
         InputError: several are possible.
     """
     if dtype.kind in "iu":
-        if least >= 0 and most <= 1:
+        if least >= 0 and most == 1:  # black pictures are black either way
             raise zero_or_one(str(dtype))
         return "byte"
     if least >= -SLACK or -least <= OVERSHOOT * most:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from lfiw.data.splits import GENERATED, REAL
 from lfiw.ratio.classifier import RatioClassifier
-from lfiw.ratio.cross_fitting import Sides, Validation, combine, fit_calibrators, members_of, train_members
+from lfiw.ratio.cross_fitting import combine, members_of, train_members
 from lfiw.schemas import Config, Conv4, Optimizer
 from lfiw.tasks.augmentation.drawing_folds import DrawingFoldsDataModule, drawing_folds
 from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
 from lfiw.training.trainer import best_checkpoint
+from lfiw.weighting.calibration import Sides, Validation, fit_calibrators
 
 FOLDER = "ratio"  # of its checkpoints, in the run folder
 

@@ -42,7 +42,7 @@ class SetBatches(EpochBatches[SetIndex]):
     Args:
         rows: of each class.
         set_size: rows of a set.
-        batch_size: sets a step.
+        batch_size: sets per step.
         num_batches: steps an epoch.
 
     Raises:
@@ -99,7 +99,7 @@ class DrawingSetsDataModule(LightningDataModule):
         table: of drawings (tools/cache_dataset.py omniglot --split background).
         set_size: drawings a set: the given one and those that the generator answers with.
         validation_classes: the last so many classes never train; sample grids and validation show them.
-        batch_size: sets a step; steps_per_epoch: steps that make an epoch.
+        batch_size: sets per step; steps_per_epoch: steps that make an epoch.
 
     Raises:
         InputError: the table has no image or label, classes are too few, or one has too few rows.

@@ -33,8 +33,8 @@ class OmniglotDataModule(LightningDataModule):
         num_classes: to tell apart, drawn by `split_seed`; 0: all of the table.
         shots, validation_shots, test_shots: drawings of each class that train, validate and test.
         split_seed, seed: of the choice of classes and drawings; of the batches and their augmentation.
-        batch_size: rows a training step over all processes; half of them generated where a regime has both sides.
-        evaluation_batch_size: rows a step a process.
+        batch_size: rows per training step over all processes; half of them generated where a regime has both sides.
+        evaluation_batch_size: rows per step and process.
         steps_per_epoch: training steps between two validations, the same for every regime.
         augment: name in `AUGMENTATIONS`, of both sides.
 
@@ -148,7 +148,7 @@ class EqualParts(SharedBatches):
 
     Args:
         sizes: rows of the subsets.
-        batch_size: rows a step over all processes, a multiple of subsets × processes.
+        batch_size: rows per step over all processes, a multiple of subsets × processes.
         num_batches: steps an epoch.
 
     Raises:

@@ -16,7 +16,7 @@ from lfiw.evaluation.plots.style import BLUE, FAINT, INK, dressed, figure_with_a
 def ranked_drawings(
     real: Table, generated: Table, log_ratio: Float[Tensor, " n"], classes: int = 12, ranks: int = 10
 ) -> Figure:
-    """A row a class: real drawings, then the generated ones from the highest weight to the lowest, evenly spaced.
+    """A row per class: real drawings, then the generated ones from the highest weight to the lowest, evenly spaced.
 
     Args:
         real, generated: with `image` (n, 1, h, w), uint8, 255 = ink, and `label`.

@@ -161,7 +161,7 @@ def behaviour_episodes(config: Config, problem: Problem) -> Rollouts:
     for column, width in (("observation", problem.behaviour.sizes[0]), ("action", problem.behaviour.sizes[-1])):
         if (found := getattr(episodes, column).shape[2]) != width:
             raise InputError(
-                f"{table_name(table)}: column {column} has {found} values a step, {data.env} has {width}: give "
+                f"{table_name(table)}: column {column} has {found} values per step, {data.env} has {width}: give "
                 "episodes of that environment, or its name as data.env"
             )
     low, high = problem.behaviour.low, problem.behaviour.high

@@ -43,7 +43,7 @@ def trajectory_weighted(
     H = 0 is the uncorrected mean. The rest of a trajectory, from step H on, stays that of its source.
 
     Args:
-        horizon: H; none: all steps.
+        horizon: H. If None, all steps.
         self_normalise: consistent and less variable; without it, unbiased for exact ratios.
         smooth: Pareto-smooth the largest weights (`lfiw.weighting.pareto`).
 

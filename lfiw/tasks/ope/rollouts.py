@@ -41,7 +41,7 @@ class Rollouts:
         action: as the policy drew it, float32; the environment clips it to its bounds.
         terminated: the step reached a terminal state.
         valid: the step took place.
-        log_prob: of the action under the policy that drew it, float64; none: not known.
+        log_prob: of the action under the policy that drew it, float64. If None, not known.
     """
 
     observation: Float[Tensor, "n t d"]
@@ -207,7 +207,7 @@ def read_columns(table: Table) -> dict[str, Tensor]:
     width, following = (columns[column].shape[1] for column in ("observation", "next_observation"))
     if width != following:
         raise InputError(
-            f"{name}: column next_observation has {following} values a step, expected {width}, as observation"
+            f"{name}: column next_observation has {following} values per step, expected {width}, as observation"
         )
     return columns
 
@@ -221,7 +221,7 @@ def read_column(column: str, values: Tensor) -> Tensor:
     shape = tuple(values.shape[1:])
     vector = column in VECTORS
     if values.is_complex() or not (len(shape) <= 1 if vector else shape in ((), (1,))):
-        raise ValueError(f"is {values.dtype} of shape {shape} a row, expected {'a vector' if vector else 'a number'}")
+        raise ValueError(f"is {values.dtype} of shape {shape} per row, expected {'a vector' if vector else 'a number'}")
     values = values.reshape(len(values), -1) if vector else values.reshape(-1)
     numbers = values.float() if column == "reward" or vector else values.double()
     if not torch.isfinite(numbers).all():
@@ -275,7 +275,7 @@ def provenance(environment: Environment, policy: Policy, num_episodes: int, seed
 def write_rollouts(
     path: Path, environment: Environment, policy: Policy, num_episodes: int, seed: int, workers: int
 ) -> SampleCache:
-    """Roll out into a new cache, a row a step.
+    """Roll out into a new cache, a row per step.
 
     Raises:
         InputError: as `roll_out`, or the path is taken or cannot be written.

@@ -12,7 +12,7 @@ from torch import Tensor
 from lfiw.data.batches import mix_seeds
 from lfiw.data.table import TensorTable
 from lfiw.ratio.classifier import RatioClassifier, RatioEnsemble
-from lfiw.ratio.cross_fitting import Sides, fit_calibrators, train_classifier
+from lfiw.ratio.cross_fitting import train_classifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, LogisticLoss
 from lfiw.tasks.ope.dynamics import DynamicsModel, Transitions, TransitionsDataModule
@@ -22,6 +22,7 @@ from lfiw.tasks.ope.simulation import Simulated, ratio_inputs
 from lfiw.training.checkpoints import write_calibrator
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
+from lfiw.weighting.calibration import Sides, fit_calibrators
 
 VALIDATION = 0.2  # of the rows that a ratio classifier does not hold out
 DRAWS = 2  # simulated outcomes of each real (s, a) that the ratio trains on

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from lfiw.evaluation import plots
 from lfiw.evaluation.plots.style import INK, ON_DARK, SERIES, as_svg, series
+from lfiw.tasks.toy import toy_probabilities
 from lfiw.weighting.calibration import reliability
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -30,7 +31,7 @@ EPOCHS = ([1, 2, 3], [0.7, 0.6, 0.65])
 def toy() -> Figure:
     groups = {(case, n): [(P, P.square()), (P, P.sqrt())] for case in ("1d", "2d") for n in (50, 100)}
     narrow = torch.full((500,), 0.3, dtype=torch.float64)  # most bins have nothing in them
-    return plots.toy_probabilities({**groups, ("1d", 50): [(narrow, P)]})
+    return toy_probabilities({**groups, ("1d", 50): [(narrow, P)]})
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {

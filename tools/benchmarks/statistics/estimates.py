@@ -20,13 +20,13 @@ from lfiw.weighting.weights import Weighting
 
 from .pairs import Case, Density
 
-NUM_TRAIN, NUM_VALIDATION, NUM_EVALUATION = 2000, 8000, 10_000  # rows a side and seed
+NUM_TRAIN, NUM_VALIDATION, NUM_EVALUATION = 2000, 8000, 10_000  # rows per side and seed
 NUM_TRUTH, NUM_LIMIT = 1_000_000, 40_000
 FOR_SCORES = "auto for scores"
 ESTIMATORS = (UNIFORM, "plain", "calibrated", "auto", FOR_SCORES, "exact")
 # of the ratio classifiers: small MLPs, of all seeds at once
 WIDTH, STEPS, EVERY, PATIENCE, LEARNING_RATE, WEIGHT_DECAY = 64, 400, 20, 4, 3e-3, 0.01
-BATCH = 500  # rows a side and step
+BATCH = 500  # rows per side and step
 KERNEL_SEEDS, KERNEL_DIMENSIONS, KERNEL_ROWS = 5, 4, 500  # of RuLSIF, which is slow: that many, at most
 
 
@@ -38,7 +38,7 @@ class Found:
         errors: estimator → (seeds, functions): estimate − truth, in standard deviations. `RuLSIF` has fewer
             seeds, and is absent in higher dimensions.
         pareto_k, ess: (seeds,) of the plain weights.
-        verdicts, verdicts_for_scores: of the gate for means and of that for scores, one a seed.
+        verdicts, verdicts_for_scores: of the gate for means and of that for scores, one per seed.
         covered, covered_by_few: (intervals,) whether 95 % intervals of means under auto's weights hold their limit:
             of those that are nominal, and of those that rest on few rows.
     """

@@ -24,7 +24,7 @@ KNOWN_TRUTHS = {
     ("median_mse_over_uniform_low_dimensions", "plain"): "median squared error over uniform's, up to 4 dimensions: "
     "plain",
     ("median_mse_over_uniform_low_dimensions", "auto"): "… `auto`",
-    ("median_mse_over_uniform_low_dimensions", "RuLSIF"): "… densratio's RuLSIF (500 rows a side)",
+    ("median_mse_over_uniform_low_dimensions", "RuLSIF"): "… densratio's RuLSIF (500 rows per side)",
 }
 
 
@@ -67,7 +67,15 @@ def resampling(study: Study, data: str, classifier: str) -> str:
     found = by_name(study)
     prefix = f"{data}/"
     names = [r["name"] for r in study["rows"] if r["name"].startswith(prefix) and r["metric"] == "candidates"]
-    titles = ["set", "candidates a sample", "distinct", "FID ↓", "FID − uniform, 95 %", f"FID ↓ @{classifier}", "KID ↓"]
+    titles = [
+        "set",
+        "candidates per sample",
+        "distinct",
+        "FID ↓",
+        "FID − uniform, 95 %",
+        f"FID ↓ @{classifier}",
+        "KID ↓",
+    ]
     titles += ["IS ↑", "precision ↑", "recall ↑", "density ↑", "coverage ↑"]
     rows = []
     for name in names:
