@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lfiw.data.batches import mix_seeds
 from lfiw.errors import InputError, first_line
+from lfiw.training.private import NOTE_OF_HOOK
 
 # share of the run that is over → factor of the learning rate
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -112,8 +113,7 @@ class TrainedModule(LightningModule):
         self._sums: dict[str, tuple[Tensor, int]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":
-            # Lightning notes which hook runs, dozens of times a step; torch's way would look for parameters each time
+        if name == NOTE_OF_HOOK:
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -33,7 +33,6 @@ class Stopped(BaseException):
 _request: int | None = None  # the signal that has come
 _active = False  # within `stoppable`
 _deferred = False  # a training looks for the signal after each of its steps
-_listeners: list[Callable[[int], None]] = []
 
 
 @contextmanager
@@ -74,15 +73,6 @@ def defer(later: bool) -> None:
     _deferred = later
 
 
-def listen(listener: Callable[[int], None]) -> None:
-    """The listener is told the first signal's number, in the main thread, before anything else happens."""
-    _listeners.append(listener)
-
-
-def unlisten(listener: Callable[[int], None]) -> None:
-    _listeners.remove(listener)
-
-
 def exit_code_of(number: int) -> int:
     """0 where a scheduler stops the run and will go on with it; 130 for Ctrl-C.
 
@@ -100,8 +90,6 @@ def _handle(number: int, frame: FrameType | None) -> None:
     global _request
     if _request is None:
         _request = number
-        for listener in _listeners:
-            listener(number)
         timer = threading.Timer(SECONDS, _give_up, [number])
         timer.daemon = True
         timer.start()
