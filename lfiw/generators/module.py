@@ -17,7 +17,7 @@ from lfiw.errors import InputError, first_line
 from lfiw.training.module import TrainedModule, build_optimizer, build_schedule
 from lfiw.untrusted import built_for, naming, part_of, read_network, save_network, state_sha256
 
-KIND = "lfiw.GenerativeModule"  # written into checkpoints, so that another module's is told apart
+KIND = "lfiw.GenerativeModule"  # distinguishes its checkpoints from those of other modules
 HOMES = {"sngan": "gan.GAN", "pixelcnn": "pixelcnn.PixelCNNModule", "vae": "vae.VAEModule"}  # model.name → class
 WEIGHTS = "generator.safetensors"  # in a run folder: the network that samples, alone
 
@@ -29,7 +29,7 @@ class GenerativeModule(TrainedModule):
     CPU: a sample depends on its own generator's seed, not on the batch that it is computed in.
 
     Attributes:
-        monitor: validation metric that is to be low; none: the last epoch is the one to keep.
+        monitor: validation metric that is to be low. If None, the last epoch is kept.
         sampler: name of the attribute that holds the network which samples.
         shape: of an image.
         net_options: name and options of the networks, as in `lfiw.schemas`.
@@ -105,7 +105,7 @@ class GenerativeModule(TrainedModule):
         """Noise of this process's rows of a training step: a function of (seed, epoch, step) and the row alone.
 
         Args:
-            stream: tells apart what is drawn in the same step.
+            stream: distinguishes the draws of one step.
         """
         seed = mix_seeds(self.seed, self.current_epoch, batch_idx, stream)
         world_size = self.trainer.world_size
@@ -138,7 +138,7 @@ class GenerativeModule(TrainedModule):
         checkpoint["generator"] = self.description()
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-        """Keeps the network that samples, and nothing of its training, as safetensors.
+        """Saves the network that samples, and nothing of its training, as safetensors.
 
         Raises:
             InputError: the file cannot be written.
@@ -149,7 +149,7 @@ class GenerativeModule(TrainedModule):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "GenerativeModule":
-        """A trained generator, in evaluation mode.
+        """Loads a trained generator, in evaluation mode.
 
         Args:
             path: a run folder (its best checkpoint, or the last where none is best), a checkpoint, or a file that

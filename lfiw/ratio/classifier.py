@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lfiw.data.splits import Batch
     from lfiw.ratio.mixed import InputSpec
 
-KIND = "lfiw.RatioClassifier"  # written into checkpoints, so that another module's is told apart
+KIND = "lfiw.RatioClassifier"  # distinguishes its checkpoints from those of other modules
 SCORING_BATCH = 1000
 FLOATING = [str(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)]
 
@@ -49,7 +49,7 @@ class RatioClassifier(TrainedModule):
         spec: `InputSpec` as a dictionary. If None, taken from the data module.
         counts: (num_real, num_generated) that the loss effectively saw. If None, taken from the data module.
         seed: of the initial weights and of dropout.
-        loss: name and options of the loss (`lfiw.weighting.losses`); none: logistic.
+        loss: name and options of the loss (`lfiw.weighting.losses`). If None, logistic.
     """
 
     mean: Tensor
@@ -234,14 +234,14 @@ class RatioEnsemble(RatioClassifier):
 
 
 def write_calibrator(file: Path, calibrator: Calibrator | None) -> None:
-    """Keep a calibrator, as plain numbers, in the checkpoint of the classifier that it was fitted for.
+    """Saves a calibrator, as plain numbers, in the checkpoint of the classifier that it was fitted for.
 
     A kill leaves the checkpoint as it was.
 
     Raises:
         InputError: the file cannot be read or written.
     """
-    checkpoint = read_checkpoint(file, "cpu")  # the machine that calibrates may lack the one's device that trained
+    checkpoint = read_checkpoint(file, "cpu")  # the training device may not exist here
     state = calibrator.state() if calibrator is not None else None
     if checkpoint["classifier"].get("calibrator") != state:
         checkpoint["classifier"]["calibrator"] = state

@@ -25,16 +25,17 @@ LAST = "last.ckpt"
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps where a training stands in last.ckpt: after each epoch's validation and, if asked, every so many steps.
+    """Saves the state of a training in last.ckpt: after each epoch's validation and every `every_steps` steps.
 
-    A signal stops the training after the step at hand, once that is kept; one that comes in the last step of an epoch
-    or in validation, after validation. Lightning's `ModelCheckpoint` leaves out epochs that are not the best
-    (`save_last`), writes after an epoch's last step, from where it resumes without validation (`every_n_train_steps`),
-    or in the middle of a step and in one process alone (`save_on_exception`).
+    A signal stops the training once the current step is saved; one that comes in the last step of an epoch or in
+    validation, after validation. Lightning's `ModelCheckpoint` does not promise this: `save_last` leaves out epochs
+    that are not the best, which would be trained again; `every_n_train_steps` excludes `every_n_epochs` and saves after
+    an epoch's last step, from where a training resumes without validation; `save_on_exception` also saves a training
+    that has diverged.
 
     Args:
         folder: of the checkpoint.
-        every_steps: also in the middle of an epoch, after so many steps; 0: not.
+        every_steps: steps between two checkpoints within an epoch. If 0, there are none.
     """
 
     def __init__(self, folder: Path, every_steps: int = 0) -> None:
@@ -214,7 +215,7 @@ class KnowsRows(Protocol):
     """A data set that can tell which rows of which tables a batch is made of."""
 
     def rows_of(self, batch: Any) -> list[dict[str, Any]]:
-        """`table`, its path, and `rows`, numbers in it; one entry a table."""
+        """`table`, its path, and `rows`, numbers in it; one entry per table."""
         ...
 
 
@@ -238,8 +239,8 @@ class FiniteLoss(Callback):
 
     Args:
         folder: of the run.
-        every: steps after which losses are read; none: at once on a CPU, after 50 on a GPU or with several processes,
-            and before anything is kept of them.
+        every: steps after which losses are read. If None, each step on a CPU; every 50 on a GPU or with several
+            processes, and before anything is saved.
     """
 
     def __init__(self, folder: Path, every: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the modules that train have in common: optimizers, means over an epoch, randomness that resumes."""
+"""What all trained modules share: optimizers, means over an epoch, randomness that resumes."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -97,7 +97,7 @@ SUMS = "epoch_sums"  # in a checkpoint
 
 
 class TrainedModule(LightningModule):
-    """A training that stops in the middle of an epoch and goes on from a checkpoint is the one that never stopped.
+    """Makes a training that is resumed in the middle of an epoch the same as one that never stopped.
 
     Global random numbers (dropout) are seeded anew in each step by (seed, epoch, step, process). What `add_up` is given
     is logged as its mean over the epoch's steps, `train/<name>`; a checkpoint keeps the sums so far of every process.

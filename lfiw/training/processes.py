@@ -51,8 +51,9 @@ def watch_parent() -> None:
 class Watch:
     """A thread that meets those of the other processes twice a second, in a group of their own.
 
-    It learns of a signal that one of them got, and of a death: gloo's connections close with a process. torchrun and
-    Lightning end the other processes of a machine too, but not those of a signal, nor Lightning's if the first dies.
+    It learns of a signal that one of them got, and of a death: gloo's connections close with a process. Launchers do
+    less: torchrun does not pass on a signal that a single worker got, and Lightning's does not end the others if the
+    first process dies. A timeout of `DDPStrategy` would end those that wait for the first process to fill a cache.
     """
 
     def __init__(self) -> None:

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # USR1 is what a SLURM job is told its end by
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # SLURM announces a job's end by USR1
 SECONDS = 50.0  # from the signal to the end of the process, whatever it is at
 
 
 class Stopped(BaseException):
-    """A signal has stopped the run; what it has made is kept, and `resume=` goes on from there.
+    """A signal has stopped the run; what it has made is saved, and `resume=` resumes it.
 
     Attributes:
         number: of the signal.
@@ -74,7 +74,7 @@ def defer(later: bool) -> None:
 
 
 def exit_code_of(number: int) -> int:
-    """0 where a scheduler stops the run and will go on with it; 130 for Ctrl-C.
+    """0 if a scheduler stops the run and will resume it; 130 for Ctrl-C.
 
     Processes after the first end with 0: Lightning kills the first one when another has failed.
     """
@@ -100,7 +100,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _give_up(number: int) -> None:
-    """Whatever the main thread waits for: checkpoints are whole, the last one is where the run goes on."""
+    """Ends a process whose main thread waits for something: checkpoints are whole, and the run resumes at the last."""
     if _request is not None:
         print(f"still busy {SECONDS:g} seconds after the signal: ended as it is", file=sys.stderr, flush=True)
         os._exit(exit_code_of(number))

@@ -77,7 +77,7 @@ class JsonLines(RunFile):
         """Takes out what comes after a position and will be logged again: by this training, and by the run after it.
 
         Args:
-            position: where the file ended when the checkpoint was written that the training goes on from; none: it
+            position: end of the file when the checkpoint was written from which the training resumes. If None, it
                 starts anew.
             prefix: of this training's metrics; whole lines of others stay.
         """
@@ -169,8 +169,8 @@ class CsvRows(RunFile):
 class SteadyWandbLogger(WandbLogger):
     """W&B's logger, whose failures end no run.
 
-    What a server that does not answer would have to say something about, as a table, is left out; wandb keeps on the
-    disk what it cannot send. If wandb itself has failed, that is printed once, and nothing more is sent.
+    What needs an answer of the server, as a table does, is left out if none comes; wandb keeps on the disk what it
+    cannot send. If wandb itself has failed, that is printed once, and nothing more is sent.
     """
 
     def __init__(self, *, offline: bool = False, **options: Any) -> None:
@@ -241,7 +241,7 @@ def build_loggers(
         config: the whole configuration, for W&B.
         mode: of W&B: online, offline, or auto, which is online where WANDB_API_KEY is set and offline elsewhere.
         log_checkpoint: keep the best checkpoint as a W&B artifact at the end (online only).
-        resumed: the run goes on with one that stopped.
+        resumed: the run resumes one that stopped.
     """
     loggers: list[Logger] = [JsonLines(run_dir / "metrics.jsonl", resumed=resumed)]
     if name == "csv":

@@ -105,15 +105,15 @@ def build_trainer(
     monitor: str | None = MONITOR,
     mode: str = "min",
 ) -> Trainer:
-    """A trainer that keeps the best epoch (best.ckpt) and where it stands (last.ckpt), from where `fit` goes on.
+    """Builds a trainer that saves the best epoch (best.ckpt) and its current state (last.ckpt), which `fit` resumes.
 
     Args:
-        monitor: another quantity that is to be low; none: the last epoch is kept, and nothing stops early.
         options: as in the configuration.
         run_dir: of the run.
-        checkpoints: folder of the two checkpoints; none: the run's.
-        ema_decay: of the moving average of the weights, 0 for none.
-        monitor, mode: the best epoch has the lowest (min) or highest (max) value of this; none: only the last is kept.
+        checkpoints: folder of the two checkpoints. If None, the run's.
+        ema_decay: of the moving average of the weights. If 0, there is none.
+        monitor, mode: the best epoch has the lowest (min) or highest (max) value of this. If None, only the last epoch
+            is saved, and nothing stops early.
 
     Raises:
         InputError: Lightning does not take an option's value, or the machine has no such device.
@@ -126,7 +126,6 @@ def build_trainer(
             "least 0"
         )
     folder = checkpoints or run_dir / CHECKPOINTS
-    # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
     own = [FiniteLoss(run_dir), LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
     kept: list[Callback] = [*own, *callbacks]
     if monitor:
@@ -195,12 +194,12 @@ def skip_idle_hooks(trainer: Trainer) -> None:
 
 
 def _strategy(name: str) -> str | Strategy:
-    # gradients live in the buckets that are reduced: one copy less a step
+    # gradients live in the buckets that are reduced: one copy less per step
     return DDPStrategy(gradient_as_bucket_view=True) if name == "ddp" else name
 
 
 def quiet() -> None:
-    """Silence what Lightning says on each run without telling the user anything to act on."""
+    """Silences what Lightning prints on each run and no user can act on."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in QUIET:
@@ -218,7 +217,7 @@ def fit(
     checkpoint: Path | None = None,
     monitor: str | None = MONITOR,
 ) -> None:
-    """Train, from a checkpoint if one is given.
+    """Trains, from a checkpoint if one is given.
 
     Raises:
         Stopped: by a signal; last.ckpt is where the training stands.
@@ -240,7 +239,7 @@ def fit(
 
 
 def last_checkpoint(folder: Path, resume: str | None) -> Path | None:
-    """Where a resumed run goes on with the training whose checkpoints are in this folder; none: at its beginning."""
+    """The checkpoint from which a resumed run continues the training in this folder. If None, it starts anew."""
     file = folder / LAST
     return file if resume and file.exists() else None
 

@@ -17,7 +17,7 @@ from lfiw.tasks.augmentation.dagan import DrawingGenerator
 from lfiw.tasks.augmentation.drawing_folds import PARENT
 from lfiw.untrusted import built_for, naming, part_of, read_network, save_network, state_sha256
 
-BLOCK_DRAWINGS = 64  # given drawings a step
+BLOCK_DRAWINGS = 64  # given drawings per step
 
 
 def save_generator(path: str | os.PathLike[str], generator: DrawingGenerator, options: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ def import_generated(
     """Drawings of a generator for drawings of a cache: `image`, `label` as given, and `parent`, the row given.
 
     Args:
-        rows: of the given drawings; none: all.
+        rows: of the given drawings. If None, all.
 
     Raises:
         InputError: the cache or the checkpoint cannot be read, or the drawings are not of the generator's size.

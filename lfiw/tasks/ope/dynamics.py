@@ -91,7 +91,7 @@ class PairedRows(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 class MemberBatches(EpochBatches[Tensor]):
-    """(members, rows) indices: each member passes through all rows once an epoch, in an order of its own.
+    """(members, rows) indices: each member passes through all rows once per epoch, in an order of its own.
 
     Rows that do not fill a batch are left out.
     """
@@ -160,7 +160,7 @@ class DynamicsModel(TrainedModule):
     Args:
         options: members, width, depth, linear_from, beta, lr, weight_decay.
         seed: of the initial weights.
-        sizes: (observation, action), from a checkpoint; none: taken from the data module.
+        sizes: (observation, action), from a checkpoint. If None, taken from the data module.
     """
 
     input_mean: Tensor
@@ -318,7 +318,7 @@ class DynamicsModel(TrainedModule):
 
     @classmethod
     def load(cls, file: Path) -> "DynamicsModel":
-        """A trained model from a checkpoint.
+        """Loads a trained model from a checkpoint.
 
         Raises:
             InputError: the file does not exist or is not one.

@@ -55,9 +55,9 @@ class Policy(nn.Module):
         sizes: of the observation, the hidden layers and the action.
         activation: one of `ACTIVATIONS`.
         squashed: tanh of the Gaussian, as SAC's actor; its standard deviation is then a function of the observation.
-        noise: factor of the standard deviation; 0: the mean alone, which has no density.
-        clip: bound of standardised observations; None: there is none.
-        mean_clip: bound of the mean before squashing; None: there is none.
+        noise: factor of the standard deviation. If 0, the action is the mean, which has no density.
+        clip: bound of standardised observations. If None, there is none.
+        mean_clip: bound of the mean before squashing. If None, there is none.
         mean_only: no standard deviation is known (TD3, DDPG, gSDE), so that noise must be 0.
 
     Raises:
@@ -163,7 +163,7 @@ class Policy(nn.Module):
 
 
 def load_policy(path: str | os.PathLike[str], noise: float = 1.0) -> Policy:
-    """A policy of a safetensors file that `Policy.save` wrote, or of a stable-baselines3 zip.
+    """Loads a policy from a safetensors file that `Policy.save` wrote, or from a stable-baselines3 zip.
 
     No code in either is run: see `lfiw.tasks.ope.stable_baselines` for what is read of a zip.
 
