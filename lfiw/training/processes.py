@@ -21,6 +21,7 @@ from lfiw.training.stopping import is_first_process
 
 GRACE = 5.0  # seconds that the main thread has to end by itself, with a better message
 PERIOD = 0.5  # seconds between two rounds of the watch
+CONNECT = timedelta(seconds=30)
 SILENCE = timedelta(minutes=3)  # of a process, after which its machine is lost
 PARENT_SECONDS = 1.0
 
@@ -57,7 +58,9 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._group: Any = distributed.new_group(backend="gloo", timeout=SILENCE)
+        # a process that has died is noticed here, at once; a new group would wait for it
+        distributed.all_gather_object([None] * distributed.get_world_size(), None)
+        self._group: Any = distributed.new_group(backend="gloo", timeout=CONNECT)
         self._ends = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._meet, name="process-watch", daemon=True)
@@ -71,6 +74,8 @@ class Watch:
         self._thread.join(GRACE / 2)
 
     def _meet(self) -> None:
+        options = distributed.AllreduceOptions()
+        options.reduceOp, options.timeout = distributed.ReduceOp.MAX, SILENCE
         done = False
         while not done:
             leaves = self._ends.wait(PERIOD)
@@ -78,7 +83,7 @@ class Watch:
                 return
             state = torch.tensor([stopping.requested() or 0, int(leaves)])
             try:
-                distributed.all_reduce(state, distributed.ReduceOp.MAX, group=self._group)
+                self._group.allreduce([state], options).wait()
             except RuntimeError as error:
                 self._lost(error)
             number, done = state.tolist()

@@ -190,11 +190,6 @@ class SteadyWandbLogger(WandbLogger):
                     run.log({}, step=step, commit=False)
         return run
 
-    @rank_zero_only
-    def _keep_step(self) -> None:
-        if self._begun:
-            self._next_step.write_text(f"{self.experiment.step}\n")
-
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         self.steadily(lambda: super(SteadyWandbLogger, self).log_metrics(metrics, step))
 
@@ -210,7 +205,8 @@ class SteadyWandbLogger(WandbLogger):
             return
         try:
             call()
-            self._keep_step()
+            if self._begun and rank_zero_only.rank == 0:
+                self._next_step.write_text(f"{self.experiment.step}\n")
         except Exception as error:  # of wandb, of its own process, of the network: a dozen kinds
             from wandb.errors import Error
 
@@ -252,14 +248,8 @@ def build_loggers(
         os.environ.setdefault("WANDB_SILENT", "true")  # its banner would stand between the tables
         # for each table it asks the server for a check that it can do without; in an outage, for 19 s
         os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(ASK_SECONDS))
-        options = {
-            "project": project,
-            "entity": entity,
-            "name": f"{run_dir.parent.name}/{run_dir.name}",
-            "id": wandb_id(run_dir),
-            "save_dir": run_dir,
-            "config": dict(config),
-        }
+        options = {"project": project, "entity": entity, "save_dir": run_dir, "config": dict(config)}
+        options |= {"name": f"{run_dir.parent.name}/{run_dir.name}", "id": wandb_id(run_dir)}
         online = _connect(options, log_checkpoint) if mode == "online" else None
         loggers.append(online or SteadyWandbLogger(offline=True, **options))
     return loggers
@@ -298,9 +288,8 @@ def _finish_wandb(logger: SteadyWandbLogger, failed: bool) -> None:
     try:
         wandb.finish(exit_code=int(failed))
         if logger.offline:
-            wandb.teardown(
-                exit_code=int(failed)
-            )  # its process has not yet written all of the run when `finish` returns
+            # its process has not yet written all of the run when `finish` returns
+            wandb.teardown(exit_code=int(failed))
     except Exception as error:
         if logger.lost:
             return

@@ -34,6 +34,17 @@ def waits(rank: int, world_size: int, folder: str, silence: float = 180) -> None
     leave(0)
 
 
+def dies_early(rank: int, world_size: int, folder: str, within: bool) -> None:
+    """The second process, before it meets the others to watch or, with theirs begun, within."""
+    join(rank, world_size, Path(folder))
+    own.CONNECT = timedelta(seconds=2)
+    if rank == 1 and within:
+        own.distributed.new_group = lambda **_: os.kill(os.getpid(), signal.SIGKILL)
+    elif rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    watch_processes()
+
+
 def begin(folder, *options):
     found = start(waits, WORLD_SIZE, str(folder), *options)
     wait_for(lambda: all((folder / f"ready{rank}").exists() for rank in range(WORLD_SIZE)), found)
@@ -51,6 +62,11 @@ def test_a_death_ends_all(processes, dies):
     codes = exit_codes(processes, 2 * GRACE + 20)  # the first process sees it, its end is seen by the others
     assert codes.pop(dies) == -signal.SIGKILL
     assert codes == [1, 1]
+
+
+@pytest.mark.parametrize("within", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_death_before_the_watch_ends_all(tmp_path, within):
+    assert exit_codes(start(dies_early, WORLD_SIZE, str(tmp_path), within), 30) == [1, -signal.SIGKILL, 1]
 
 
 @pytest.mark.slow
