@@ -1,12 +1,10 @@
 """Files of unknown origin: archives, checkpoints and networks, read within bounds and without running any code."""
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
 import os
-import shutil
 import zipfile
 import zlib
 from collections import Counter
@@ -25,13 +23,12 @@ from torch.nn.modules.module import (
 )
 
 from lfiw.errors import InputError, first_line, printable
-from lfiw.files import replacing, write_atomically
+from lfiw.files import write_atomically
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound on what comes out at once
 HARMLESS_BYTES = 1 << 30  # an archive that unpacks to less may be packed as well as it likes
 MOST_PACKED = 200  # times: drawings and labels, sorted, come to less; zeros alone, as in a zip bomb, to 1,000
 CHUNK_BYTES = 1 << 20
-FREE_BYTES = 1 << 20  # with less than that, a disk is full
 BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)  # of zipfile's reading
 
 
@@ -165,23 +162,6 @@ def read_checkpoint(
         raise InputError(f"{name} cannot be read as a checkpoint: {what}") from None
     except Exception as error:  # whatever a broken or malicious file makes torch.load raise
         raise InputError(f"{name} cannot be read as a checkpoint: {first_line(error)}") from None
-
-
-def write_checkpoint(content: Any, path: str | os.PathLike[str]) -> None:
-    """Writes a checkpoint, whole or not at all.
-
-    Raises:
-        InputError: the file system refuses.
-    """
-    with replacing(path) as temporary:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError as error:  # torch's writer knows no OSError: of a full disk it says “unexpected pos”
-            if "inline_container" not in str(error):
-                raise
-            full = shutil.disk_usage(temporary.parent).free < FREE_BYTES
-            number = errno.ENOSPC if full else errno.EIO
-            raise OSError(number, os.strerror(number)) from error
 
 
 def check_archive(path: str | os.PathLike[str] | io.BytesIO) -> None:

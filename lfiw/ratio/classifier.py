@@ -16,7 +16,8 @@ from lfiw.errors import InputError
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.nets import build_net
 from lfiw.training.module import TrainedModule, configure
-from lfiw.untrusted import built_for, naming, read_checkpoint, read_network, write_checkpoint
+from lfiw.training.trainer import write_checkpoint
+from lfiw.untrusted import built_for, naming, read_checkpoint, read_network
 from lfiw.weighting.calibration import Calibrator, calibrator_from_state
 from lfiw.weighting.losses import build_loss
 from lfiw.weighting.weights import log_ratio_from_logits

@@ -205,7 +205,7 @@ class SteadyWandbLogger(WandbLogger):
             return
         try:
             call()
-            if self._begun and rank_zero_only.rank == 0:
+            if self._begun and getattr(rank_zero_only, "rank", 0) == 0:
                 self._next_step.write_text(f"{self.experiment.step}\n")
         except Exception as error:  # of wandb, of its own process, of the network: a dozen kinds
             from wandb.errors import Error

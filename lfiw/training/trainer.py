@@ -1,7 +1,9 @@
 """The Lightning trainer of a run."""
 
+import errno
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.trainer.states import TrainerStatus
 
 from lfiw.errors import InputError, first_line
+from lfiw.files import replacing
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.training.callbacks import (
     LAST,
@@ -28,9 +31,10 @@ from lfiw.training.callbacks import (
     Patience,
 )
 from lfiw.training.private import ignore_signals
-from lfiw.untrusted import read_checkpoint, write_checkpoint
+from lfiw.untrusted import read_checkpoint
 
 T = TypeVar("T")
+FREE_BYTES = 1 << 20  # with less than that, a disk is full
 MONITOR = "val/log_loss"
 CHECKPOINTS = "checkpoints"
 QUIET = (
@@ -74,6 +78,23 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def write_checkpoint(content: Any, path: str | os.PathLike[str]) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Raises:
+        InputError: the file system refuses.
+    """
+    with replacing(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch's writer knows no OSError: of a full disk it says “unexpected pos”
+            if "inline_container" not in str(error):
+                raise
+            full = shutil.disk_usage(temporary.parent).free < FREE_BYTES
+            number = errno.ENOSPC if full else errno.EIO
+            raise OSError(number, os.strerror(number)) from error
 
 
 class ProgressBar(RichProgressBar):
