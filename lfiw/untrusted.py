@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
@@ -22,6 +23,7 @@ from torch.nn.modules.module import (
 )
 
 from lfiw.errors import InputError, first_line, printable
+from lfiw.files import write_atomically
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound on what comes out at once
 HARMLESS_BYTES = 1 << 30  # an archive that unpacks to less may be packed as well as it likes
@@ -188,8 +190,79 @@ def check_archive(path: str | os.PathLike[str] | io.BytesIO) -> None:
 HARMLESS_NUMBERS = 1 << 27  # half a gigabyte of parameters
 MOST_TENSORS = 10_000
 TIMES = 16  # what a network may have beside the part that is kept: critic, encoder, average
+# a checkpoint's description of its network stands under one of these
+CHECKPOINTS_OF = {
+    "classifier": "a ratio classifier",
+    "generator": "a generator",
+    "dynamics": "a dynamics model",
+    "dagan": "a drawing generator",
+}
 
 M = TypeVar("M", bound=nn.Module)
+
+
+def save_network(path: str | os.PathLike[str], key: str, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Writes weights to a safetensors file, with what the network is built from as JSON under `key`.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    write_atomically(path, save(tensors, {key: json.dumps(about)}))
+
+
+def read_network(
+    path: str | os.PathLike[str], key: str, what: str, kind: str | None = None, *, remedy: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Reads what a network is built from and its weights, from a checkpoint or a file of `save_network`.
+
+    Args:
+        key: the description stands under it.
+        what: is expected, for messages.
+        kind: the description says that it is one of these.
+        remedy: what to do if there is no such file.
+
+    Raises:
+        InputError: no such file, a broken one, or it describes something else.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist: {remedy}")
+    if path.suffix == ".safetensors" or not (path.suffix == ".ckpt" or zipfile.is_zipfile(path)):
+        about, state = read_weights(path, key, what)
+        if about.get("kind") != kind:
+            raise InputError(f"{path} holds other weights than those of {what}")
+        return about, state
+    checkpoint = read_checkpoint(path, "cpu")
+    kept = checkpoint if isinstance(checkpoint, dict) else {}
+    described = kept.get(key)
+    if not isinstance(described, dict) or described.get("kind") != kind:
+        other = next((name for known, name in CHECKPOINTS_OF.items() if known in kept and known != key), None)
+        raise InputError(f"{path} is not a checkpoint of {what} but of {other or 'something else'}")
+    return described, kept["state_dict"]
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str], problem: str) -> Iterator[None]:
+    """Turns whatever contradictory content of a file raises inside into one line: the file, the problem, the reason.
+
+    Raises:
+        InputError: something was raised inside.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, InputError) and str(error).startswith(str(path)):
+            raise
+        reason = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise InputError(f"{path} {problem}: {reason}") from None
+
+
+def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The weights of one part of a module by their names in it; all weights if they are that part's alone."""
+    prefix = f"{part}."
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return own or dict(state)
 
 
 def read_weights(path: str | os.PathLike[str], key: str, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -217,17 +290,18 @@ def read_weights(path: str | os.PathLike[str], key: str, what: str) -> tuple[dic
     return about, state
 
 
-def built_for(state: Mapping[str, Tensor], build: Callable[[], M]) -> M:
-    """A network from options that came with its weights.
+def built_for(state: Mapping[str, Tensor], build: Callable[[], M], part: str = "") -> M:
+    """Builds a network from options that came with its weights, and loads those.
 
     It is first built without memory: options of a few bytes can ask for any number of layers of any width.
 
     Args:
         state: the weights.
         build: makes the network.
+        part: name of the submodule that the weights are of. If empty, they are the whole network's.
 
     Raises:
-        ValueError: it would be much larger than its weights.
+        ValueError: it would be much larger than its weights, or a weight's name or shape is not the network's.
     """
     kept = sum(min(v.numel(), v.untyped_storage().nbytes() // v.element_size()) for v in state.values())
     most = max(HARMLESS_NUMBERS, TIMES * kept)
@@ -249,4 +323,11 @@ def built_for(state: Mapping[str, Tensor], build: Callable[[], M]) -> M:
     finally:
         for hook in hooks:
             hook.remove()
-    return build()
+    network = build()
+    own = network.get_submodule(part)
+    expected, found = ({k: tuple(v.shape) for k, v in values.items()} for values in (own.state_dict(), state))
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(f"{name} has shape {found.get(name)}, expected {expected.get(name)}")
+    own.load_state_dict(dict(state))
+    return network

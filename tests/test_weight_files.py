@@ -25,7 +25,7 @@ from lfiw.schemas import SCHEMAS
 from lfiw.tasks.augmentation.dagan_drawings import load_generator
 from lfiw.tasks.ope.dynamics import DynamicsModel
 from lfiw.tasks.ope.policy import Policy, load_policy
-from lfiw.untrusted import built_for, read_checkpoint, read_weights
+from lfiw.untrusted import built_for, read_checkpoint, read_weights, save_network
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "checkpoint": read_checkpoint,
@@ -175,6 +175,25 @@ def test_absurd_headers(tmp_path: Path, name: str) -> None:
         with pytest.raises(InputError, match=r"x\.safetensors.*safetensors") as error:
             READERS[reader](tmp_path / "x.safetensors")
         assert "\n" not in str(error.value)
+
+
+def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
+    """In each format, with both shapes, as torch does in the second line of its message."""
+    policy = Policy((3, 8, 2))
+    state = {**policy.state_dict(), "mean.bias": torch.zeros(5)}
+    save_network(tmp_path / "p.safetensors", "policy", {"kind": "lfiw.Policy", **policy.options()}, state)
+    torch.save({"policy": {"kind": "lfiw.Policy", **policy.options()}, "state_dict": state}, tmp_path / "p.ckpt")
+    for name in ("p.safetensors", "p.ckpt"):
+        with pytest.raises(InputError, match=rf"{name} is not a policy: mean\.bias has shape \(5,\), expected \(2,\)"):
+            load_policy(tmp_path / name)
+
+
+def test_a_description_that_lacks_something_is_named(tmp_path: Path) -> None:
+    policy = Policy((3, 8, 2))
+    about = {name: value for name, value in policy.options().items() if name != "squashed"}
+    save_network(tmp_path / "p", "policy", {"kind": "lfiw.Policy", **about}, policy.state_dict())
+    with pytest.raises(InputError, match="p is not a policy: no 'squashed'"):
+        load_policy(tmp_path / "p")
 
 
 def test_round_trips_are_as_before(tmp_path: Path) -> None:

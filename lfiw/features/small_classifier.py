@@ -1,21 +1,17 @@
 """A classifier of the data's own classes: penultimate layer as features, and logits. Kept as one safetensors file."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from lfiw.data.cache.shards import hash_file
-from lfiw.errors import InputError, first_line
 from lfiw.features.extractor import Extractor
-from lfiw.files import write_atomically
 from lfiw.nets import build_net
-from lfiw.untrusted import built_for, read_weights
+from lfiw.untrusted import built_for, naming, read_network, save_network
 
 
 class Classifier(Extractor):
@@ -31,23 +27,15 @@ class Classifier(Extractor):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        try:
-            header, state = read_weights(path, "lfiw", "a classifier")
-        except FileNotFoundError:
-            raise InputError(
-                f"{path}: no such file; features.classifier_weights names a classifier's weights"
-            ) from None
-        try:
-            mean, std = state.pop("input.mean"), state.pop("input.std")
+        with naming(path, "does not hold a classifier"):
+            remedy = "no such file; features.classifier_weights names a classifier's weights"
+            header, state = read_network(path, "lfiw", "a classifier", remedy=remedy)
+            self.register_buffer("mean", state.pop("input.mean"))
+            self.register_buffer("std", state.pop("input.std"))
             self.net = built_for(
                 state, lambda: build_net(header["net"], header["shape"], outputs=header["num_classes"])
             )
-            self.net.load_state_dict(state)
-            self.register_buffer("mean", mean)
-            self.register_buffer("std", std)
             self.num_features, self.num_classes = int(header["num_features"]), int(header["num_classes"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} does not hold a classifier: {first_line(error)}") from None
         self.sha256 = hash_file(Path(path))
         self.preprocessing = "standardised"
 
@@ -74,6 +62,5 @@ def save_classifier(
         mean, std: of the raw input; they must broadcast against (n, *shape).
     """
     header = {"net": dict(options), "shape": shape, "num_features": num_features, "num_classes": num_classes}
-    state = {name: value.contiguous() for name, value in net.state_dict().items()}
-    state |= {"input.mean": torch.as_tensor(mean).float(), "input.std": torch.as_tensor(std).float()}
-    write_atomically(path, save(state, {"lfiw": json.dumps(header)}))
+    scale = {"input.mean": torch.as_tensor(mean).float(), "input.std": torch.as_tensor(std).float()}
+    save_network(path, "lfiw", header, {**net.state_dict(), **scale})

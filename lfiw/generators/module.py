@@ -1,6 +1,5 @@
 """What every generator that is trained here has in common: how it samples, and how it is saved."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -9,18 +8,16 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from safetensors.torch import save
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lfiw.data.batches import mix_seeds
 from lfiw.errors import InputError, first_line
-from lfiw.files import write_atomically
 from lfiw.generators.generator import EachFromItsOwn
 from lfiw.training.module import TrainedModule, build_optimizer, build_schedule
-from lfiw.untrusted import built_for, read_checkpoint, read_weights, state_sha256
+from lfiw.untrusted import built_for, naming, part_of, read_network, save_network, state_sha256
 
-KIND = "lfiw.GenerativeModule"  # written into checkpoints, so that another module's is told apart
+KIND = "lfiw.GenerativeModule"  # distinguishes its checkpoints from those of other modules
 HOMES = {"sngan": "gan.GAN", "pixelcnn": "pixelcnn.PixelCNNModule", "vae": "vae.VAEModule"}  # model.name → class
 WEIGHTS = "generator.safetensors"  # in a run folder: the network that samples, alone
 
@@ -32,7 +29,7 @@ class GenerativeModule(TrainedModule):
     CPU: a sample depends on its own generator's seed, not on the batch that it is computed in.
 
     Attributes:
-        monitor: validation metric that is to be low. If None, the last epoch is the one to keep.
+        monitor: validation metric that is to be low. If None, the last epoch is kept.
         sampler: name of the attribute that holds the network which samples.
         shape: of an image.
         net_options: name and options of the networks, as in `lfiw.schemas`.
@@ -108,7 +105,7 @@ class GenerativeModule(TrainedModule):
         """Draws noise of this process's rows of a training step: a function of (seed, epoch, step) and the row.
 
         Args:
-            stream: tells apart what is drawn in the same step.
+            stream: distinguishes the draws of one step.
         """
         seed = mix_seeds(self.seed, self.current_epoch, batch_idx, stream)
         world_size = self.trainer.world_size
@@ -147,11 +144,8 @@ class GenerativeModule(TrainedModule):
             InputError: the file cannot be written.
         """
         state = self.get_submodule(self.sampler).state_dict()
-        tensors = {
-            name: value.to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-            for name, value in state.items()
-        }
-        write_atomically(path, save(tensors, {"generator": json.dumps(self.description())}))
+        tensors = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+        save_network(path, "generator", self.description(), tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "GenerativeModule":
@@ -165,19 +159,15 @@ class GenerativeModule(TrainedModule):
             InputError: no such file, or it is not one of a generator of this class.
         """
         file = checkpoint_of(Path(path))
-        if not file.is_file():
-            raise InputError(f"{file} does not exist: give a run folder, a checkpoint or a {WEIGHTS}")
-        kept, state = read_safetensors(file) if file.suffix == ".safetensors" else read_trained(file)
-        try:
+        with naming(file, "does not hold a whole generator"):
+            remedy = f"give a run folder, a checkpoint of task=generator or a {WEIGHTS}"
+            kept, state = read_network(file, "generator", "a generator", KIND, remedy=remedy)
             home = find_class(kept["net"]["name"])
             if not issubclass(home, cls):
                 raise InputError(f"{file} holds a {kept['net']['name']}, not a {cls.__name__}")
-            module = built_for(state, lambda: home(kept["net"], kept["shape"]))
-            module.get_submodule(module.sampler).load_state_dict(state)
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{file} does not hold a whole generator: {first_line(error)}") from None
+            # weights kept in half precision save space only: the network computes in single
+            own = part_of(state, home.sampler)
+            module = built_for(own, lambda: home(kept["net"], kept["shape"]), home.sampler)
         return module.to(device).eval()
 
 
@@ -206,41 +196,6 @@ def checkpoint_of(path: Path) -> Path:
         return path
     best, last = (path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     return best if best.exists() or not last.exists() else last
-
-
-def read_trained(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads description and weights of the sampling network in a checkpoint.
-
-    Raises:
-        InputError: it is not a checkpoint, or one of something else.
-    """
-    checkpoint = read_checkpoint(file, "cpu")
-    checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
-    kept = checkpoint.get("generator")
-    if not isinstance(kept, dict) or kept.get("kind") != KIND or not isinstance(kept.get("net"), dict):
-        what = "a ratio classifier" if "classifier" in checkpoint else "something else"
-        raise InputError(f"{file} is not a checkpoint of a generator but of {what}: give one of task=generator")
-    prefix = f"{find_class(kept['net'].get('name', '')).sampler}."
-    state = {
-        name.removeprefix(prefix): value
-        for name, value in checkpoint.get("state_dict", {}).items()
-        if name.startswith(prefix)
-    }
-    return kept, state
-
-
-def read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads description and weights in a file that `GenerativeModule.save` wrote.
-
-    Raises:
-        InputError: it is another file.
-    """
-    kept, stored = read_weights(file, "generator", "a generator")
-    # half precision saves space only: the network computes in single
-    state = {name: (tensor.float() if tensor.is_floating_point() else tensor) for name, tensor in stored.items()}
-    if kept.get("kind") != KIND or not isinstance(kept.get("net"), dict):
-        raise InputError(f"{file} holds other weights than those of a generator: give one that task=generator made")
-    return kept, state
 
 
 class TrainedGenerator(EachFromItsOwn):

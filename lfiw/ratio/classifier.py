@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import ModuleList
 
 from lfiw.data.transforms import standardise
-from lfiw.errors import InputError, first_line
+from lfiw.errors import InputError
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.nets import build_net
 from lfiw.training.module import TrainedModule, configure
-from lfiw.untrusted import built_for, read_checkpoint
+from lfiw.training.trainer import write_checkpoint
+from lfiw.untrusted import built_for, naming, read_checkpoint, read_network
 from lfiw.weighting.calibration import Calibrator, calibrator_from_state
 from lfiw.weighting.losses import build_loss
 from lfiw.weighting.weights import log_ratio_from_logits
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lfiw.data.splits import Batch
     from lfiw.ratio.mixed import InputSpec
 
-KIND = "lfiw.RatioClassifier"  # written into checkpoints, so that another module's is told apart
+KIND = "lfiw.RatioClassifier"  # distinguishes its checkpoints from those of other modules
 SCORING_BATCH = 1000
 FLOATING = [str(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)]
 
@@ -49,7 +50,7 @@ class RatioClassifier(TrainedModule):
         spec: `InputSpec` as a dictionary. If None, taken from the data module.
         counts: (num_real, num_generated) that the loss effectively saw. If None, taken from the data module.
         seed: of the initial weights and of dropout.
-        loss: name and options of the loss (`lfiw.weighting.losses`); none: logistic.
+        loss: name and options of the loss (`lfiw.weighting.losses`). If None, logistic.
     """
 
     mean: Tensor
@@ -192,22 +193,15 @@ class RatioClassifier(TrainedModule):
             members = sorted(file.parent.glob("*/best.ckpt"))
             if members and not file.exists():
                 return RatioEnsemble([cls.load(member, device) for member in members])
-        if not file.is_file():
-            raise InputError(f"{file} does not exist: give a run folder of a finished run, or a checkpoint")
-        checkpoint = read_checkpoint(file, device)
-        kept = checkpoint.get("classifier") if isinstance(checkpoint, dict) else None
-        if not isinstance(kept, dict) or kept.get("kind") != KIND:
-            raise InputError(f"{file} is not a checkpoint of a ratio classifier")
-        try:
-            state, optimizer = checkpoint["state_dict"], {**kept["optimizer"], "compile": False}
+        with naming(file, "does not hold a whole ratio classifier"):
+            remedy = "give a run folder of a finished run, or a checkpoint"
+            kept, state = read_network(file, "classifier", "a ratio classifier", KIND, remedy=remedy)
+            optimizer = {**kept["optimizer"], "compile": False}
             classifier = built_for(
                 state, lambda: cls(kept["net"], optimizer, kept["spec"], kept["counts"], loss=kept.get("loss"))
             )
-            classifier.load_state_dict(state)
             if kept.get("calibrator") is not None:
                 classifier.calibrator = calibrator_from_state(kept["calibrator"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise InputError(f"{file} does not hold a whole ratio classifier: {first_line(error)}") from None
         return classifier.to(device).eval()
 
 
@@ -238,3 +232,18 @@ class RatioEnsemble(RatioClassifier):
 
     def _classifiers(self) -> list[RatioClassifier]:
         return [member for member in self.members if isinstance(member, RatioClassifier)]
+
+
+def write_calibrator(file: Path, calibrator: Calibrator | None) -> None:
+    """Saves a calibrator, as plain numbers, in the checkpoint of the classifier that it was fitted for.
+
+    A kill leaves the checkpoint as it was.
+
+    Raises:
+        InputError: the file cannot be read or written.
+    """
+    checkpoint = read_checkpoint(file, "cpu")  # the training device may not exist here
+    state = calibrator.state() if calibrator is not None else None
+    if checkpoint["classifier"].get("calibrator") != state:
+        checkpoint["classifier"]["calibrator"] = state
+        write_checkpoint(checkpoint, file)

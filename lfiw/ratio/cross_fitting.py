@@ -17,10 +17,9 @@ from torch import Tensor
 from lfiw.data import ColumnWriter, SampleCache
 from lfiw.data.batches import mix_seeds
 from lfiw.features.extraction import distinct_caches, has_columns, write_columns
-from lfiw.ratio.classifier import RatioClassifier
+from lfiw.ratio.classifier import RatioClassifier, write_calibrator
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config
-from lfiw.training.checkpoints import write_calibrator
 from lfiw.training.run_folder import column_part
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint

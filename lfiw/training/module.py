@@ -1,4 +1,4 @@
-"""What the modules that train have in common: optimizers, means over an epoch, randomness that resumes."""
+"""What all trained modules share: optimizers, means over an epoch, randomness that resumes."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lfiw.data.batches import mix_seeds
 from lfiw.errors import InputError, first_line
+from lfiw.training.private import NOTE_OF_HOOK
 
 # share of the run that is over → factor of the learning rate
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -96,7 +97,7 @@ SUMS = "epoch_sums"  # in a checkpoint
 
 
 class TrainedModule(LightningModule):
-    """A training that stops in the middle of an epoch and goes on from a checkpoint is the one that never stopped.
+    """Makes a training that is resumed in the middle of an epoch the same as one that never stopped.
 
     Global random numbers (dropout) are seeded anew in each step by (seed, epoch, step, process). What `add_up` is given
     is logged as its mean over the epoch's steps, `train/<name>`; a checkpoint keeps the sums so far of every process.
@@ -112,8 +113,7 @@ class TrainedModule(LightningModule):
         self._sums: dict[str, tuple[Tensor, int]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":
-            # Lightning notes which hook runs, dozens of times a step; torch's way would look for parameters each time
+        if name == NOTE_OF_HOOK:
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)

@@ -1,13 +1,13 @@
 """The processes of a run: they join, wait for the first, and exit together if one dies."""
 
+import atexit
 import gc
 import os
-import selectors
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -15,38 +15,30 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
 
-from lfiw.errors import InputError
+from lfiw.errors import InputError, first_line
 from lfiw.training import stopping
 from lfiw.training.stopping import is_first_process
 
 GRACE = 5.0  # seconds that the main thread has to end by itself, with a better message
-CONNECT_SECONDS = 60.0
+PERIOD = 0.5  # seconds between two rounds of the watch
+CONNECT = timedelta(seconds=30)
+SILENCE = timedelta(minutes=3)  # of a process, after which its machine is lost
 PARENT_SECONDS = 1.0
-LEAVING = 0  # a message is one byte: this, or the number of a signal
-PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # a lost machine is noticed after 30 seconds
 
 _watch: "Watch | None" = None
-_watched = threading.Event()  # the connection stands: the parent need not be watched any more
+_watched = threading.Event()  # the processes watch one another: the parent need not be watched any more
 
 
 def watch_processes() -> None:
-    """Begin to watch the other processes of the group, if there are any; all of them have to call it."""
+    """Begins to watch the other processes of the group, if there are any; all of them have to call it."""
     global _watch
     if _watch is None and distributed.is_initialized() and distributed.get_world_size() > 1:
-        _watch = Watch(distributed.get_rank(), distributed.get_world_size())
+        _watch = Watch()
         _watched.set()
 
 
-def leave_watch() -> None:
-    """This process has done its work; the others go on."""
-    global _watch
-    if _watch is not None:
-        _watch.leave()
-        _watch = None
-
-
 def watch_parent() -> None:
-    """Until the processes watch one another, end with the process that has started this one."""
+    """Until the processes watch one another, ends with the process that has started this one."""
     parent = os.getppid()
 
     def look() -> None:
@@ -58,100 +50,60 @@ def watch_parent() -> None:
 
 
 class Watch:
-    """The connections of one process, and the thread that reads from them."""
+    """A thread that meets those of the other processes twice a second, in a group of their own.
 
-    def __init__(self, rank: int, world_size: int) -> None:
-        self.world_size = world_size
-        self._left = False
-        self._selector = selectors.DefaultSelector()
-        server = listening() if rank == 0 else None
-        port = [server.getsockname()[1] if server else 0]
-        distributed.broadcast_object_list(port)
-        self._peers = self._accept(server) if server else self._connect(rank, port[0])
-        for connection, peer in self._peers.items():
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in PROBES.items():
-                if hasattr(socket, option):
-                    connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-            self._selector.register(connection, selectors.EVENT_READ, peer)
-        threading.Thread(target=self._listen, name="process-watch", daemon=True).start()
-        stopping.listen(self.tell)
+    It learns of a signal that one of them got, and of a death: gloo's connections close with a process. Launchers do
+    less: torchrun does not pass on a signal that a single worker got, and Lightning's does not end the others if the
+    first process dies. A timeout of `DDPStrategy` would end those that wait for the first process to fill a cache.
+    """
 
-    def _accept(self, server: socket.socket) -> dict[socket.socket, int]:
-        server.settimeout(CONNECT_SECONDS)
-        peers: dict[socket.socket, int] = {}
-        with server:
-            while len(peers) < self.world_size - 1:
-                connection, _ = server.accept()
-                connection.settimeout(None)
-                peers[connection] = int.from_bytes(connection.recv(4, socket.MSG_WAITALL), "big")
-        return peers
+    def __init__(self) -> None:
+        # a process that has died is noticed here, at once; a new group would wait for it
+        distributed.all_gather_object([None] * distributed.get_world_size(), None)
+        self._group: Any = distributed.new_group(backend="gloo", timeout=CONNECT)
+        self._ends = threading.Event()
+        self._failed = False
+        self._thread = threading.Thread(target=self._meet, name="process-watch", daemon=True)
+        self._thread.start()
+        atexit.register(self.leave, failed=True)  # no thread may come back from gloo while the interpreter ends
 
-    @staticmethod
-    def _connect(rank: int, port: int) -> dict[socket.socket, int]:
-        address = os.environ.get("MASTER_ADDR", "127.0.0.1")
-        connection = socket.create_connection((address, port), timeout=CONNECT_SECONDS)
-        connection.settimeout(None)
-        connection.sendall(rank.to_bytes(4, "big"))
-        return {connection: 0}
+    def leave(self, failed: bool = False) -> None:
+        """Ends the watch, in all processes: one that is done waits for nobody; or in this one alone if it failed."""
+        self._failed = failed
+        self._ends.set()
+        self._thread.join(GRACE / 2)
 
-    def tell(self, message: int, but: socket.socket | None = None) -> None:
-        """Sends a byte to all that this process is connected with."""
-        for connection in list(self._peers):
-            if connection is not but:
-                try:
-                    connection.sendall(bytes([message]))
-                except OSError:  # it is gone, which the thread sees by itself
-                    continue
+    def _meet(self) -> None:
+        options = distributed.AllreduceOptions()
+        options.reduceOp, options.timeout = distributed.ReduceOp.MAX, SILENCE
+        done = False
+        while not done:
+            leaves = self._ends.wait(PERIOD)
+            if self._failed:
+                return
+            state = torch.tensor([stopping.requested() or 0, int(leaves)])
+            try:
+                self._group.allreduce([state], options).wait()
+            except RuntimeError as error:
+                self._lost(error)
+            number, done = state.tolist()
+            if number:
+                stopping.pass_on(number)
 
-    def leave(self) -> None:
-        self._left = True
-        stopping.unlisten(self.tell)
-        self.tell(LEAVING)
-
-    def _listen(self) -> None:
-        while self._peers:
-            for key, _ in self._selector.select():
-                connection = key.fileobj
-                assert isinstance(connection, socket.socket)
-                try:
-                    received = connection.recv(1)
-                except OSError:
-                    received = b""
-                if received and received[0] != LEAVING:
-                    self._stop(received[0], connection)
-                    continue
-                self._selector.unregister(connection)
-                del self._peers[connection]
-                connection.close()
-                if not received and not self._left:
-                    self._lost(key.data)
-
-    def _stop(self, number: int, source: socket.socket) -> None:
-        """A signal that another process got is one for this process and, by the first one, for all."""
-        self.tell(number, but=source)
-        stopping.pass_on(number)
-
-    def _lost(self, peer: int) -> None:
-        """The others end too. Not by an exception: the main thread may wait in a collective operation for ever."""
+    def _lost(self, error: RuntimeError) -> None:
+        """Ends this process too. Not by an exception: the main thread may wait in a collective operation for ever."""
+        distributed.destroy_process_group(self._group)  # the others learn of it at once, each from its neighbour
         time.sleep(GRACE)
         number = stopping.requested()
         if number is not None:  # it ended for the same reason
             os._exit(stopping.exit_code_of(number))
         print(
-            f"error: process {peer} of {self.world_size} has ended: this one ends too; go on with resume=",
+            f"error: another process of the run has ended ({first_line(error)}): this one ends too; resume the run "
+            "with resume=",
             file=sys.stderr,
             flush=True,
         )
-        # the processes that Lightning has started lose their connection to this one, and end as well
         os._exit(1)
-
-
-def listening() -> socket.socket:
-    """At a port that the system chooses, for IPv6 too where there is that."""
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", 0))
 
 
 T = TypeVar("T")
@@ -201,8 +153,10 @@ def leave_processes(failed: bool = False) -> None:
     Args:
         failed: the other processes are to end too.
     """
-    if not failed:
-        leave_watch()
+    global _watch
+    if _watch is not None:
+        _watch.leave(failed)
+        _watch = None
     if distributed.is_initialized():
         distributed.destroy_process_group()
         gc.collect()  # what Lightning leaves in cycles keeps the group, and its threads, alive

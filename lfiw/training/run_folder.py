@@ -25,8 +25,8 @@ from lfiw.training.processes import by_first_process
 RUNS = Path("runs")
 EVALUATION = "evaluation.json"
 LONGEST_PART = 100  # characters of a column's name
-STOPPED = "stopped"  # by a signal: train.py resume= goes on
-ENVIRONMENT = "LFIW_RUN_DIR"  # tells the processes that a run starts on its own where the run is
+STOPPED = "stopped"  # by a signal; train.py resume= resumes it
+ENVIRONMENT = "LFIW_RUN_DIR"  # names the run folder for the processes that a run starts itself
 MADE_BEFORE_TRAINING = {"config.yaml", "metrics.jsonl", "seconds.json", "wandb", "wandb_id.txt", "csv"}
 
 
@@ -34,7 +34,7 @@ def create_run(experiment: str, seed: int, run_dir: str | None, config_text: str
     """Makes a run folder with its config.yaml; several processes of one run get the same.
 
     Args:
-        run_dir: the folder; none: runs/<experiment>/<date>-<time>-s<seed>.
+        run_dir: the folder. If None, runs/<experiment>/<date>-<time>-s<seed>.
 
     Raises:
         InputError: the folder holds a run already or cannot be written, or its name has odd characters.
@@ -87,7 +87,7 @@ def mark_stopped(path: Path, number: int | None) -> None:
     """Leaves `stopped` in the folder of a run that a signal has stopped, for scripts that start it again.
 
     Args:
-        number: of the signal; none: the run goes on, or has just begun.
+        number: of the signal. If None, the run has begun or is resumed.
     """
     file = path / STOPPED
     if number is None:
@@ -162,7 +162,7 @@ def timed(run_dir: Path, stage: str, *, resumed: bool = False) -> Iterator[None]
     """Measures a stage that ends without an error; the first process keeps the seconds in seconds.json.
 
     Args:
-        resumed: the stage goes on with what an earlier process began: the seconds are added.
+        resumed: an earlier process began the stage: the seconds are added.
     """
     started = time.perf_counter()
     yield

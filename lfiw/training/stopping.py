@@ -4,17 +4,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # USR1 is what a SLURM job is told its end by
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # SLURM announces a job's end by USR1
 SECONDS = 50.0  # from the signal to the end of the process, whatever it is at
 
 
 class Stopped(BaseException):
-    """A signal has stopped the run; what it has made is kept, and `resume=` goes on from there.
+    """A signal has stopped the run; what it has made is saved, and `resume=` resumes it.
 
     Attributes:
         number: of the signal.
@@ -33,7 +33,6 @@ class Stopped(BaseException):
 _request: int | None = None  # the signal that has come
 _active = False  # within `stoppable`
 _deferred = False  # a training looks for the signal after each of its steps
-_listeners: list[Callable[[int], None]] = []
 
 
 @contextmanager
@@ -74,17 +73,8 @@ def defer(later: bool) -> None:
     _deferred = later
 
 
-def listen(listener: Callable[[int], None]) -> None:
-    """The listener is told the first signal's number, in the main thread, before anything else happens."""
-    _listeners.append(listener)
-
-
-def unlisten(listener: Callable[[int], None]) -> None:
-    _listeners.remove(listener)
-
-
 def exit_code_of(number: int) -> int:
-    """0 where a scheduler stops the run and will go on with it; 130 for Ctrl-C.
+    """0 if a scheduler stops the run and will resume it; 130 for Ctrl-C.
 
     Processes after the first end with 0: Lightning kills the first one when another has failed.
     """
@@ -100,8 +90,6 @@ def _handle(number: int, frame: FrameType | None) -> None:
     global _request
     if _request is None:
         _request = number
-        for listener in _listeners:
-            listener(number)
         timer = threading.Timer(SECONDS, _give_up, [number])
         timer.daemon = True
         timer.start()
@@ -112,7 +100,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _give_up(number: int) -> None:
-    """Whatever the main thread waits for: checkpoints are whole, the last one is where the run goes on."""
+    """Ends a process whose main thread waits for something: checkpoints are whole, and the run resumes at the last."""
     if _request is not None:
         print(f"still busy {SECONDS:g} seconds after the signal: ended as it is", file=sys.stderr, flush=True)
         os._exit(exit_code_of(number))

@@ -1,24 +1,25 @@
 """Where a run's numbers and pictures go: metrics.jsonl always, and Weights & Biases or CSV files if asked."""
 
+import contextlib
 import csv
+import io
 import json
 import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
-from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lfiw.errors import first_line
 from lfiw.files import replacing, write_atomically, write_errors
-from lfiw.training.wandb_files import next_step
+from lfiw.training.private import drop_anonymous
 
 WANDB_ID = "wandb_id.txt"
 CONNECT_SECONDS = 20.0  # without an answer from W&B for so long, a run is kept offline
@@ -26,35 +27,47 @@ ASK_SECONDS = 5  # for an answer from W&B in the middle of a run
 FINISH_SECONDS = 60.0  # for what W&B has not taken in at the end of a run; it stays on the disk
 
 
-class JsonLines(Logger):
-    """One JSON object a line: step, and the metrics logged at that step. Not a number becomes null.
+class RunFile(Logger):
+    """A logger that writes one file of a run's folder.
 
     Args:
         path: of the file; it is appended to.
-        resumed: the run goes on: what a training finds there of its own, it had logged without a checkpoint of it.
     """
 
-    def __init__(self, path: Path, *, resumed: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path, self.resumed = path, resumed
+        self.path = path
 
     @property
     def name(self) -> str:
-        return "jsonl"
+        return self.path.suffix.removeprefix(".")
 
     @property
     def version(self) -> str:
         return self.path.parent.name
 
     @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The configuration stands in config.yaml beside this file."""
+
+
+class JsonLines(RunFile):
+    """One JSON object per line: step, and the metrics logged at that step. Not a number becomes null.
+
+    Args:
+        path: of the file; it is appended to.
+        resumed: the run continues: what a training finds there of its own, it had logged without a checkpoint of it.
+    """
+
+    def __init__(self, path: Path, *, resumed: bool = False) -> None:
+        super().__init__(path)
+        self.resumed = resumed
+
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         with write_errors(self.path), open(self.path, "a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration stands in config.yaml beside this file."""
 
     def position(self) -> int:
         """Bytes that have been written."""
@@ -64,7 +77,7 @@ class JsonLines(Logger):
         """Takes out what comes after a position and will be logged again: by this training, and by the run after it.
 
         Args:
-            position: where the file ended when the checkpoint was written that the training goes on from; none: it
+            position: end of the file when the checkpoint was written from which the training resumes. If None, it
                 starts anew.
             prefix: of this training's metrics; whole lines of others stay.
         """
@@ -125,59 +138,56 @@ def find_json_lines(loggers: Sequence[Logger]) -> tuple[JsonLines, str] | None:
     return None
 
 
-class KeptRows(ExperimentWriter):
-    """Writes metrics.csv behind the rows that are there: those of a run that goes on, or is evaluated again.
+class CsvRows(RunFile):
+    """One row per logged step, behind the rows that are there: those of a run that is resumed, or evaluated again.
 
-    Lightning's own writer deletes them, and loses them where it is killed while it adds a column.
+    Lightning's `CSVLogger` deletes them, and loses them where it is killed while it adds a column.
     """
 
-    def _check_log_dir_exists(self) -> None:
-        file = Path(self.metrics_file_path)
-        if not file.is_file():
-            return
-        with write_errors(file):
-            content = file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:  # a kill cut the last row
-            write_atomically(file, whole)
-        self.metrics_keys = next(csv.reader(whole.decode(errors="replace").splitlines()), [])
+    _columns: Sequence[str] = ()
 
-    def save(self) -> None:
-        with write_errors(Path(self.metrics_file_path)):
-            super().save()
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row = {"step": step, **metrics}
+        if not row.keys() <= set(self._columns):
+            self._add_columns(row)
+        with write_errors(self.path), open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
 
-    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        with open(self.metrics_file_path, newline="", errors="replace") as file:
-            rows = list(csv.DictReader(file))
-        with replacing(self.metrics_file_path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames, extrasaction="ignore")
+    def _add_columns(self, names: Iterable[str]) -> None:
+        """Writes the file anew with more columns, without a row that a kill cut."""
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1].decode(errors="replace")
+        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        self._columns = sorted({*(reader.fieldnames or ()), *names})
+        with replacing(self.path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(rows)
-
-
-def _csv_logger(run_dir: Path) -> CSVLogger:
-    logger = CSVLogger(run_dir, name="csv", version="")
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        logger._experiment = KeptRows(logger.log_dir)
-    return logger
+            writer.writerows(reader)
 
 
 class SteadyWandbLogger(WandbLogger):
     """W&B's logger, whose failures end no run.
 
-    What a server that does not answer would have to say something about, as a table, is left out; wandb keeps on the
-    disk what it cannot send. Where wandb itself has failed, that is told once, and nothing more is sent.
+    What needs an answer of the server, as a table does, is left out if none comes; wandb keeps on the disk what it
+    cannot send. If wandb itself has failed, that is printed once, and nothing more is sent.
     """
 
-    lost = False
-    first_step = 0  # of this part of the run: offline, wandb does not know where an earlier part ended
+    def __init__(self, *, offline: bool = False, **options: Any) -> None:
+        super().__init__(offline=offline, **options)
+        drop_anonymous(self)
+        self.offline, self.lost, self._begun = offline, False, False
+        # offline, wandb does not know where an earlier part of the run ended
+        self._next_step = Path(options["save_dir"]) / "wandb" / "next_step.txt"
 
     @property
     def experiment(self) -> Any:
-        begins = self._experiment is None
         run = super().experiment
-        if begins and self._offline and self.first_step:
-            run.log({}, step=self.first_step, commit=False)
+        if not self._begun:
+            self._begun = True
+            with contextlib.suppress(OSError, ValueError):
+                if self.offline and (step := int(self._next_step.read_text())):
+                    run.log({}, step=step, commit=False)
         return run
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -195,6 +205,8 @@ class SteadyWandbLogger(WandbLogger):
             return
         try:
             call()
+            if self._begun and getattr(rank_zero_only, "rank", 0) == 0:
+                self._next_step.write_text(f"{self.experiment.step}\n")
         except Exception as error:  # of wandb, of its own process, of the network: a dozen kinds
             from wandb.errors import Error
 
@@ -225,27 +237,21 @@ def build_loggers(
         config: the whole configuration, for W&B.
         mode: of W&B: online, offline, or auto, which is online where WANDB_API_KEY is set and offline elsewhere.
         log_checkpoint: keep the best checkpoint as a W&B artifact at the end (online only).
-        resumed: the run goes on with one that stopped.
+        resumed: the run resumes one that stopped.
     """
     loggers: list[Logger] = [JsonLines(run_dir / "metrics.jsonl", resumed=resumed)]
     if name == "csv":
-        loggers.append(_csv_logger(run_dir))
+        loggers.append(CsvRows(run_dir / "csv/metrics.csv"))
     if name == "wandb":
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
         os.environ.setdefault("WANDB_SILENT", "true")  # its banner would stand between the tables
         # for each table it asks the server for a check that it can do without; in an outage, for 19 s
         os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(ASK_SECONDS))
-        options = {
-            "project": project,
-            "entity": entity,
-            "name": f"{run_dir.parent.name}/{run_dir.name}",
-            "id": wandb_id(run_dir),
-            "save_dir": run_dir,
-            "config": dict(config),
-        }
+        options = {"project": project, "entity": entity, "save_dir": run_dir, "config": dict(config)}
+        options |= {"name": f"{run_dir.parent.name}/{run_dir.name}", "id": wandb_id(run_dir)}
         online = _connect(options, log_checkpoint) if mode == "online" else None
-        loggers.append(online or _wandb_logger(offline=True, **options))
+        loggers.append(online or SteadyWandbLogger(offline=True, **options))
     return loggers
 
 
@@ -254,21 +260,13 @@ def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> SteadyWandbLog
     import wandb
 
     settings = wandb.Settings(init_timeout=CONNECT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True)
-    logger = _wandb_logger(log_model=log_checkpoint, settings=settings, **options)
+    logger = SteadyWandbLogger(log_model=log_checkpoint, settings=settings, **options)
     try:
         _ = logger.experiment  # connects
     except wandb.errors.Error as error:
         wandb.teardown(exit_code=1)  # it would hold the run's id
         print(f"W&B is not available, this run is kept offline ({first_line(error)})", file=sys.stderr)
         return None
-    return logger
-
-
-def _wandb_logger(**options: Any) -> SteadyWandbLogger:
-    logger = SteadyWandbLogger(**options)
-    logger._wandb_init.pop("anonymous", None)  # given or not, wandb warns that it has no effect
-    if logger._offline:
-        logger.first_step = next_step(Path(options["save_dir"]))
     return logger
 
 
@@ -289,10 +287,9 @@ def _finish_wandb(logger: SteadyWandbLogger, failed: bool) -> None:
     folder = wandb.run.settings.sync_dir if wandb.run else None
     try:
         wandb.finish(exit_code=int(failed))
-        if logger._offline:
-            wandb.teardown(
-                exit_code=int(failed)
-            )  # its process has not yet written all of the run when `finish` returns
+        if logger.offline:
+            # its process has not yet written all of the run when `finish` returns
+            wandb.teardown(exit_code=int(failed))
     except Exception as error:
         if logger.lost:
             return
@@ -312,26 +309,27 @@ def wandb_id(run_dir: Path) -> str:
 
 
 def log_pictures(loggers: Sequence[Logger], pictures: Mapping[str, Path]) -> None:
-    """Send PNG files to W&B, if it is among the loggers."""
-    for logger in loggers:
-        if isinstance(logger, SteadyWandbLogger):
-            for name, file in pictures.items():
-                logger.steadily(partial(logger.log_image, name, [str(file)]))
+    """Sends PNG files to W&B, if it is among the loggers."""
+    for logger in wandb_among(loggers):
+        for name, file in pictures.items():
+            logger.steadily(partial(logger.log_image, name, [str(file)]))
 
 
 def log_table(loggers: Sequence[Logger], name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Send a table to W&B, if it is among the loggers."""
-    for logger in loggers:
-        if isinstance(logger, SteadyWandbLogger):
-            data = [list(row) for row in rows]
-            logger.steadily(partial(logger.log_table, name, columns=list(columns), data=data))
+    """Sends a table to W&B, if it is among the loggers."""
+    for logger in wandb_among(loggers):
+        data = [list(row) for row in rows]
+        logger.steadily(partial(logger.log_table, name, columns=list(columns), data=data))
 
 
 def log_histogram(loggers: Sequence[Logger], name: str, values: Sequence[float]) -> None:
-    """Send a histogram to W&B, if it is among the loggers."""
-    for logger in loggers:
-        if isinstance(logger, SteadyWandbLogger):
-            import wandb
+    """Sends a histogram to W&B, if it is among the loggers."""
+    for logger in wandb_among(loggers):
+        import wandb
 
-            histogram = wandb.Histogram(list(values))
-            logger.steadily(partial(logger.experiment.log, {name: histogram}))
+        histogram = wandb.Histogram(list(values))
+        logger.steadily(partial(logger.experiment.log, {name: histogram}))
+
+
+def wandb_among(loggers: Sequence[Logger]) -> list[SteadyWandbLogger]:
+    return [logger for logger in loggers if isinstance(logger, SteadyWandbLogger)]

@@ -1,7 +1,9 @@
 """The Lightning trainer of a run."""
 
+import errno
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,22 +12,29 @@ from typing import Any, TypeVar
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import (
-    Callback,
-    RichProgressBar,
-    WeightAveraging,
-)
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.trainer.states import TrainerStatus
-from torch import Tensor
 
 from lfiw.errors import InputError, first_line
+from lfiw.files import replacing
 from lfiw.schemas import Trainer as TrainerOptions
-from lfiw.training.checkpoints import LAST, AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, LogPosition, Patience
-from lfiw.training.finite_loss import FiniteLoss
+from lfiw.training.callbacks import (
+    LAST,
+    BestCheckpoint,
+    FiniteLoss,
+    LastCheckpoint,
+    LogPosition,
+    MovingAverage,
+    Patience,
+)
+from lfiw.training.private import ignore_signals
+from lfiw.untrusted import read_checkpoint
 
 T = TypeVar("T")
+FREE_BYTES = 1 << 20  # with less than that, a disk is full
 MONITOR = "val/log_loss"
 CHECKPOINTS = "checkpoints"
 QUIET = (
@@ -47,55 +56,45 @@ STEP_HOOKS = (
 )
 
 
-class MovingAverage(WeightAveraging):
-    """Exponential moving average of the weights; validated and kept in their place.
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target, waits for the disk and renames: a kill leaves the previous checkpoint.
 
-    After t steps the decay is min(decay, (1 + t) / (10 + t)), so that the random weights of the start are soon
-    forgotten (TensorFlow's ExponentialMovingAverage with num_updates). For modules that build their network in
-    `setup`: the copy to average into is made after that.
+    Lightning's own writer goes through the system's temporary folder and, where that is another file system, overwrites
+    the previous checkpoint in place. Reading runs no code from the file.
     """
 
-    def __init__(self, decay: float) -> None:
-        super().__init__(use_buffers=True, multi_avg_fn=self._average)
-        self.decay, self._step = decay, 0
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        write_checkpoint(checkpoint, path)
 
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        if step_idx is None:
-            return False
-        self._step = step_idx
-        return True
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        return read_checkpoint(path, map_location)
 
-    @torch.no_grad()
-    def _average(self, averages: list[Tensor], current: list[Tensor], _: Tensor) -> None:
-        if averages[0].is_floating_point():
-            decay = min(self.decay, (1 + self._step) / (10 + self._step))
-            torch._foreach_lerp_(averages, current, 1 - decay)
-        else:  # numbers that count
-            torch._foreach_copy_(averages, current)
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        Path(path).unlink(missing_ok=True)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        pl_module.setup(stage)
-        super().setup(trainer, pl_module, stage)
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._take_singular_vectors(pl_module)
-        super().on_validation_epoch_start(trainer, pl_module)
+def write_checkpoint(content: Any, path: str | os.PathLike[str]) -> None:
+    """Writes a checkpoint, whole or not at all.
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._take_singular_vectors(pl_module)
-        super().on_train_end(trainer, pl_module)
-
-    def _take_singular_vectors(self, pl_module: LightningModule) -> None:
-        """A mean of unit vectors is shorter than 1: spectral norms with it would divide by too little, in every layer.
-
-        Those of the current weights are near to those of the averaged ones.
-        """
-        if self._average_model is None:
-            return
-        sides = zip(self._average_model.module.named_buffers(), pl_module.buffers(), strict=True)
-        for (name, average), current in sides:
-            if "parametrizations" in name and name.rpartition(".")[2] in ("_u", "_v"):  # torch's spectral_norm
-                average.copy_(current)
+    Raises:
+        InputError: the file system refuses.
+    """
+    with replacing(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch's writer knows no OSError: of a full disk it says “unexpected pos”
+            if "inline_container" not in str(error):
+                raise
+            full = shutil.disk_usage(temporary.parent).free < FREE_BYTES
+            number = errno.ENOSPC if full else errno.EIO
+            raise OSError(number, os.strerror(number)) from error
 
 
 class ProgressBar(RichProgressBar):
@@ -127,15 +126,15 @@ def build_trainer(
     monitor: str | None = MONITOR,
     mode: str = "min",
 ) -> Trainer:
-    """A trainer that keeps the best epoch (best.ckpt) and where it stands (last.ckpt), from where `fit` goes on.
+    """Builds a trainer that saves the best epoch (best.ckpt) and its current state (last.ckpt), which `fit` resumes.
 
     Args:
-        monitor: another quantity that is to be low; none: the last epoch is kept, and nothing stops early.
         options: as in the configuration.
         run_dir: of the run.
-        checkpoints: folder of the two checkpoints; none: the run's.
-        ema_decay: of the moving average of the weights, 0 for none.
-        monitor, mode: the best epoch has the lowest (min) or highest (max) value of this; none: only the last is kept.
+        checkpoints: folder of the two checkpoints. If None, the run's.
+        ema_decay: of the moving average of the weights. If 0, there is none.
+        monitor, mode: the best epoch has the lowest (min) or highest (max) value of this. If None, only the last epoch
+            is saved, and nothing stops early.
 
     Raises:
         InputError: Lightning does not take an option's value, or the machine has no such device.
@@ -148,7 +147,6 @@ def build_trainer(
             "least 0"
         )
     folder = checkpoints or run_dir / CHECKPOINTS
-    # not save_last: it leaves out the epochs that are not the best so far, which a resumed run would train again
     own = [FiniteLoss(run_dir), LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
     kept: list[Callback] = [*own, *callbacks]
     if monitor:
@@ -200,10 +198,7 @@ def build_trainer(
         )
         raise InputError(f"trainer ({asked}): {first_line(error)} (trainer=default takes what there is)") from None
     skip_idle_hooks(trainer)
-    # Lightning's answer to signals hangs: it runs collective operations in the handler, while others are under way, and
-    # its loops stop one process without the others. Ours is `LastCheckpoint`.
-    trainer._signal_connector.register_signal_handlers = nothing  # type: ignore[method-assign]
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = nothing  # type: ignore[method-assign]
+    ignore_signals(trainer)
     return trainer
 
 
@@ -219,17 +214,13 @@ def skip_idle_hooks(trainer: Trainer) -> None:
                 setattr(callback, name, None)
 
 
-def nothing() -> None:
-    """In place of what is not to happen."""
-
-
 def _strategy(name: str) -> str | Strategy:
-    # gradients live in the buckets that are reduced: one copy less a step
+    # gradients live in the buckets that are reduced: one copy less per step
     return DDPStrategy(gradient_as_bucket_view=True) if name == "ddp" else name
 
 
 def quiet() -> None:
-    """Silence what Lightning says on each run without telling the user anything to act on."""
+    """Silences what Lightning prints on each run and no user can act on."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in QUIET:
@@ -247,12 +238,12 @@ def fit(
     checkpoint: Path | None = None,
     monitor: str | None = MONITOR,
 ) -> None:
-    """Train, from a checkpoint if one is given.
+    """Trains, from a checkpoint if one is given.
 
     Raises:
         Stopped: by a signal; last.ckpt is where the training stands.
         KeyboardInterrupt: Ctrl-C without `lfiw.training.stopping`; last.ckpt holds the last whole epoch.
-        InputError: the loss became NaN or infinite (`lfiw.training.finite_loss`), or what is monitored did.
+        InputError: the loss became NaN or infinite (`lfiw.training.callbacks.FiniteLoss`), or what is monitored did.
     """
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -269,7 +260,7 @@ def fit(
 
 
 def last_checkpoint(folder: Path, resume: str | None) -> Path | None:
-    """Where a resumed run goes on with the training whose checkpoints are in this folder; none: at its beginning."""
+    """The checkpoint from which a resumed run continues the training in this folder. If None, it starts anew."""
     file = folder / LAST
     return file if resume and file.exists() else None
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from lfiw import InputError, RatioClassifier
 from lfiw.data import TensorTable
+from lfiw.ratio.classifier import write_calibrator
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Trainer
-from lfiw.training.checkpoints import write_calibrator
 from lfiw.training.trainer import build_trainer, fit
 from lfiw.weighting.calibration import Beta, fit_calibrator
 from lfiw.weighting.losses import LOSSES

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lfiw import InputError
-from lfiw.training.checkpoints import AtomicCheckpointIO, write_calibrator
+from lfiw.ratio.classifier import write_calibrator
+from lfiw.training.trainer import AtomicCheckpointIO
 from lfiw.untrusted import read_checkpoint
 from lfiw.weighting.calibration import Temperature
 

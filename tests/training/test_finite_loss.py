@@ -26,7 +26,7 @@ from lfiw.tasks.augmentation.drawing_sets import DrawingSetsDataModule
 from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
 from lfiw.tasks.augmentation.regimes import TrainingRows
 from lfiw.tasks.ope.dynamics import DynamicsModel, Transitions, TransitionsDataModule
-from lfiw.training.finite_loss import FiniteLoss
+from lfiw.training.callbacks import FiniteLoss
 from lfiw.training.trainer import build_trainer, fit, quiet
 from lfiw.weighting.losses import LOSSES
 

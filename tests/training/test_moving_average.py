@@ -8,7 +8,8 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lfiw.training.trainer import MovingAverage, quiet
+from lfiw.training.callbacks import MovingAverage
+from lfiw.training.trainer import quiet
 
 
 class Counting(LightningModule):

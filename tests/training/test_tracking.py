@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from lfiw import InputError
 from lfiw.training import tracking
-from lfiw.training.tracking import JsonLines, Prefixed, build_loggers, find_json_lines, finish, wandb_id
+from lfiw.training.tracking import CsvRows, JsonLines, Prefixed, build_loggers, find_json_lines, finish, wandb_id
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_build_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     (only,) = build_loggers("none", tmp_path, {})
     assert isinstance(only, JsonLines)
-    assert [type(x) for x in build_loggers("csv", tmp_path, {})] == [JsonLines, CSVLogger]
+    assert [type(x) for x in build_loggers("csv", tmp_path, {})] == [JsonLines, CsvRows]
     _, wandb = build_loggers("wandb", tmp_path, {"seed": 1}, project="p", entity="e")
     assert isinstance(wandb, WandbLogger)
     assert wandb.version == wandb_id(tmp_path)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from trainings import ratio
 
 from lfiw.schemas import Trainer as TrainerOptions
-from lfiw.training.finite_loss import FiniteLoss
+from lfiw.training.callbacks import FiniteLoss
 from lfiw.training.trainer import STEP_HOOKS, ProgressBar, build_trainer, fit, quiet
 
 

@@ -132,9 +132,9 @@ GRID_ROWS, GRID_COLUMNS = 12, 6
 class DaGan(TrainedModule):
     """A generator that answers a drawing with others of its class, and the critic that compares both with real sets.
 
-    The critic sees the given drawing and several others at once. Answers that are all alike, or the given drawing
-    again, are then told from real sets without looking at any single one (packing, Lin et al. 2018); a critic of pairs
-    lets the generator ignore its noise.
+    The critic sees the given drawing and several others at once. It can then reject answers that are all alike, or the
+    given drawing again, without looking at any single one (packing, Lin et al. 2018); a critic of pairs lets the
+    generator ignore its noise.
 
     A batch is one critic step; every `critic_steps`-th is followed by one of the generator, whose moving average is
     what is kept. For one process: DDP expects a gradient for every parameter in each step.
@@ -144,11 +144,11 @@ class DaGan(TrainedModule):
         width, noise, critic_width: of the networks (`lfiw.tasks.augmentation.dagan`).
         set_size: drawings that the critic sees at once, at least 2.
         lr, critic_lr: learning rates of Adam.
-        critic_steps: of the critic for one of the generator.
+        critic_steps: of the critic per step of the generator.
         penalty: λ of the gradient penalty λ(‖∇D‖ − 1)².
-        ema_decay: of the generator's moving average, a generator step; 0: its last weights.
+        ema_decay: of the generator's moving average, per generator step. If 0, the last weights are kept.
         seed: of the weights and the noise.
-        grids: folder of the sample grids, one an epoch; none: not drawn.
+        grids: folder of the sample grids, one per epoch. If None, none is drawn.
 
     Raises:
         InputError: drawings that are not square, one channel, divisible by 4; or an option out of range.
@@ -248,7 +248,7 @@ class DaGan(TrainedModule):
             kept.lerp_(new.detach(), 1 - decay)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """On classes that never trained: how far the critic tells, and how much drawings differ, as a share of ink."""
+        """Logs, on classes that never trained, the critic's gap and how much drawings differ, as a share of ink."""
         real = as_ink(batch["image"])
         source = torch.Generator().manual_seed(self.seed)
         made = self.answers(self.average, real[:, :1], source)
@@ -262,7 +262,7 @@ class DaGan(TrainedModule):
             self.draw_grid(real, source)
 
     def draw_grid(self, real: Tensor, source: torch.Generator) -> None:
-        """A row a character: the given drawing, drawings of the generator, other real ones."""
+        """Draws one row per character: the given drawing, drawings of the generator, other real ones."""
         given = real[:GRID_ROWS, :1]
         noise = torch.randn(len(given) * GRID_COLUMNS, self.generator_options["noise"], generator=source).to(given)
         made = self.average(given.repeat_interleave(GRID_COLUMNS, 0), noise).view(len(given), -1, *given.shape[2:])

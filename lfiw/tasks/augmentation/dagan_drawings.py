@@ -1,6 +1,5 @@
 """A trained drawing generator as one safetensors file, and what it makes of real drawings."""
 
-import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -9,53 +8,33 @@ from typing import Any
 
 import torch
 from jaxtyping import Int64, UInt8
-from safetensors.torch import save
 from torch import Tensor
 
 from lfiw.data.batches import mix_seeds
 from lfiw.data.importers import Imported
-from lfiw.errors import InputError, first_line
-from lfiw.files import write_atomically
+from lfiw.errors import InputError
 from lfiw.tasks.augmentation.dagan import DrawingGenerator
 from lfiw.tasks.augmentation.drawing_folds import PARENT
-from lfiw.untrusted import built_for, read_checkpoint, read_weights, state_sha256
+from lfiw.untrusted import built_for, naming, part_of, read_network, save_network, state_sha256
 
-BLOCK_DRAWINGS = 64  # given drawings a step
+BLOCK_DRAWINGS = 64  # given drawings per step
 
 
 def save_generator(path: str | os.PathLike[str], generator: DrawingGenerator, options: Mapping[str, Any]) -> None:
     """Writes a generator whose arguments are `options`; no code, no pickle."""
-    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
-    write_atomically(path, save(state, {"lfiw": json.dumps({"generator": dict(options)})}))
+    save_network(path, "lfiw", {"generator": dict(options)}, generator.state_dict())
 
 
 def load_generator(path: Path) -> DrawingGenerator:
-    """From `save_generator`, or the moving average in a checkpoint of task=dagan (.ckpt).
+    """Loads what `save_generator` wrote, or the moving average in a checkpoint of task=dagan (.ckpt).
 
     Raises:
         InputError: no such file, or it does not hold a generator.
     """
-    try:
-        if path.suffix == ".ckpt":
-            checkpoint = read_checkpoint(path, "cpu")
-            options, prefix = checkpoint["dagan"]["generator"], "average."
-            state = {
-                name.removeprefix(prefix): value
-                for name, value in checkpoint["state_dict"].items()
-                if name.startswith(prefix)
-            }
-        else:
-            about, state = read_weights(path, "lfiw", "a drawing generator")
-            options = about["generator"]
-        generator = built_for(state, lambda: DrawingGenerator(**options))
-        generator.load_state_dict(state)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: give a checkpoint of task=dagan, or its generator") from None
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise InputError(f"{path} does not hold a drawing generator: {first_line(error)}") from None
-    return generator.eval()
+    what, remedy = "a drawing generator", "give a checkpoint of task=dagan, or its generator"
+    with naming(path, f"does not hold {what}"):
+        about, state = read_network(path, "dagan" if path.suffix == ".ckpt" else "lfiw", what, remedy=remedy)
+        return built_for(part_of(state, "average"), lambda: DrawingGenerator(**about["generator"])).eval()
 
 
 @torch.inference_mode()
@@ -75,7 +54,7 @@ def import_generated(
     """Drawings of a generator for drawings of a cache: `image`, `label` as given, and `parent`, the row given.
 
     Args:
-        rows: of the given drawings; none: all.
+        rows: of the given drawings. If None, all.
 
     Raises:
         InputError: the cache or the checkpoint cannot be read, or the drawings are not of the generator's size.

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from lfiw.data.batches import EpochBatches, TrainingLoader, batch_loader, passes
-from lfiw.errors import InputError, first_line
+from lfiw.errors import InputError
 from lfiw.training.module import TrainedModule
-from lfiw.untrusted import built_for, read_checkpoint
+from lfiw.untrusted import built_for, naming, read_network
 
 
 class EnsembleMLP(nn.Module):
@@ -91,7 +91,7 @@ class PairedRows(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 class MemberBatches(EpochBatches[Tensor]):
-    """(members, rows) indices: each member passes through all rows once an epoch, in an order of its own.
+    """(members, rows) indices: each member passes through all rows once per epoch, in an order of its own.
 
     Rows that do not fill a batch are left out.
     """
@@ -160,7 +160,7 @@ class DynamicsModel(TrainedModule):
     Args:
         options: members, width, depth, linear_from, beta, lr, weight_decay.
         seed: of the initial weights.
-        sizes: (observation, action), from a checkpoint; none: taken from the data module.
+        sizes: (observation, action), from a checkpoint. If None, taken from the data module.
     """
 
     input_mean: Tensor
@@ -318,19 +318,12 @@ class DynamicsModel(TrainedModule):
 
     @classmethod
     def load(cls, file: Path) -> "DynamicsModel":
-        """A trained model from a checkpoint.
+        """Loads a trained model from a checkpoint.
 
         Raises:
             InputError: the file does not exist or is not one.
         """
-        checkpoint = read_checkpoint(file, "cpu")
-        kept = checkpoint.get("dynamics") if isinstance(checkpoint, dict) else None
-        if not isinstance(kept, dict) or kept.get("kind") != KIND:
-            raise InputError(f"{file} is not a checkpoint of a dynamics model")
-        try:
-            state = checkpoint["state_dict"]
+        with naming(file, "does not hold a whole dynamics model"):
+            kept, state = read_network(file, "dynamics", "a dynamics model", KIND, remedy="train it first")
             model = built_for(state, lambda: cls(kept["options"], sizes=kept["sizes"]))
-            model.load_state_dict(state)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise InputError(f"{file} does not hold a whole dynamics model: {first_line(error)}") from None
         return model.requires_grad_(False).eval()

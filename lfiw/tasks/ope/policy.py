@@ -1,24 +1,20 @@
 """Gaussian policies as small networks that torch alone reads."""
 
-import json
 import math
 import os
 import zipfile
-from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lfiw.errors import InputError, first_line
-from lfiw.files import write_atomically
+from lfiw.errors import InputError
 from lfiw.tasks.ope.stable_baselines import read_agent
-from lfiw.untrusted import built_for, read_weights
+from lfiw.untrusted import built_for, naming, read_network, save_network
 
 
 class Tanh(nn.Module):
@@ -40,6 +36,8 @@ ACTIVATIONS = {
 CLIP = 10.0  # standardised observations beyond it are cut, as stable-baselines3's VecNormalize does
 SAC_LOG_STD = (-20.0, 2.0)  # stable-baselines3's bounds of SAC's log standard deviation
 KIND = "lfiw.Policy"
+REQUIRED = ("sizes", "activation", "squashed")  # in a file
+OPTIONS = (*REQUIRED, "clip", "mean_clip", "mean_only")
 
 
 def within(values: Tensor, bound: float | None) -> Tensor:
@@ -57,9 +55,9 @@ class Policy(nn.Module):
         sizes: of the observation, the hidden layers and the action.
         activation: one of `ACTIVATIONS`.
         squashed: tanh of the Gaussian, as SAC's actor; its standard deviation is then a function of the observation.
-        noise: factor of the standard deviation; 0: the mean alone, which has no density.
-        clip: bound of standardised observations; None: there is none.
-        mean_clip: bound of the mean before squashing; None: there is none.
+        noise: factor of the standard deviation. If 0, the action is the mean, which has no density.
+        clip: bound of standardised observations. If None, there is none.
+        mean_clip: bound of the mean before squashing. If None, there is none.
         mean_only: no standard deviation is known (TD3, DDPG, gSDE), so that noise must be 0.
 
     Raises:
@@ -157,18 +155,15 @@ class Policy(nn.Module):
 
     def options(self) -> dict[str, Any]:
         """What the mean and the density depend on besides weights and noise."""
-        names = ("sizes", "activation", "squashed", "clip", "mean_clip", "mean_only")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in OPTIONS}
 
     def save(self, path: str | os.PathLike[str], **provenance: Any) -> None:
-        """Write a safetensors file; `provenance` is kept in it as JSON."""
-        metadata = {"policy": json.dumps({"kind": KIND, **self.options(), **provenance})}
-        state = {name: values.contiguous() for name, values in self.state_dict().items()}
-        write_atomically(path, save(state, metadata))
+        """Writes a safetensors file, with `provenance` as JSON."""
+        save_network(path, "policy", {"kind": KIND, **self.options(), **provenance}, self.state_dict())
 
 
 def load_policy(path: str | os.PathLike[str], noise: float = 1.0) -> Policy:
-    """A policy of a safetensors file that `Policy.save` wrote, or of a stable-baselines3 zip.
+    """Loads a policy from a safetensors file that `Policy.save` wrote, or from a stable-baselines3 zip.
 
     No code in either is run: see `lfiw.tasks.ope.stable_baselines` for what is read of a zip.
 
@@ -179,49 +174,30 @@ def load_policy(path: str | os.PathLike[str], noise: float = 1.0) -> Policy:
         InputError: no such file, it is not a policy, or one that acts in a way that is not known here.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: expected a policy (tools/train_policy.py makes one)")
-    options, state = read_agent(path) if zipfile.is_zipfile(path) else _read_own(path)
-    try:
+    with naming(path, "is not a policy"):
+        if path.suffix != ".ckpt" and zipfile.is_zipfile(path):
+            options, state = read_agent(path)
+        else:
+            remedy = "expected a policy (tools/train_policy.py makes one)"
+            about, state = read_network(path, "policy", "a policy", KIND, remedy=remedy)
+            options = {name: about[name] for name in OPTIONS if name in about or name in REQUIRED}
         options["sizes"] = tuple(options["sizes"])
-        policy = built_for(state, lambda: Policy(**options, noise=noise))
-        _fill(policy, state)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
-        raise InputError(f"{path} is not a policy: {first_line(error)}") from None
+        for name, values in state.items():
+            if not values.is_floating_point():
+                raise ValueError(f"{name} is {values.dtype}, expected floating point")
+            if name not in ("low", "high") and not torch.isfinite(values).all():
+                raise ValueError(f"{name} is NaN or infinite")
+
+        def build() -> Policy:
+            try:
+                return Policy(**options, noise=noise)
+            except InputError as error:  # a policy, but not one that can be used so
+                raise InputError(f"{path}: {error}") from None
+
+        policy = built_for(state, build)
+        if not (policy.observation_std > 0).all():
+            raise ValueError("observation_std must be above 0")
+        bounds = torch.stack([policy.low, policy.high])
+        if not (policy.low < policy.high).all() or (policy.squashed and not torch.isfinite(bounds).all()):
+            raise ValueError("low must be below high, and both finite if it squashes its actions")
     return policy
-
-
-def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    about, state = read_weights(path, "policy", "a policy")
-    if about.get("kind") != KIND:
-        raise InputError(f"{path} is not a policy: tools/train_policy.py makes one")
-    required = {"sizes", "activation", "squashed"}
-    if missing := sorted(required - about.keys()):
-        raise InputError(f"{path} is not a policy: it does not say its {', '.join(missing)}")
-    options = required | {"clip", "mean_clip", "mean_only"}
-    return {name: value for name, value in about.items() if name in options}, state
-
-
-def _fill(policy: Policy, state: Mapping[str, Tensor]) -> None:
-    """Give a policy its weights.
-
-    Raises:
-        ValueError: a name, shape or type differs, a number is NaN or infinite, or the bounds are none.
-    """
-    expected, found = ({k: tuple(v.shape) for k, v in values.items()} for values in (policy.state_dict(), state))
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise ValueError(f"{name} has shape {found.get(name)}, expected {expected.get(name)}")
-    for name, values in state.items():
-        if not values.is_floating_point():
-            raise ValueError(f"{name} is {values.dtype}, expected floating point")
-        if name not in ("low", "high") and not torch.isfinite(values).all():
-            raise ValueError(f"{name} is NaN or infinite")
-    policy.load_state_dict(dict(state))
-    if not (policy.observation_std > 0).all():
-        raise ValueError("observation_std must be above 0")
-    bounds = torch.stack([policy.low, policy.high])
-    if not (policy.low < policy.high).all() or (policy.squashed and not torch.isfinite(bounds).all()):
-        raise ValueError("low must be below high, and both finite if it squashes its actions")

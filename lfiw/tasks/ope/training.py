@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lfiw.data.batches import mix_seeds
 from lfiw.data.table import TensorTable
-from lfiw.ratio.classifier import RatioClassifier, RatioEnsemble
+from lfiw.ratio.classifier import RatioClassifier, RatioEnsemble, write_calibrator
 from lfiw.ratio.cross_fitting import train_classifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, LogisticLoss
@@ -19,7 +19,6 @@ from lfiw.tasks.ope.dynamics import DynamicsModel, Transitions, TransitionsDataM
 from lfiw.tasks.ope.policy import Policy
 from lfiw.tasks.ope.rollouts import Rollouts
 from lfiw.tasks.ope.simulation import Simulated, ratio_inputs
-from lfiw.training.checkpoints import write_calibrator
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 from lfiw.weighting.calibration import Sides, fit_calibrators

@@ -1,0 +1,304 @@
+"""What is done while a training runs: checkpoints to resume from, the moving average, the watch over its loss."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor, distributed
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from lfiw.errors import InputError
+from lfiw.files import write_json
+from lfiw.training import stopping
+from lfiw.training.private import restore_loaders
+from lfiw.training.processes import watch_processes
+from lfiw.training.stopping import Stopped
+from lfiw.training.tracking import JsonLines, find_json_lines
+
+LAST = "last.ckpt"
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves the state of a training in last.ckpt: after each epoch's validation and every `every_steps` steps.
+
+    A signal stops the training once the current step is saved; one that comes in the last step of an epoch or in
+    validation, after validation. Lightning's `ModelCheckpoint` does not promise this: `save_last` leaves out epochs
+    that are not the best, which would be trained again; `every_n_train_steps` excludes `every_n_epochs` and saves after
+    an epoch's last step, from where a training resumes without validation; `save_on_exception` also saves a training
+    that has diverged.
+
+    Args:
+        folder: of the checkpoint.
+        every_steps: steps between two checkpoints within an epoch. If 0, there are none.
+    """
+
+    def __init__(self, folder: Path, every_steps: int = 0) -> None:
+        self.file, self.every_steps = folder / LAST, every_steps
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        watch_processes()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        restore_loaders(trainer)
+        stopping.defer(True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        number = agreed_signal(trainer)
+        # Lightning takes an epoch that was kept after its last step for over, and would not validate it
+        if trainer.is_last_batch:
+            return
+        step = trainer.fit_loop.total_batch_idx + 1
+        if number or (self.every_steps and step % self.every_steps == 0):
+            trainer.save_checkpoint(self.file)
+        if number:
+            raise Stopped(number)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        trainer.save_checkpoint(self.file)
+        if number := agreed_signal(trainer):
+            raise Stopped(number)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        stopping.defer(False)
+        if number := stopping.requested():
+            raise Stopped(number)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        stopping.defer(False)
+
+
+def agreed_signal(trainer: Trainer) -> int:
+    """The signal that one of the processes got, the same in all of them; 0 if none did."""
+    own = stopping.requested() or 0
+    if trainer.world_size == 1:
+        return own
+    number = torch.tensor([own], device=trainer.strategy.root_device)
+    distributed.all_reduce(number, distributed.ReduceOp.MAX)
+    return int(number)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """The best epoch so far stays the best, wherever its folder has been moved, copied or linked to.
+
+    Lightning keeps absolute paths, and forgets the best score where they are others than those of this training.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert self.dirpath is not None
+        folder = Path(self.dirpath)
+
+        def moved(file: str) -> str:
+            return str(folder / Path(file).name) if file else file
+
+        paths = {name: moved(state_dict[name]) for name in ("best_model_path", "kth_best_model_path")}
+        scores = {moved(file): score for file, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
+        if self.best_model_path and not Path(self.best_model_path).is_file():
+            raise InputError(
+                f"{folder} has {LAST} but not {Path(self.best_model_path).name}, the best epoch so far: copy the whole "
+                "run folder"
+            )
+
+    @property
+    def state_key(self) -> str:
+        """That of Lightning's class, as in checkpoints of earlier versions."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+
+class Patience(EarlyStopping):
+    """A training that had stopped early is still over when it is resumed, unless with more patience."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class LogPosition(Callback):
+    """Keeps in checkpoints how long metrics.jsonl was; what a resumed training logs again is taken out first."""
+
+    def __init__(self) -> None:
+        self._log: tuple[JsonLines, str] | None = None
+        self._kept: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._log = find_json_lines(trainer.loggers)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self._log[0].position() if self._log else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._kept = state_dict["position"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        unknown = trainer.ckpt_path is not None and self._kept is None
+        if self._log is not None and trainer.is_global_zero and not unknown:
+            log, prefix = self._log
+            log.rewind(self._kept, prefix)
+
+
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of the weights; validated and kept in their place.
+
+    After t steps the decay is min(decay, (1 + t) / (10 + t)), so that the random weights of the start are soon
+    forgotten (TensorFlow's ExponentialMovingAverage with num_updates); Lightning's `EMAWeightAveraging` has one decay
+    for all steps. For modules that build their network in `setup`: the copy to average into is made after that.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=True, multi_avg_fn=self._average)
+        self.decay, self._step = decay, 0
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        if step_idx is None:
+            return False
+        self._step = step_idx
+        return True
+
+    def _average(self, averages: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        if averages[0].is_floating_point():
+            decay = min(self.decay, (1 + self._step) / (10 + self._step))
+            get_ema_multi_avg_fn(decay)(averages, current, updates)
+        else:  # numbers that count
+            for average, number in zip(averages, current, strict=True):
+                average.copy_(number)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        pl_module.setup(stage)
+        super().setup(trainer, pl_module, stage)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        with own_singular_vectors(pl_module):
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        with own_singular_vectors(pl_module):
+            super().on_train_end(trainer, pl_module)
+
+
+@contextmanager
+def own_singular_vectors(module: LightningModule) -> Iterator[None]:
+    """Leaves a module the singular vectors of its spectral norms, whatever weights are put into it inside.
+
+    A mean of unit vectors is shorter than 1: spectral norms with it would divide by too little, in every layer. The
+    vectors of the current weights are near to those of the averaged ones.
+    """
+    vectors = {
+        buffer: buffer.clone()
+        for name, buffer in module.named_buffers()
+        if "parametrizations" in name and name.endswith(("._u", "._v"))  # torch's spectral_norm
+    }
+    yield
+    for buffer, kept in vectors.items():
+        buffer.copy_(kept)
+
+
+FILE = "not_finite.json"
+STEPS_UNREAD = 50  # on a GPU, or among several processes, where to read a loss is to wait
+
+
+@runtime_checkable
+class KnowsRows(Protocol):
+    """A data set that can tell which rows of which tables a batch is made of."""
+
+    def rows_of(self, batch: Any) -> list[dict[str, Any]]:
+        """`table`, its path, and `rows`, numbers in it; one entry per table."""
+        ...
+
+
+class Step(NamedTuple):
+    """One training step: where the training was after it, its loss (0-d), and its batch."""
+
+    step: int
+    epoch: int
+    batch_number: int
+    loss: Tensor
+    batch: Any
+
+
+class FiniteLoss(Callback):
+    """Ends a training by an InputError at the first step whose loss is NaN or infinite.
+
+    The rows of that batch are written to `not_finite.json` in the run's folder. A step that a gradient scaler skips has
+    a finite loss, and is none of these. No checkpoint is written of a training that has ended so.
+
+    A module whose optimization is manual returns its `loss` from `training_step`, for this.
+
+    Args:
+        folder: of the run.
+        every: steps after which losses are read. If None, each step on a CPU; every 50 on a GPU or with several
+            processes, and before anything is saved.
+    """
+
+    def __init__(self, folder: Path, every: int | None = None) -> None:
+        self.folder, self.every = folder, every
+        self._unread: list[Step] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if not isinstance(loss, Tensor):
+            return
+        self._unread.append(Step(trainer.global_step, trainer.current_epoch, batch_idx, loss.detach(), batch))
+        at_once = loss.device.type == "cpu" and trainer.world_size == 1
+        if len(self._unread) >= (self.every or (1 if at_once else STEPS_UNREAD)):
+            self._read(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._read(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._read(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.training:
+            self._read(trainer)
+
+    def _read(self, trainer: Trainer) -> None:
+        if not self._unread:
+            return
+        steps, self._unread = self._unread, []
+        wrong = ~torch.stack([step.loss for step in steps]).isfinite()
+        first = torch.where(wrong.any(), wrong.int().argmax(), len(steps))  # of this process
+        found = int(trainer.strategy.reduce(first, reduce_op="min"))  # of all processes
+        if found == len(steps):
+            return
+        step = steps[found]
+        own = bool(wrong[found])
+        where = f"{step.step:,} (epoch {step.epoch}, batch {step.batch_number})"
+        rows = f"the batch's rows are in {self._write(trainer, step)}: look for odd values there, or " if own else ""
+        wider = "; bf16-mixed has a wider range than 16-mixed" if trainer.precision == "16-mixed" else ""
+        raise InputError(
+            f"training diverged at step {where}: the loss is {step.loss.item() if own else 'not finite elsewhere'}; "
+            f"{rows}lower optimizer.lr{wider}"
+        )
+
+    def _write(self, trainer: Trainer, step: Step) -> Path:
+        loader: Any = trainer.train_dataloader
+        dataset = getattr(loader, "dataset", None)
+        rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
+        file = (self.folder / FILE).with_stem(Path(FILE).stem + rank)
+        loss = step.loss.item()
+        content = {
+            "step": step.step,
+            "epoch": step.epoch,
+            "batch": step.batch_number,
+            "loss": "nan" if math.isnan(loss) else str(loss),
+            "rows": dataset.rows_of(step.batch) if isinstance(dataset, KnowsRows) else [],
+        }
+        write_json(file, content)
+        return file
