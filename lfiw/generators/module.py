@@ -17,6 +17,7 @@ from lfiw.data.batches import mix_seeds
 from lfiw.data.splits import Batch
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
+from lfiw.schemas import MODELS, check_values
 from lfiw.training.module import TrainedModule, build_optimizer, build_schedule
 from lfiw.untrusted import built_for, read_checkpoint, read_weights, state_sha256
 
@@ -57,6 +58,7 @@ class GenerativeModule(TrainedModule):
         with torch.random.fork_rng(devices=[]):  # the same weights whatever else has drawn random numbers before
             torch.manual_seed(seed)
             try:
+                check_values(options, MODELS[net["name"]], "model.")
                 self.build(**options)
             except InputError:
                 raise

@@ -15,7 +15,8 @@ from lfiw import InputError, Weighting, effective_sample_size, kl_gain, pareto_k
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 from lfiw.metrics.frechet import frechet_distance_from_features
 from lfiw.metrics.influence import frechet_contributions, inception_score_contributions, kernel_contributions
-from lfiw.weighting.calibration import CALIBRATIONS, fit_calibrator, reliability
+from lfiw.schemas import CALIBRATIONS
+from lfiw.weighting.calibration import fit_calibrator, reliability
 from lfiw.weighting.diagnostics import (
     balanced_accuracy,
     balanced_log_loss,
