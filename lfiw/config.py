@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lfiw.errors import InputError, first_line, nearest
@@ -142,29 +142,27 @@ def _read_yaml(file: Path, if_missing: str | None = None) -> dict[str, Any]:
 
 
 def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
-    """Merge the layers, later ones win, over the schemas' defaults."""
+    """Merges the layers, later ones win, over the schemas' defaults."""
     schemas = {group: _schema(group, layers) for group in SCHEMAS}
-    run_keys = [f.name for f in fields(Run)]
-    known = OmegaConf.to_container(
-        OmegaConf.create({**vars(Run()), **{g: OmegaConf.structured(s) for g, s in schemas.items()}})
-    )
-    assert isinstance(known, dict)
-    keys = {str(name): value for name, value in known.items()}
+    tree: Any = OmegaConf.structured(Run)
+    with open_dict(tree):
+        tree.update({group: OmegaConf.structured(schema) for group, schema in schemas.items()})
+    known: Any = OmegaConf.to_container(tree)
     layers = [{**typed_fields(layer, Run), **_typed_groups(layer, schemas)} for layer in layers]
     for layer in layers:
         _refuse_interpolations(layer)
-        _refuse_unknown(layer, keys)
-    run = _merge("", Run, [{name: layer[name] for name in run_keys if name in layer} for layer in layers])
-    nodes = {
-        group: _merge(group, schema, [layer[group] for layer in layers if layer.get(group)])
-        for group, schema in schemas.items()
-    }
-    objects = {group: OmegaConf.to_object(node) for group, node in nodes.items()}
-    values: dict[str, Any] = {**{name: run[name] for name in run_keys}, **objects}
-    config = Config(**values)
+        _refuse_unknown(layer, known)
+    name = ""
+    try:
+        for name in known:
+            given = [layer[name] for layer in layers if name in layer]
+            tree.merge_with(*({name: value} for value in given if value or name not in schemas))
+        config = Config(**vars(OmegaConf.to_object(tree)))  # raises for a key that is missing its value
+    except OmegaConfBaseException as error:
+        full = str(getattr(error, "full_key", ""))  # without the key that holds it, inside of a list
+        raise InputError(f"{full if full.split('.')[0] in known else f'{name}.{full}'}: {first_line(error)}") from None
     check_values(vars(config), Config)
-    tree: dict[str, Any] = {**{name: run[name] for name in run_keys}, **nodes}
-    return Composed(config, choices, _as_yaml(OmegaConf.create(tree)))
+    return Composed(config, choices, _as_yaml(tree))
 
 
 def _as_yaml(tree: DictConfig) -> str:
@@ -176,17 +174,6 @@ def _as_yaml(tree: DictConfig) -> str:
 
 def _typed_groups(layer: dict[str, Any], schemas: dict[str, type]) -> dict[str, Any]:
     return {g: typed_fields(layer[g], schema, f"{g}.") for g, schema in schemas.items() if g in layer}
-
-
-def _merge(name: str, schema: type, layers: list[dict[str, Any]]) -> DictConfig:
-    try:
-        node = OmegaConf.merge(OmegaConf.structured(schema), *layers)
-        OmegaConf.to_object(node)  # raises for a key that is missing its value
-    except OmegaConfBaseException as error:
-        full = ".".join(part for part in (name, getattr(error, "full_key", None)) if part)
-        raise InputError(f"{full}: {first_line(error)}") from None
-    assert isinstance(node, DictConfig)
-    return node
 
 
 def _schema(group: str, layers: list[dict[str, Any]]) -> type:

