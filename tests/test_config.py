@@ -306,19 +306,21 @@ def test_a_broken_config_yaml(content: str | bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "was"),
+    ("experiment", "override", "was"),
     [
-        ("data.split_seed=1", "0"),
-        ("data.fractions.train=0.3", "0.4"),
-        ("data.keep=[1,1,1,1,1,1,1,1,1,1]", "[1.0,1.0,"),
-        ("folds=2", "1"),
-        ("ensemble=2", "1"),
+        ("digits", "data.split_seed=1", "0"),
+        ("digits", "data.fractions.train=0.3", "0.4"),
+        ("digits", "data.keep=[1,1,1,1,1,1,1,1,1,1]", "[1.0,1.0,"),
+        ("digits", "folds=2", "1"),
+        ("digits", "ensemble=2", "1"),
+        ("vae", "data.validation=0.5", "0.02"),
+        ("omniglot", "data.test_shots=2", "10"),
     ],
 )
-def test_a_finished_run_keeps_its_splits(override: str, was: str, tmp_path: Path) -> None:
+def test_a_finished_run_keeps_its_splits(experiment: str, override: str, was: str, tmp_path: Path) -> None:
     name = override.partition("=")[0]
     with pytest.raises(InputError, match=f"^{re.escape(f'{name}: the run was trained with {was}')}"):
-        load(keep(compose([]), tmp_path), [override])
+        load(keep(compose([f"experiment={experiment}"]), tmp_path), [override])
     assert load(tmp_path, ["data.split_seed=0", "data.batch_size=2"]).config.data.batch_size == 2
 
 
