@@ -7,32 +7,21 @@ path is relative to the folder where a script is started, also one in a run's co
 not supported: a configuration is data and computes nothing.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lfiw.errors import InputError, first_line
+from lfiw.errors import InputError, first_line, nearest
 from lfiw.files import read_yaml, user_run
-from lfiw.schemas import SCHEMAS, Config, Run
+from lfiw.schemas import SCHEMAS, Config, Run, check_values, in_words
 from lfiw.typed_values import Override, typed, typed_fields, unquoted
 
 CONF = Path(__file__).parent.parent / "conf"
-SPLIT_KEYS = (
-    "fractions",
-    "split_seed",
-    "keep",
-    "bandwidth",
-    "num_generated",
-    "num_classes",
-    "shots",
-)  # of data: which rows are held out
-TRAININGS = ("folds", "ensemble")  # how many classifiers a run has
 
 
 @dataclass(frozen=True)
@@ -90,13 +79,13 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
 
 def _refuse_other_rows(kept: Config, asked: Config) -> None:
     """Raises InputError for other splits than the run was trained with: rows that trained it would be scored."""
-    for prefix, was, now, names in (("data.", kept.data, asked.data, SPLIT_KEYS), ("", kept, asked, TRAININGS)):
-        for name in names:
-            if getattr(was, name, None) != getattr(now, name, None):
-                raise InputError(
-                    f"{prefix}{name}: the run was trained with {_shown(getattr(was, name))} and is scored on the rows "
-                    "that were held out then: leave it out, or train a new run"
-                )
+    was, now = ({name: value for name, value, of in _keys(c) if of.metadata.get("splits")} for c in (kept, asked))
+    for name in {**was, **now}:
+        if was.get(name) != now.get(name):
+            raise InputError(
+                f"{name}: the run was trained with {_shown(was.get(name))} and is scored on the rows that were held "
+                "out then: leave it out, or train a new run"
+            )
 
 
 def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
@@ -136,7 +125,7 @@ def _choice_file(group: str, choice: str) -> Path:
     file = CONF / group / f"{choice}.yaml"
     known = choices_of(group)
     if choice not in known:
-        raise InputError(f"{group}={choice}: no such choice{_nearest(choice, known)}; choices: {', '.join(known)}")
+        raise InputError(f"{group}={choice}: no such choice{nearest(choice, known)}; choices: {', '.join(known)}")
     return file
 
 
@@ -153,36 +142,27 @@ def _read_yaml(file: Path, if_missing: str | None = None) -> dict[str, Any]:
 
 
 def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
-    """Merge the layers, later ones win, over the schemas' defaults."""
+    """Merges the layers, later ones win, over the schemas' defaults."""
     schemas = {group: _schema(group, layers) for group in SCHEMAS}
-    run_keys = [f.name for f in fields(Run)]
-    known = OmegaConf.to_container(
-        OmegaConf.create({**vars(Run()), **{g: OmegaConf.structured(s) for g, s in schemas.items()}})
-    )
-    assert isinstance(known, dict)
-    keys = {str(name): value for name, value in known.items()}
+    tree: Any = OmegaConf.structured(Run)
+    with open_dict(tree):
+        tree.update({group: OmegaConf.structured(schema) for group, schema in schemas.items()})
+    known: Any = OmegaConf.to_container(tree)
     layers = [{**typed_fields(layer, Run), **_typed_groups(layer, schemas)} for layer in layers]
     for layer in layers:
         _refuse_interpolations(layer)
-        _refuse_unknown(layer, keys)
-    run = _merge("", Run, [{name: layer[name] for name in run_keys if name in layer} for layer in layers])
-    nodes = {
-        group: _merge(group, schema, [layer[group] for layer in layers if layer.get(group)])
-        for group, schema in schemas.items()
-    }
-    _refuse_outside_choices(OmegaConf.to_object(run), "")
-    objects = {group: OmegaConf.to_object(node) for group, node in nodes.items()}
-    for group, value in objects.items():
-        _refuse_outside_choices(value, f"{group}.")
-    values: dict[str, Any] = {**{name: run[name] for name in run_keys}, **objects}
-    for name, seed in (("seed", run["seed"]), ("data.split_seed", getattr(objects["data"], "split_seed", 0))):
-        if not 0 <= seed < 2**32:
-            raise InputError(f"{name}={seed} must lie in 0 … {2**32 - 1}")
-    for name in TRAININGS:
-        if run[name] < 1:
-            raise InputError(f"{name}={run[name]} must be at least 1")
-    tree: dict[str, Any] = {**{name: run[name] for name in run_keys}, **nodes}
-    return Composed(Config(**values), choices, _as_yaml(OmegaConf.create(tree)))
+        _refuse_unknown(layer, known)
+    name = ""
+    try:
+        for name in known:
+            given = [layer[name] for layer in layers if name in layer]
+            tree.merge_with(*({name: value} for value in given if value or name not in schemas))
+        config = Config(**vars(OmegaConf.to_object(tree)))  # raises for a key that is missing its value
+    except OmegaConfBaseException as error:
+        full = str(getattr(error, "full_key", ""))  # without the key that holds it, inside of a list
+        raise InputError(f"{full if full.split('.')[0] in known else f'{name}.{full}'}: {first_line(error)}") from None
+    check_values(vars(config), Config)
+    return Composed(config, choices, _as_yaml(tree))
 
 
 def _as_yaml(tree: DictConfig) -> str:
@@ -196,27 +176,6 @@ def _typed_groups(layer: dict[str, Any], schemas: dict[str, type]) -> dict[str, 
     return {g: typed_fields(layer[g], schema, f"{g}.") for g, schema in schemas.items() if g in layer}
 
 
-def _merge(name: str, schema: type, layers: list[dict[str, Any]]) -> DictConfig:
-    try:
-        node = OmegaConf.merge(OmegaConf.structured(schema), *layers)
-        OmegaConf.to_object(node)  # raises for a key that is missing its value
-    except OmegaConfBaseException as error:
-        full = ".".join(part for part in (name, getattr(error, "full_key", None)) if part)
-        raise InputError(f"{full}: {first_line(error)}") from None
-    assert isinstance(node, DictConfig)
-    return node
-
-
-def _refuse_outside_choices(node: Any, prefix: str) -> None:
-    """Raises InputError for a key whose value is not among the ones that its schema lists."""
-    for f in fields(node):
-        value, allowed = getattr(node, f.name), f.metadata.get("choices")
-        if is_dataclass(value):
-            _refuse_outside_choices(value, f"{prefix}{f.name}.")
-        elif allowed and value not in allowed:
-            raise InputError(f"{prefix}{f.name}={value}{_nearest(str(value), allowed)}; choices: {', '.join(allowed)}")
-
-
 def _schema(group: str, layers: list[dict[str, Any]]) -> type:
     """The schema of a group, by the `name` that the last layer to give one gives."""
     schema = SCHEMAS[group]
@@ -226,7 +185,7 @@ def _schema(group: str, layers: list[dict[str, Any]]) -> type:
     names = [typed(f"{group}.name", values["name"], str) for values in given if "name" in values]
     name = names[-1] if names else None
     if not isinstance(name, str) or name not in schema:
-        raise InputError(f"{group}.name={name}: no such name{_nearest(str(name), schema)}; names: {', '.join(schema)}")
+        raise InputError(f"{group}.name={name}: no such name{nearest(str(name), schema)}; names: {', '.join(schema)}")
     return schema[name]
 
 
@@ -235,7 +194,7 @@ def _refuse_unknown(layer: dict[str, Any], known: dict[str, Any], prefix: str = 
         full = f"{prefix}{name}"
         if name not in known:
             valid = list(_flat_keys(known, prefix))
-            raise InputError(f"{full}: no such key{_nearest(full, valid)}; see --help for all keys")
+            raise InputError(f"{full}: no such key{nearest(full, valid)}; see --help for all keys")
         if isinstance(known[name], dict):
             if not isinstance(value, dict | None):
                 raise InputError(f"{full}={value}: this is a group of keys, set one of them: {', '.join(known[name])}")
@@ -251,14 +210,6 @@ def _flat_keys(known: dict[str, Any], prefix: str) -> Iterator[str]:
         if isinstance(value, dict):
             yield from _flat_keys(value, f"{prefix}{name}.")
         yield f"{prefix}{name}"
-
-
-def _nearest(word: str, valid: Any) -> str:
-    # without its group, as well: `lr` is meant as optimizer.lr
-    found = difflib.get_close_matches(word, list(valid), n=1) or [
-        v for v in valid if v.split(".")[-1] == word.split(".")[-1]
-    ]
-    return f", did you mean {found[0]}?" if found else ""
 
 
 def _refuse_interpolations(value: Any, name: str = "") -> None:
@@ -281,8 +232,8 @@ def help_text(overrides: Sequence[str]) -> str:
         marked = [f"[{choice}]" if choice == choices.get(group) else choice for choice in choices_of(group)]
         lines.append(f"  {group:<12} {' '.join(marked)}")
     lines += ["", "keys (a.b=value), with their values under the choices in brackets"]
-    for name, value, text in _documented(composed.config, ""):
-        lines.append(f"  {name + '=' + _shown(value):<44} {text}")
+    for name, value, of in _keys(composed.config):
+        lines.append(f"  {name + '=' + _shown(value):<44} {_documented(of)}")
     return "\n".join(lines)
 
 
@@ -295,13 +246,17 @@ def _shown(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _documented(node: Any, prefix: str) -> Iterator[tuple[str, Any, str]]:
-    for f in fields(node):
-        value = getattr(node, f.name)
-        text = f.metadata.get("help", "")
-        if choices := f.metadata.get("choices"):
-            text = f"{text}: {', '.join(choices)}"
+def _documented(of: Field[Any]) -> str:
+    """The line of a key in the manual."""
+    text, choices, limits = (of.metadata[part] for part in ("help", "choices", "limits"))
+    return f"{text}: {', '.join(choices)}" if choices else f"{text} ({in_words(limits)})" if limits else text
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Field[Any]]]:
+    """Name, value and schema of every key."""
+    for of in fields(node):
+        name, value = f"{prefix}{of.name}", getattr(node, of.name)
         if is_dataclass(value):
-            yield from _documented(value, f"{prefix}{f.name}.")
+            yield from _keys(value, f"{name}.")
         else:
-            yield f"{prefix}{f.name}", value, text
+            yield name, value, of

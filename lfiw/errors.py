@@ -1,4 +1,7 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and what its messages have in common."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -17,6 +20,14 @@ def first_line(error: BaseException) -> str:
     """What an error of another library says, cut to one line; its type where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
+
+
+def nearest(word: str, valid: Iterable[str], before: str = ", ") -> str:
+    """The end of a message about an unknown word: the valid one that was probably meant, if any."""
+    valid = list(valid)
+    # without its group, as well: `lr` is meant as optimizer.lr
+    found = difflib.get_close_matches(word, valid, n=1) or [v for v in valid if v.split(".")[-1] == word.split(".")[-1]]
+    return f"{before}did you mean {found[0]}?" if found else ""
 
 
 def printable(name: object) -> str:

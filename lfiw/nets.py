@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from lfiw.errors import InputError, first_line
+from lfiw.schemas import MODELS, check_values
 
 
 class Net(nn.Module):
@@ -52,10 +53,6 @@ class MLP(Net):
         self, shape: Sequence[int], *, width: int, depth: int, dropout: float, activation: str, outputs: int = 1
     ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise InputError(f"model.activation={activation}: expected one of {', '.join(ACTIVATIONS)}")
-        if width < 1 or depth < 0:
-            raise InputError(f"model.width={width} must be at least 1 and model.depth={depth} at least 0")
         layers: list[nn.Module] = [nn.Flatten()]
         features = math.prod(shape)
         for _ in range(depth):
@@ -66,9 +63,6 @@ class MLP(Net):
 
     def penultimate(self, x: Tensor) -> Tensor:
         return self.layers(x)
-
-
-NORMS = ("batch", "group")
 
 
 class Conv4(Net):
@@ -82,8 +76,6 @@ class Conv4(Net):
         self, shape: Sequence[int], *, width: int, dropout: float, norm: str = "batch", outputs: int = 1
     ) -> None:
         super().__init__()
-        if norm not in NORMS:
-            raise InputError(f"model.norm={norm}: expected one of {', '.join(NORMS)}")
         channels, height, side = image_shape(shape, "conv4")
         blocks: list[nn.Module] = []
         for _ in range(4):
@@ -155,6 +147,7 @@ def build_net(options: Mapping[str, Any], shape: Sequence[int], outputs: int = 1
     name, spectral_norm = own.pop("name", None), own.pop("spectral_norm", False)
     if name not in NETS:
         raise InputError(f"no network {name!r}; networks: {', '.join(NETS)}")
+    check_values(own, MODELS[name], "model.")
     try:
         net: Net = cast(Any, NETS[name])(shape, outputs=outputs, **own)
     except InputError:

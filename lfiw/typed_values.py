@@ -92,6 +92,8 @@ def path_of(name: str, text: str) -> str:
         return user_location(text)
     except InputError as error:
         raise InputError(f"{name}={error}") from None
+    except UnicodeEncodeError:  # `~` before half a character, which quoted YAML can write
+        raise InputError(f"{name}={text!r}: no path has such characters") from None
 
 
 def as_text(value: Any) -> Any:

@@ -23,7 +23,6 @@ from torch.nn.modules.module import (
 )
 
 from lfiw.errors import InputError, first_line, printable
-from lfiw.files import write_atomically
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound on what comes out at once
 HARMLESS_BYTES = 1 << 30  # an archive that unpacks to less may be packed as well as it likes
@@ -201,20 +200,16 @@ CHECKPOINTS_OF = {
 M = TypeVar("M", bound=nn.Module)
 
 
-def save_network(path: str | os.PathLike[str], key: str, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Writes weights to a safetensors file, with what the network is built from as JSON under `key`.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
+def network_file(key: str, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> bytes:
+    """Returns the content of a safetensors file: weights, and what their network is built from as JSON under `key`."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    write_atomically(path, save(tensors, {key: json.dumps(about)}))
+    return save(tensors, {key: json.dumps(about)})
 
 
 def read_network(
     path: str | os.PathLike[str], key: str, what: str, kind: str | None = None, *, remedy: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads what a network is built from and its weights, from a checkpoint or a file of `save_network`.
+    """Reads what a network is built from and its weights, from a checkpoint or a file of `network_file`.
 
     Args:
         key: the description stands under it.

@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from dataclasses import fields, is_dataclass
+import re
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from lfiw import InputError
 from lfiw.config import CONF, Composed, choices_of, compose, help_text, load
 from lfiw.generators.module import HOMES
-from lfiw.schemas import SCHEMAS, Config, WeightingSpec
+from lfiw.schemas import SCHEMAS, Config, MixedData, WeightingSpec, key
 
 GROUP_CHOICES = [(group, choice) for group in ("experiment", *SCHEMAS) for choice in choices_of(group)]
 
@@ -126,7 +127,7 @@ def test_order_on_the_command_line_of_groups_and_values_is_irrelevant() -> None:
         ("experiment=digit", r"^experiment=digit: no such choice, did you mean digits\?; choices:"),
         ("model.name=resent", r"^model\.name=resent: no such name, did you mean resnet\?; names: mlp, conv4, resnet"),
         ("model.name=[1]", r"^model\.name=\[1\]: no such name"),
-        ("logger.mode=ofline", r"^logger\.mode=ofline, did you mean offline\?; choices: auto, online, offline"),
+        ("logger.mode=ofline", r"^logger\.mode=ofline: expected one of auto, online, offline; did you mean offline\?"),
         ("data=../data/digits", "no such choice"),
     ],
 )
@@ -163,6 +164,75 @@ def test_a_value_of_the_wrong_type_names_its_key(override: str, key: str) -> Non
         compose([override])
     assert key in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.batch_size=0"], "data.batch_size=0 must be at least 1"),
+        (["data.num_workers=-1"], "data.num_workers=-1 must be at least 0"),
+        (["seed=-1"], "seed=-1 must lie in [0, 4294967295]"),
+        (["seed=4294967296"], "seed=4294967296 must lie in [0, 4294967295]"),
+        (["data.split_seed=-1"], "data.split_seed=-1 must lie in [0, 4294967295]"),
+        (["folds=0"], "folds=0 must be at least 1"),
+        (["data.bandwidth=0"], "data.bandwidth=0.0 must be above 0"),
+        (["data.bandwidth=.nan"], "data.bandwidth=nan must be above 0"),
+        (["data.keep=[1, 1.5]"], "data.keep[1]=1.5 must lie in [0, 1]"),
+        (["data.keep=[.nan]"], "data.keep[0]=nan must lie in [0, 1]"),
+        (["data.fractions.train=-0.1"], "data.fractions.train=-0.1 must lie in [0, 1]"),
+        (["data.augment=spin"], "data.augment=spin: expected one of none, crop_flip, flip, affine"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0 must be at least 1"),
+        (["trainer.patience=-1"], "trainer.patience=-1 must be at least 0"),
+        (["optimizer.ema_decay=1.5"], "optimizer.ema_decay=1.5 must lie in [0, 1)"),
+        (["optimizer.betas=[0.5, 1]"], "optimizer.betas[1]=1.0 must lie in [0, 1)"),
+        (["loss=relative", "loss.alpha=1"], "loss.alpha=1.0 must lie in (0, 1)"),
+        (["model.depth=-1"], "model.depth=-1 must be at least 0"),
+        (["evaluation.permutations=1"], "evaluation.permutations=1 must be 0 or at least 2"),
+        (["evaluation.pair_rows=1"], "evaluation.pair_rows=1 must be 0 or at least 2"),
+        (["evaluation.exponents=[0, .inf]"], "evaluation.exponents[1]=inf must be finite and at least 0"),
+        (
+            ["evaluation.weightings=[{name: a}, {name: b, clip: -1}]"],
+            "evaluation.weightings[1].clip=-1.0 must be finite and at least 0",
+        ),
+        (["data=skewed", "data.cache=a", "data.keep=[1, 0]"], "data.keep[1]=0.0 must lie in (0, 1]"),
+        (
+            ["experiment=toy", "data.cases=[{name: a, means: [], scales: [0], proportions: [], valley: 1}]"],
+            "data.cases[0].scales[0]=0.0 must be above 0",
+        ),
+        (["experiment=toy", "task.num_samples=[50, 9]"], "task.num_samples[1]=9 must be at least 10"),
+        (["experiment=vae", "data.validation=1"], "data.validation=1.0 must lie in (0, 1)"),
+        (["experiment=vae", "task.fid_samples=1"], "task.fid_samples=1 must be 0 or at least 2"),
+        (["experiment=vae", "model.width=9"], "model.width=9 must be a positive multiple of 8"),
+        (["experiment=pixelcnn", "model.levels=0"], "model.levels=0 must be at least 1"),
+        (["experiment=sngan", "model.critic=good"], "model.critic=good: expected one of plain, projected"),
+        (["experiment=omniglot", "data.shots=0"], "data.shots=0 must be at least 1"),
+        (["experiment=omniglot", "task.coefficient=.nan"], "task.coefficient=nan must be finite and at least 0"),
+        (["experiment=omniglot", "task.regimes=[both, bot]"], "task.regimes[1]=bot: expected one of real, generated"),
+        (["experiment=omniglot_dagan", "task.width=0"], "task.width=0 must be a positive multiple of 8"),
+        (["experiment=omniglot_dagan", "task.set_size=1"], "task.set_size=1 must be at least 2"),
+        (["experiment=ope", "task.dynamics.width=0"], "task.dynamics.width=0 must be at least 1"),
+        (["experiment=ope", "task.min_ess=0"], "task.min_ess=0.0 must lie in (0, 1]"),
+        (["experiment=ope", "task.baselines=[is]"], "task.baselines[0]=is: expected one of importance_sampling"),
+    ],
+    ids=str,
+)
+def test_a_value_out_of_its_bounds(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
+        compose(overrides)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "evaluation.permutations=0",
+        "optimizer.ema_decay=0",
+        "data.keep=[0, 1]",
+        f"seed={2**32 - 1}",
+        "evaluation.exponents=[]",
+    ],
+)
+def test_the_ends_of_the_bounds_are_allowed(override: str) -> None:
+    compose([override])
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "", "seed 3", "data.keep=[1,2", "data.real=${", "seed=*a"])
@@ -235,10 +305,37 @@ def test_a_broken_config_yaml(content: str | bytes, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("override", ["data.split_seed=1", "data.fractions.train=0.3"])
-def test_a_finished_run_keeps_its_splits(override: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the run was trained with"):
-        load(keep(compose([]), tmp_path), [override])
+@pytest.mark.parametrize(
+    ("experiment", "override", "was"),
+    [
+        ("digits", "data.split_seed=1", "0"),
+        ("digits", "data.fractions.train=0.3", "0.4"),
+        ("digits", "data.keep=[1,1,1,1,1,1,1,1,1,1]", "[1.0,1.0,"),
+        ("digits", "folds=2", "1"),
+        ("digits", "ensemble=2", "1"),
+        ("vae", "data.validation=0.5", "0.02"),
+        ("omniglot", "data.test_shots=2", "10"),
+    ],
+)
+def test_a_finished_run_keeps_its_splits(experiment: str, override: str, was: str, tmp_path: Path) -> None:
+    name = override.partition("=")[0]
+    with pytest.raises(InputError, match=f"^{re.escape(f'{name}: the run was trained with {was}')}"):
+        load(keep(compose([f"experiment={experiment}"]), tmp_path), [override])
+    assert load(tmp_path, ["data.split_seed=0", "data.batch_size=2"]).config.data.batch_size == 2
+
+
+def test_a_new_data_set_says_which_of_its_keys_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Halves(MixedData):
+        name: str = key("halves", "kind of data")
+        every: int = key(2, "rows between two that are held out", splits=True)
+        shown: int = key(3, "rows to show")
+
+    monkeypatch.setitem(SCHEMAS["data"], "halves", Halves)
+    run = keep(compose(["data.name=halves"]), tmp_path)
+    with pytest.raises(InputError, match=r"^data\.every: the run was trained with 2 "):
+        load(run, ["data.every=4"])
+    assert load(run, ["data.shown=4"]).config.data.shown == 4
 
 
 def test_not_a_run_folder(tmp_path: Path) -> None:
@@ -269,6 +366,19 @@ def test_help_lists_every_group_choice_and_key(overrides: list[str]) -> None:
     told = [words[0].partition("=")[0] for words in lines if words and "=" in words[0]]
     assert told == leaves(composed.config)
     assert "data.real" in help_text(["data=cached", "data.real=a", "data.generated=b"])
+
+
+def test_help_shows_what_a_value_may_be() -> None:
+    text = help_text([])
+    for name, ending in (
+        ("data.batch_size=256", "(at least 1)"),
+        ("data.fractions.train=0.4", "(in [0, 1])"),
+        ("optimizer.ema_decay=0.0", "(in [0, 1))"),
+        ("evaluation.permutations=10", "(0 or at least 2)"),
+        ("calibration=none", ": none, temperature, beta, isotonic"),
+    ):
+        (line,) = [line for line in text.splitlines() if line.split()[:1] == [name]]
+        assert line.endswith(ending)
 
 
 def test_a_value_in_the_manual_can_be_given_back() -> None:

@@ -109,13 +109,13 @@ def test_convolutions_need_images(name: str, shape: tuple[int, ...]) -> None:
     [
         ("mlp", {"widht": 3}, "network mlp: .*'widht'"),
         ("mlp", {"activation": "tanh"}, "model.activation=tanh: expected one of relu, silu"),
-        ("mlp", {"dropout": 1.5}, "network mlp: dropout probability"),
+        ("mlp", {"dropout": 1.5}, r"model.dropout=1.5 must lie in \[0, 1\]"),
         ("mlp", {"width": -1}, "model.width=-1 must be at least 1"),
         ("mlp", {"width": 0}, "model.width=0 must be at least 1"),
-        ("mlp", {"depth": -1}, "model.depth=-1 at least 0"),
-        ("conv4", {"width": -1}, "network conv4: "),
-        ("resnet", {"width": 12}, r"network resnet: num_channels \(12\) must be divisible"),
-        ("conv4", {"dropout": -1}, "network conv4: dropout probability"),
+        ("mlp", {"depth": -1}, "model.depth=-1 must be at least 0"),
+        ("conv4", {"width": -1}, "model.width=-1 must be at least 1"),
+        ("resnet", {"width": 12}, "model.width=12 must be a positive multiple of 8"),
+        ("conv4", {"width": 12, "norm": "group"}, r"network conv4: num_channels \(12\) must be divisible"),
     ],
 )
 def test_bad_options(name: str, change: dict[str, Any], message: str) -> None:

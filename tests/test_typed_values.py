@@ -117,6 +117,11 @@ def test_a_folder_whose_name_begins_as_a_home_folder(tmp_path: Path, monkeypatch
     assert compose(["run_dir=./~nobody-here/x"]).config.run_dir == str(tmp_path / "~nobody-here/x")
 
 
+def test_half_a_character_after_a_tilde_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^data\.folder='~\\ud800': no path has such characters"):
+        compose(['data.folder="~\\ud800"'])
+
+
 def test_a_run_that_is_named_by_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run/checkpoints").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "run/checkpoints")

@@ -19,13 +19,14 @@ from lfiw import InputError, RatioClassifier
 from lfiw.features.inception import find_weights
 from lfiw.features.resnet import ResNet56
 from lfiw.features.small_classifier import Classifier, save_classifier
+from lfiw.files import write_atomically
 from lfiw.generators.module import GenerativeModule
 from lfiw.nets import build_net
 from lfiw.schemas import SCHEMAS
 from lfiw.tasks.augmentation.dagan_drawings import load_generator
 from lfiw.tasks.ope.dynamics import DynamicsModel
 from lfiw.tasks.ope.policy import Policy, load_policy
-from lfiw.untrusted import built_for, read_checkpoint, read_weights, save_network
+from lfiw.untrusted import built_for, network_file, read_checkpoint, read_weights
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "checkpoint": read_checkpoint,
@@ -181,7 +182,9 @@ def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
     """In each format, with both shapes, as torch does in the second line of its message."""
     policy = Policy((3, 8, 2))
     state = {**policy.state_dict(), "mean.bias": torch.zeros(5)}
-    save_network(tmp_path / "p.safetensors", "policy", {"kind": "lfiw.Policy", **policy.options()}, state)
+    write_atomically(
+        tmp_path / "p.safetensors", network_file("policy", {"kind": "lfiw.Policy", **policy.options()}, state)
+    )
     torch.save({"policy": {"kind": "lfiw.Policy", **policy.options()}, "state_dict": state}, tmp_path / "p.ckpt")
     for name in ("p.safetensors", "p.ckpt"):
         with pytest.raises(InputError, match=rf"{name} is not a policy: mean\.bias has shape \(5,\), expected \(2,\)"):
@@ -191,7 +194,7 @@ def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
 def test_a_description_that_lacks_something_is_named(tmp_path: Path) -> None:
     policy = Policy((3, 8, 2))
     about = {name: value for name, value in policy.options().items() if name != "squashed"}
-    save_network(tmp_path / "p", "policy", {"kind": "lfiw.Policy", **about}, policy.state_dict())
+    write_atomically(tmp_path / "p", network_file("policy", {"kind": "lfiw.Policy", **about}, policy.state_dict()))
     with pytest.raises(InputError, match="p is not a policy: no 'squashed'"):
         load_policy(tmp_path / "p")
 

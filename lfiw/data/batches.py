@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lfiw.errors import InputError
+from lfiw.schemas import MixedData, check_values
 
-MIXINGS = ("balanced", "natural")
 T = TypeVar("T")
 
 
@@ -121,8 +121,7 @@ class MixedBatches(SharedBatches):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if mixing not in MIXINGS:
-            raise InputError(f"data.mixing={mixing}: expected one of {', '.join(MIXINGS)}")
+        check_values({"mixing": mixing}, MixedData, "data.")
         if num_real < 1 or num_generated < 1:
             raise InputError(f"training needs rows of both sides, there are {num_real} real, {num_generated} generated")
         unit = world_size * (2 if mixing == "balanced" else 1)
@@ -171,8 +170,7 @@ class RowsInOrder(Sampler[BatchIndex]):
     """
 
     def __init__(self, num_rows: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        if batch_size < 1:
-            raise InputError(f"data.evaluation_batch_size={batch_size} must be at least 1")
+        check_values({"evaluation_batch_size": batch_size}, MixedData, "data.")
         self.start, self.stop = (num_rows * r // world_size for r in (rank, rank + 1))
         self.batch_size = batch_size
         self.num_batches = math.ceil(math.ceil(num_rows / world_size) / batch_size)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from lfiw.data.cache.shards import hash_file
 from lfiw.features.extractor import Extractor
+from lfiw.files import write_atomically
 from lfiw.nets import build_net
-from lfiw.untrusted import built_for, naming, read_network, save_network
+from lfiw.untrusted import built_for, naming, network_file, read_network
 
 
 class Classifier(Extractor):
@@ -63,4 +64,4 @@ def save_classifier(
     """
     header = {"net": dict(options), "shape": shape, "num_features": num_features, "num_classes": num_classes}
     scale = {"input.mean": torch.as_tensor(mean).float(), "input.std": torch.as_tensor(std).float()}
-    save_network(path, "lfiw", header, {**net.state_dict(), **scale})
+    write_atomically(path, network_file("lfiw", header, {**net.state_dict(), **scale}))

@@ -45,8 +45,6 @@ class SNGANGenerator(nn.Module):
         channels, height, width_pixels = image_shape(shape, "sngan")
         if height % SMALLEST or width_pixels % SMALLEST:
             raise InputError(f"model=sngan needs images whose sides are multiples of {SMALLEST}, got {tuple(shape)}")
-        if latent < 1 or width < 1:
-            raise InputError(f"model.latent={latent} and model.width={width} must be at least 1")
         self.start = (width, height // SMALLEST, width_pixels // SMALLEST)
         self.linear = nn.Linear(latent, width * self.start[1] * self.start[2])
         self.blocks = nn.Sequential(*(UpBlock(width, width) for _ in range(3)))
@@ -82,8 +80,6 @@ class SNGANCritic(nn.Module):
     def __init__(self, shape: Sequence[int], *, width: int) -> None:
         super().__init__()
         channels, _, _ = image_shape(shape, "sngan")
-        if width < 1:
-            raise InputError(f"model.critic_width={width} must be at least 1")
         self.blocks = nn.Sequential(
             DownBlock(channels, width, down=True, first=True),
             DownBlock(width, width, down=True),
@@ -169,9 +165,6 @@ def head(inputs: int, width: int, halvings: int) -> nn.Sequential:
     return nn.Sequential(*layers, spectral_norm(nn.Conv2d(inputs, 1, 3, padding=1)))
 
 
-CRITICS = ("plain", "projected")
-
-
 class GAN(GenerativeModule):
     """Every batch is one step of the critic, every `critic_steps`-th also one of the generator (Miyato et al. 2018).
 
@@ -195,10 +188,6 @@ class GAN(GenerativeModule):
         critic_steps: int,
         features: str | None = None,
     ) -> None:
-        if critic not in CRITICS:
-            raise InputError(f"model.critic={critic}: expected one of {', '.join(CRITICS)}")
-        if critic_steps < 1:
-            raise InputError(f"model.critic_steps={critic_steps} must be at least 1")
         self.automatic_optimization = False
         self.latent, self.critic_steps = latent, critic_steps
         self.generator = SNGANGenerator(self.shape, latent=latent, width=width)

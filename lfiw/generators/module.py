@@ -13,9 +13,11 @@ from torchmetrics import Metric
 
 from lfiw.data.batches import mix_seeds
 from lfiw.errors import InputError, first_line
+from lfiw.files import write_atomically
 from lfiw.generators.generator import EachFromItsOwn
+from lfiw.schemas import MODELS, check_values
 from lfiw.training.module import TrainedModule, build_optimizer, build_schedule
-from lfiw.untrusted import built_for, naming, part_of, read_network, save_network, state_sha256
+from lfiw.untrusted import built_for, naming, network_file, part_of, read_network, state_sha256
 
 KIND = "lfiw.GenerativeModule"  # distinguishes its checkpoints from those of other modules
 HOMES = {"sngan": "gan.GAN", "pixelcnn": "pixelcnn.PixelCNNModule", "vae": "vae.VAEModule"}  # model.name → class
@@ -54,6 +56,7 @@ class GenerativeModule(TrainedModule):
         with torch.random.fork_rng(devices=[]):  # the same weights whatever else has drawn random numbers before
             torch.manual_seed(seed)
             try:
+                check_values(options, MODELS[net["name"]], "model.")
                 self.build(**options)
             except InputError:
                 raise
@@ -145,7 +148,7 @@ class GenerativeModule(TrainedModule):
         """
         state = self.get_submodule(self.sampler).state_dict()
         tensors = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
-        save_network(path, "generator", self.description(), tensors)
+        write_atomically(path, network_file("generator", self.description(), tensors))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "GenerativeModule":

@@ -101,7 +101,7 @@ class PixelCNN(nn.Module):
         dropout: share of channels dropped inside a block.
 
     Raises:
-        InputError: a size that is not positive, or images whose sides cannot be halved that often.
+        InputError: images whose sides cannot be halved that often.
     """
 
     def __init__(
@@ -109,8 +109,6 @@ class PixelCNN(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width_pixels = image_shape(shape, "pixelcnn")
-        if min(width, blocks, levels, mixtures) < 1:
-            raise InputError("model.width, model.blocks, model.levels and model.mixtures must be at least 1")
         factor = 1 << (levels - 1)
         if height % factor or width_pixels % factor:
             raise InputError(

@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader
 from lfiw.data.batches import RowsInOrder, ShuffledBatches, TrainingLoader, batch_loader
 from lfiw.data.splits import Batch, MixedRows, Subset, split_rows
 from lfiw.data.table import Table
-from lfiw.data.transforms import AUGMENTATIONS
 from lfiw.errors import InputError
 
 COLUMN = "image"
@@ -23,10 +22,10 @@ class RealDataModule(LightningDataModule):
         validation: share of the rows that does not train.
         split_seed, seed: of the split; of the batches and their augmentation.
         batch_size: rows per training step over all processes; evaluation_batch_size: rows per step and process.
-        augment: name in `AUGMENTATIONS`.
+        augment: name in `lfiw.schemas.AUGMENTATIONS`.
 
     Raises:
-        InputError: an option has no such value, the table has no images, or no row is left to train or validate on.
+        InputError: the table has no images, or no row is left to train or validate on.
     """
 
     def __init__(
@@ -42,12 +41,6 @@ class RealDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        if augment not in AUGMENTATIONS:
-            raise InputError(f"data.augment={augment}: expected one of {', '.join(AUGMENTATIONS)}")
-        if num_workers < 0:
-            raise InputError(f"data.num_workers={num_workers} must be at least 0")
-        if not 0 < validation < 1:
-            raise InputError(f"data.validation={validation:g} must lie between 0 and 1: a share of the rows")
         column = real.column(COLUMN)
         if column.dtype != torch.uint8 or len(column.shape) != 3:
             raise InputError(

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
 
     def __init__(self, shape: Sequence[int], *, latent: int, width: int) -> None:
         super().__init__()
-        channels, height, width_pixels = check_shape(shape, latent, width)
+        channels, height, width_pixels = check_shape(shape)
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
         inputs = width
         for _ in range(HALVINGS):
@@ -58,9 +58,7 @@ class Decoder(nn.Module):
 
     def __init__(self, shape: Sequence[int], *, latent: int, width: int, mixtures: int) -> None:
         super().__init__()
-        channels, height, width_pixels = check_shape(shape, latent, width)
-        if mixtures < 1:
-            raise InputError(f"model.mixtures={mixtures} must be at least 1")
+        channels, height, width_pixels = check_shape(shape)
         self.start = (2 * width, height >> HALVINGS, width_pixels >> HALVINGS)
         self.first = nn.Linear(latent, self.start[0] * self.start[1] * self.start[2])
         layers: list[nn.Module] = []
@@ -88,21 +86,16 @@ class Up(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2))
 
 
-def check_shape(shape: Sequence[int], latent: int, width: int) -> tuple[int, int, int]:
+def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     channels, height, width_pixels = image_shape(shape, "vae")
     if height % (1 << HALVINGS) or width_pixels % (1 << HALVINGS):
         raise InputError(f"model=vae needs images whose sides are multiples of {1 << HALVINGS}, got {tuple(shape)}")
-    if latent < 1 or width < GROUPS or width % GROUPS:
-        raise InputError(f"model.latent={latent} must be at least 1, model.width={width} a multiple of {GROUPS}")
     return channels, height, width_pixels
 
 
 def draw(mean: Float[Tensor, "n z"], log_variance: Float[Tensor, "n z"], noise: Float[Tensor, "n z"]) -> Tensor:
     """z = μ + σ ε (Kingma and Welling 2014)."""
     return mean + torch.exp(log_variance / 2) * noise
-
-
-PIXELS = ("mean", "sample")
 
 
 class VAEModule(GenerativeModule):
@@ -117,8 +110,6 @@ class VAEModule(GenerativeModule):
     sampler = "decoder"
 
     def build(self, *, latent: int, width: int, mixtures: int, pixels: str) -> None:
-        if pixels not in PIXELS:
-            raise InputError(f"model.pixels={pixels}: expected one of {', '.join(PIXELS)}")
         self.encoder = Encoder(self.shape, latent=latent, width=width)
         self.decoder = Decoder(self.shape, latent=latent, width=width, mixtures=mixtures)
         self.latent, self.mixtures, self.pixels = latent, mixtures, pixels

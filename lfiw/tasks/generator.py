@@ -109,12 +109,6 @@ def check(config: Config) -> None:
         raise InputError(
             "task=generator trains no ratio: it takes calibration=none, folds=1, ensemble=1 and no weighting="
         )
-    task = config.task
-    if task.grid < 0 or task.grid_every < 1 or task.fid_samples < 0 or task.fid_samples == 1:
-        raise InputError(
-            f"task.grid={task.grid} must be at least 0, task.grid_every={task.grid_every} at least 1 and "
-            f"task.fid_samples={task.fid_samples} 0 or at least 2"
-        )
     if config.model.name == "sngan" and config.trainer.gradient_clip:
         raise InputError("trainer.gradient_clip does not go with model=sngan, whose two networks step by turns")
     if config.model.name == "sngan" and config.trainer.strategy != "auto":

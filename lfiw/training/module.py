@@ -31,8 +31,6 @@ def configure(module: LightningModule, net: nn.Module, options: Mapping[str, Any
     Raises:
         InputError: no such schedule, or a value that AdamW does not take.
     """
-    if options["schedule"] not in SCHEDULES:  # before anything is built
-        raise unknown_schedule(options["schedule"])
     groups = parameter_groups(net, options["weight_decay"])
     # Lightning clips no fused optimizer under fp16
     optimizer = build_optimizer(groups, options, fused=not module.trainer.gradient_clip_val)

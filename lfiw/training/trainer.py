@@ -140,12 +140,6 @@ def build_trainer(
         InputError: Lightning does not take an option's value, or the machine has no such device.
     """
     quiet()
-    if min(options.patience, options.checkpoint_steps) < 0 or options.max_epochs < 1 or not options.gradient_clip >= 0:
-        raise InputError(
-            f"trainer.max_epochs={options.max_epochs} must be at least 1, trainer.patience={options.patience}, "
-            f"trainer.checkpoint_steps={options.checkpoint_steps} and trainer.gradient_clip={options.gradient_clip} at "
-            "least 0"
-        )
     folder = checkpoints or run_dir / CHECKPOINTS
     own = [FiniteLoss(run_dir), LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
     kept: list[Callback] = [*own, *callbacks]
@@ -166,8 +160,6 @@ def build_trainer(
                     monitor, mode=mode, patience=options.patience, check_finite=True, check_on_train_epoch_end=False
                 )
             )
-    if not 0 <= ema_decay < 1:
-        raise InputError(f"optimizer.ema_decay={ema_decay} must lie in [0, 1)")
     if ema_decay:
         kept.append(MovingAverage(decay=ema_decay))
     if options.progress:

@@ -17,7 +17,6 @@ from lfiw.errors import InputError
 from lfiw.weighting.diagnostics import balanced_log_loss
 from lfiw.weighting.weights import check_log_ratio
 
-CALIBRATIONS = ("none", "temperature", "beta", "isotonic")
 Sides = tuple[Tensor, Tensor]  # log-ratios of real and of generated rows
 STEEPEST = 100.0  # bounds of 1/T: rows that are separated, or not at all told apart, have no finite optimum
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lfiw.errors import InputError
+from lfiw.schemas import RelativeLoss, check_values
 
 
 class RatioLoss:
@@ -90,14 +91,10 @@ class Relative(RatioLoss):
 
     Args:
         alpha: α in (0, 1).
-
-    Raises:
-        InputError: α lies outside (0, 1).
     """
 
     def __init__(self, alpha: float = 0.1) -> None:
-        if not 0 < alpha < 1:
-            raise InputError(f"loss.alpha={alpha} must lie in (0, 1)")
+        check_values({"alpha": alpha}, RelativeLoss, "loss.")
         self.alpha = alpha
 
     def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:

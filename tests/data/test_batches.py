@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfiw import InputError
-from lfiw.data.batches import MIXINGS, BatchIndex, MixedBatches, RowsInOrder, mix_seeds, passes
+from lfiw.data.batches import BatchIndex, MixedBatches, RowsInOrder, mix_seeds, passes
+from lfiw.schemas import MIXINGS
 
 
 def batches(sampler: MixedBatches, epoch: int = 0) -> list[BatchIndex]:

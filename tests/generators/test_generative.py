@@ -221,7 +221,7 @@ def test_what_is_no_checkpoint_of_a_generator(tmp_path: Path) -> None:
         ("vae", {"width": 9}, "multiple of 8"),
         ("vae", {"mixtures": 0}, "model.mixtures=0"),
         ("pixelcnn", {"levels": 5}, "model.levels=5"),
-        ("pixelcnn", {"dropout": 2.0}, "pixelcnn"),
+        ("pixelcnn", {"dropout": 2.0}, "model.dropout=2.0"),
     ],
 )
 def test_options_that_do_not_do(name: str, changes: dict[str, Any], told: str) -> None:
@@ -231,13 +231,7 @@ def test_options_that_do_not_do(name: str, changes: dict[str, Any], told: str) -
 
 def test_real_data_that_does_not_do() -> None:
     table = TensorTable({"image": images()})
-    for options, told in (
-        ({"validation": 0.0}, "data.validation=0"),
-        ({"augment": "spin"}, "data.augment=spin"),
-        ({"num_workers": -1}, "num_workers"),
-        ({"validation": 0.001}, "validation split has no row"),
-    ):
-        with pytest.raises(InputError, match=told):
-            RealDataModule(table, **options)
+    with pytest.raises(InputError, match="validation split has no row"):
+        RealDataModule(table, validation=0.001)
     with pytest.raises(InputError, match="expected images"):
         RealDataModule(TensorTable({"image": torch.zeros(5, 3)}))

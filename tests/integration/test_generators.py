@@ -190,7 +190,7 @@ def test_mistakes_of_cache_samples(here, capsys, arguments, names):
         (["experiment=vae", "data.real=none"], ["none: no cache there"]),
         (["experiment=vae", "data.real=real", "data.validation=0"], ["data.validation=0"]),
         (["experiment=vae", "data.real=real", "task.grid=-1"], ["task.grid=-1"]),
-        (["experiment=vae", "data.real=real", "task.fid_samples=1"], ["task.fid_samples=1 0 or at least 2"]),
+        (["experiment=vae", "data.real=real", "task.fid_samples=1"], ["task.fid_samples=1 must be 0 or at least 2"]),
         (["experiment=vae", "data.real=real", "model.width=9"], ["multiple of 8"]),
         (["experiment=vae", "data.real=real", "optimizer.betas=[0.5]"], ["optimizer.betas=[0.5]"]),
         (["experiment=sngan", "data.real=real", "trainer.gradient_clip=1"], ["trainer.gradient_clip"]),

@@ -13,7 +13,7 @@ from integration.launch import launch, module, refused
 from scipy.stats import ttest_rel
 
 from lfiw.data import SampleCache
-from lfiw.tasks.augmentation.regimes import REGIMES
+from lfiw.schemas import REGIMES
 
 SIZES = [
     "data.num_classes=4",
@@ -124,7 +124,7 @@ def test_two_processes_train_as_one(cwd: Path) -> None:
         (["data.log_ratio=negative.npz"], "weights must be ≥ 0"),
         (["data.log_ratio=zero.npz"], "weights: all are zero"),
         (["data.log_ratio=log_ratio/none"], "no column 'log_ratio/none'"),
-        (["task.regimes=[both, weighted]"], "expected some of real, generated"),
+        (["task.regimes=[both, weighted]"], "task.regimes[1]=weighted: expected one of real, generated"),
         (["task.flatten=-1"], "flatten=-1.0 must be finite"),
         (["task.coefficient=-1"], "task.coefficient=-1.0 must be finite"),
         (["folds=2"], "needs 3 … data.shots=4 folds"),

@@ -104,11 +104,6 @@ def test_the_samples_are_a_function_of_the_options(data: DigitsDataModule, tmp_p
     [
         ({"keep": [1.0] * 9}, "expected ten shares"),
         ({"keep": [0.0] * 10}, "not all zero"),
-        ({"keep": [1.5] * 10}, r"\[0, 1\]"),
-        ({"keep": [float("nan")] * 10}, r"\[0, 1\]"),
-        ({"bandwidth": 0.0}, "must be positive"),
-        ({"bandwidth": float("nan")}, "must be positive"),
-        ({"num_generated": 0}, "must be positive"),
     ],
 )
 def test_bad_options(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_skew_is_as_asked_and_exact_weights_undo_it() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(InputError, match="each share must lie in"):
+    with pytest.raises(InputError, match="class 1 has rows on one side only"):
         module(keep=[1.0, 0.0, 1.0])
     with pytest.raises(InputError, match="the labels go from 0 to 2"):
         module(keep=[1.0, 0.5])

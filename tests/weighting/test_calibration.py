@@ -13,7 +13,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
 from lfiw.errors import InputError
-from lfiw.weighting.calibration import CALIBRATIONS, Isotonic, calibrator_from_state, fit_calibrator, reliability
+from lfiw.schemas import CALIBRATIONS
+from lfiw.weighting.calibration import Isotonic, calibrator_from_state, fit_calibrator, reliability
 from lfiw.weighting.diagnostics import balanced_log_loss
 
 FITTED = [name for name in CALIBRATIONS if name != "none"]

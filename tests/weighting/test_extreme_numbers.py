@@ -16,7 +16,8 @@ from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, Precis
 from lfiw.metrics.frechet import frechet_distance_from_features
 from lfiw.metrics.influence import frechet_contributions, inception_score_contributions, kernel_contributions
 from lfiw.metrics.paper import PaperFrechetDistance, PaperKernelDistance
-from lfiw.weighting.calibration import CALIBRATIONS, fit_calibrator, reliability
+from lfiw.schemas import CALIBRATIONS
+from lfiw.weighting.calibration import fit_calibrator, reliability
 from lfiw.weighting.diagnostics import (
     balanced_accuracy,
     balanced_log_loss,

@@ -12,10 +12,10 @@ from typing import Any
 from lfiw.config import compose
 from lfiw.data import CacheWriter, SampleCache
 from lfiw.evaluation.plots.style import save
+from lfiw.schemas import REGIMES
 from lfiw.tasks.augmentation.dagan_drawings import import_generated
 from lfiw.tasks.augmentation.omniglot import training_drawings
 from lfiw.tasks.augmentation.ranked_drawings import regime_accuracies
-from lfiw.tasks.augmentation.regimes import REGIMES
 from lfiw.tasks.results import row
 from lfiw.weighting.diagnostics import paired_interval
 from train import train

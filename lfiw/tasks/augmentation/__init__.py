@@ -24,12 +24,12 @@ from lfiw.evaluation.plots.style import save
 from lfiw.evaluation.tables import number, print_table
 from lfiw.files import replacing, write_json
 from lfiw.metrics.class_proportions import RatioScores
-from lfiw.schemas import Config, OmniglotData
-from lfiw.tasks.augmentation.drawing_classifier import AugmentationClassifier, check_coefficient
+from lfiw.schemas import REGIMES, Config, OmniglotData
+from lfiw.tasks.augmentation.drawing_classifier import AugmentationClassifier
 from lfiw.tasks.augmentation.drawing_ratio import cross_fitted_log_ratios
 from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
 from lfiw.tasks.augmentation.ranked_drawings import ranked_drawings
-from lfiw.tasks.augmentation.regimes import REGIMES, needs_log_ratio, training_rows
+from lfiw.tasks.augmentation.regimes import needs_log_ratio, training_rows
 from lfiw.training import tracking
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
@@ -123,19 +123,16 @@ def check_task(config: Config) -> Weighting:
     """The weighting of the task; what does not go together is told before hours of training.
 
     Raises:
-        InputError: an unknown regime, none, one named twice; folds that the drawings do not fill; λ, α or β out of
-            range.
+        InputError: no regime, or one named twice; folds that the drawings do not fill.
     """
     regimes = config.task.regimes
-    unknown = [regime for regime in regimes if regime not in REGIMES]
-    if unknown or not regimes or len(set(regimes)) < len(regimes):
+    if not regimes or len(set(regimes)) < len(regimes):
         raise InputError(f"task.regimes={regimes}: expected some of {', '.join(REGIMES)}, each once")
     trains_ratio = config.data.log_ratio is None and any(map(needs_log_ratio, regimes))
     if trains_ratio and not 3 <= config.folds <= config.data.shots:
         raise InputError(
             f"folds={config.folds}: cross-fitting the ratio of drawings needs 3 … data.shots={config.data.shots} folds"
         )
-    check_coefficient(config.task.coefficient)
     return Weighting(config.task.flatten, config.task.clip, config.task.smooth)
 
 

@@ -151,7 +151,7 @@ class DaGan(TrainedModule):
         grids: folder of the sample grids, one per epoch. If None, none is drawn.
 
     Raises:
-        InputError: drawings that are not square, one channel, divisible by 4; or an option out of range.
+        InputError: drawings that are not square, one channel, divisible by 4.
     """
 
     def __init__(
@@ -173,16 +173,6 @@ class DaGan(TrainedModule):
         super().__init__()
         if len(shape) != 3 or shape[0] != 1 or shape[1] != shape[2] or shape[1] % 4:
             raise InputError(f"task=dagan takes drawings (1, n, n) with n divisible by 4, not {tuple(shape)}")
-        if set_size < 2 or critic_steps < 1 or not 0 <= ema_decay < 1 or not penalty >= 0:
-            raise InputError(
-                f"task.set_size={set_size} must be at least 2, task.critic_steps={critic_steps} at least 1, "
-                f"optimizer.ema_decay={ema_decay} in [0, 1) and task.penalty={penalty} at least 0"
-            )
-        if width < 1 or width % 8 or noise < 1 or critic_width < 1:
-            raise InputError(
-                f"task.width={width} must be a positive multiple of 8, task.noise={noise} and "
-                f"task.critic_width={critic_width} at least 1"
-            )
         self.automatic_optimization = False
         self.generator_options = {"side": shape[1], "width": width, "noise": noise}
         with torch.random.fork_rng(devices=[]):

@@ -13,16 +13,17 @@ from torch import Tensor
 from lfiw.data.batches import mix_seeds
 from lfiw.data.importers import Imported
 from lfiw.errors import InputError
+from lfiw.files import write_atomically
 from lfiw.tasks.augmentation.dagan import DrawingGenerator
 from lfiw.tasks.augmentation.drawing_folds import PARENT
-from lfiw.untrusted import built_for, naming, part_of, read_network, save_network, state_sha256
+from lfiw.untrusted import built_for, naming, network_file, part_of, read_network, state_sha256
 
 BLOCK_DRAWINGS = 64  # given drawings per step
 
 
 def save_generator(path: str | os.PathLike[str], generator: DrawingGenerator, options: Mapping[str, Any]) -> None:
     """Writes a generator whose arguments are `options`; no code, no pickle."""
-    save_network(path, "lfiw", {"generator": dict(options)}, generator.state_dict())
+    write_atomically(path, network_file("lfiw", {"generator": dict(options)}, generator.state_dict()))
 
 
 def load_generator(path: Path) -> DrawingGenerator:

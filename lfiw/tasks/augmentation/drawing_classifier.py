@@ -11,7 +11,6 @@ from torchmetrics import MeanMetric
 
 from lfiw.data.splits import Batch
 from lfiw.data.transforms import standardise
-from lfiw.errors import InputError
 from lfiw.nets import build_net
 from lfiw.training.module import TrainedModule, configure
 
@@ -52,7 +51,6 @@ class AugmentationClassifier(TrainedModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_coefficient(coefficient)
         self.optimizer_options, self.coefficient, self.seed = dict(optimizer), coefficient, seed
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
@@ -121,9 +119,3 @@ def weighted_cross_entropy(
     losses = F.cross_entropy(logits, labels, reduction="none")
     counts = torch.where(is_real, 1.0, coefficient if is_real.any() else 1.0)
     return (counts * weights * losses).sum() / counts.sum()
-
-
-def check_coefficient(coefficient: float) -> None:
-    """Raises InputError unless λ is finite and not negative."""
-    if not 0 <= coefficient < float("inf"):
-        raise InputError(f"task.coefficient={coefficient} must be finite and at least 0")

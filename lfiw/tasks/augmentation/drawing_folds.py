@@ -1,7 +1,5 @@
 """Real and generated drawings for a cross-fitted ratio: a generated drawing stays in the fold of its parent."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -19,19 +17,8 @@ class DrawingFoldsDataModule(MixedDataModule):
 
     Fold k's classifier never sees the rows of fold k, validates on those of fold k + 1 and trains on the rest.
 
-    Args:
-        real, generated: tables with the input column and `fold`.
-        folds: at least 3.
-        options: of `MixedDataModule`.
-
-    Raises:
-        InputError: fewer than 3 folds.
+    The tables have a column `fold`, and there are at least 3 folds.
     """
-
-    def __init__(self, real: TensorTable, generated: TensorTable, *, folds: int, **options: Any) -> None:
-        if folds < 3:
-            raise InputError(f"folds={folds}: one is held out and one validates, at least 3 are needed")
-        super().__init__(real, generated, folds=folds, **options)
 
     def _split_side(self, side: int) -> list[dict[str, Subset]]:
         table: Table | None = (self.real, self.generated)[side]

@@ -46,7 +46,7 @@ class SetBatches(EpochBatches[SetIndex]):
         num_batches: steps an epoch.
 
     Raises:
-        InputError: a class has fewer rows than a set, or a number is not positive.
+        InputError: a class has fewer rows than a set.
     """
 
     def __init__(
@@ -58,8 +58,6 @@ class SetBatches(EpochBatches[SetIndex]):
         num_batches: int,
         seed: int,
     ) -> None:
-        if batch_size < 1 or num_batches < 1:
-            raise InputError(f"data.batch_size={batch_size} and data.steps_per_epoch={num_batches} must be at least 1")
         for label, of_class in rows.items():
             if len(of_class) < set_size:
                 raise InputError(f"class {label} has {len(of_class)} rows, a set takes {set_size}: leave the class out")
@@ -119,7 +117,7 @@ class DrawingSetsDataModule(LightningDataModule):
         if absent := {"image", "label"} - set(table.columns):
             raise InputError(f"{table} has no {' and no '.join(sorted(absent))}: make it by tools/cache_dataset.py")
         rows = rows_of_classes(table["label"])
-        if not 1 <= validation_classes < len(rows):
+        if validation_classes >= len(rows):
             raise InputError(
                 f"data.validation_classes={validation_classes}: the table has {len(rows)} classes, and at least one "
                 "has to train and one to validate"

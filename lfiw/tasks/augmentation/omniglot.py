@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 from lfiw.data.batches import RowsInOrder, SharedBatches, TrainingLoader, batch_loader, passes
 from lfiw.data.splits import Batch, MixedRows, everything
 from lfiw.data.table import ROW, Table, TensorTable, table_name
-from lfiw.data.transforms import AUGMENTATIONS
 from lfiw.errors import InputError
 from lfiw.tasks.augmentation.drawing_folds import PARENT
 from lfiw.tasks.augmentation.drawing_sets import rows_of_classes
@@ -36,7 +35,7 @@ class OmniglotDataModule(LightningDataModule):
         batch_size: rows per training step over all processes; half of them generated where a regime has both sides.
         evaluation_batch_size: rows per step and process.
         steps_per_epoch: training steps between two validations, the same for every regime.
-        augment: name in `AUGMENTATIONS`, of both sides.
+        augment: name in `lfiw.schemas.AUGMENTATIONS`, of both sides.
 
     Raises:
         InputError: too few classes, or too few drawings of one; generated rows that were made for other drawings, that
@@ -61,19 +60,6 @@ class OmniglotDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("shots", shots, 1),
-            ("validation_shots", validation_shots, 1),
-            ("test_shots", test_shots, 1),
-            ("num_classes", num_classes, 0),
-            ("steps_per_epoch", steps_per_epoch, 1),
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-        ):
-            if value < least:
-                raise InputError(f"data.{name}={value} must be at least {least}")
-        if augment not in AUGMENTATIONS:
-            raise InputError(f"data.augment={augment}: expected one of {', '.join(AUGMENTATIONS)}")
         check_columns(real, ("image", "label"), "data.real", "tools/cache_dataset.py omniglot")
         check_columns(generated, ("image", "label", PARENT), "data.generated", "tools/cache_samples.py dagan")
         check_parents(real, generated)

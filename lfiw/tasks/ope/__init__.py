@@ -126,12 +126,6 @@ def build_problem(config: Config) -> Problem:
         raise InputError(f"task=ope needs data=policies, not {data.name}")
     if config.ensemble > 1 or config.weighting != Run().weighting:
         raise InputError("task=ope has its own choice among corrections: it takes ensemble=1 and no weighting=")
-    task = config.task
-    if not 0 < data.train < 1 or not 0 < task.min_ess <= 1 or task.candidates < 1 or data.truth_episodes < 0:
-        raise InputError(
-            f"data.train={data.train} must lie in (0, 1), task.min_ess={task.min_ess} in (0, 1], "
-            f"task.candidates={task.candidates} be at least 1, data.truth_episodes={data.truth_episodes} at least 0"
-        )
     environment = Environment(data.env, data.horizon, data.noise)
     environment.make().close()
     terminal = terminal_states(data.env)
@@ -151,8 +145,6 @@ def behaviour_episodes(config: Config, problem: Problem) -> Rollouts:
     if data.rollouts:
         table = SampleCache(data.rollouts)
     else:
-        if data.episodes < 4:
-            raise InputError(f"data.episodes={data.episodes}: at least 4, to train and to hold out")
         seed = mix_seeds(config.seed, 7)
         table = kept_rollouts(
             Path(data.folder), problem.environment, problem.behaviour, data.episodes, seed, data.workers

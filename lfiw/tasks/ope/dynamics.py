@@ -31,8 +31,6 @@ class EnsembleMLP(nn.Module):
 
     def __init__(self, members: int, inputs: int, outputs: int, *, width: int, depth: int) -> None:
         super().__init__()
-        if min(members, width, depth) < 1:
-            raise InputError(f"dynamics: members={members}, width={width} and depth={depth} must be at least 1")
         sizes = [inputs, *[width] * depth, outputs]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for fan_in, fan_out in pairwise(sizes):
@@ -119,8 +117,8 @@ class TransitionsDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         for name, part in (("training", train), ("validation", validation)):
-            if not len(part) or batch_size < 1:
-                raise InputError(f"dynamics: {len(part)} {name} transitions, batches of {batch_size}: at least 1 each")
+            if not len(part):
+                raise InputError(f"dynamics: there are no {name} transitions")
             if not all(torch.isfinite(values).all() for values in vars(part).values()):
                 raise InputError(f"dynamics: a {name} transition is NaN or infinite: drop those episodes")
         self.train, self.validation = train, validation

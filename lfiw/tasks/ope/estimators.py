@@ -174,15 +174,7 @@ def bootstrap_interval(
         estimate: the estimate from these trajectories, by row, repeated ones included.
         members: which member of the model's ensemble made each trajectory: members are resampled first, and then as
             many trajectories as there were, each from one of the drawn members.
-
-    Raises:
-        InputError: there is no trajectory, or an option has no such value.
     """
-    if num_trajectories < 1 or repetitions < 2 or not 0 < coverage < 1:
-        raise InputError(
-            f"bootstrap: {num_trajectories} trajectories, {repetitions} repetitions, coverage {coverage}: expected at "
-            "least 1, at least 2, and a coverage in (0, 1)"
-        )
     found = []
     for _ in range(repetitions):
         if members is None:

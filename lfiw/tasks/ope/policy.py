@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lfiw.errors import InputError
+from lfiw.files import write_atomically
 from lfiw.tasks.ope.stable_baselines import read_agent
-from lfiw.untrusted import built_for, naming, read_network, save_network
+from lfiw.untrusted import built_for, naming, network_file, read_network
 
 
 class Tanh(nn.Module):
@@ -159,7 +160,9 @@ class Policy(nn.Module):
 
     def save(self, path: str | os.PathLike[str], **provenance: Any) -> None:
         """Writes a safetensors file, with `provenance` as JSON."""
-        save_network(path, "policy", {"kind": KIND, **self.options(), **provenance}, self.state_dict())
+        write_atomically(
+            path, network_file("policy", {"kind": KIND, **self.options(), **provenance}, self.state_dict())
+        )
 
 
 def load_policy(path: str | os.PathLike[str], noise: float = 1.0) -> Policy:

@@ -55,6 +55,3 @@ def test_means_of_uneven_folds() -> None:
 def test_folds_that_cannot_be() -> None:
     with pytest.raises(InputError, match="folds=5: class 0 has 4 training drawings"):
         assign_folds(LABELS, 5)
-    sides = tables(False)
-    with pytest.raises(InputError, match="folds=2: one is held out and one validates"):
-        DrawingFoldsDataModule(sides[REAL], sides[GENERATED], folds=2)

@@ -101,8 +101,6 @@ def test_too_few_drawings_or_classes(caches: Caches) -> None:
         build(caches, test_shots=5)
     with pytest.raises(InputError, match=r"data.num_classes=7: the table of real drawings has 6 classes"):
         build(caches, num_classes=7)
-    with pytest.raises(InputError, match=r"data.shots=0 must be at least 1"):
-        build(caches, shots=0)
 
 
 def test_generated_rows_of_other_drawings(caches: Caches, tmp_path: Path) -> None:

@@ -166,8 +166,6 @@ def test_bad_input(tmp_path: Path) -> None:
     rows.reward[3] = torch.nan
     with pytest.raises(InputError, match="a training transition is NaN"):
         TransitionsDataModule(rows, transitions(10, 0), members=2)
-    with pytest.raises(InputError, match="width=0"):
-        EnsembleMLP(2, 3, 2, width=0, depth=1)
     classifier = RatioClassifier({"name": "mlp"})
     torch.save({"classifier": {}, "state_dict": classifier.state_dict()}, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="not a checkpoint of a dynamics model"):
