@@ -1,6 +1,5 @@
 """From rows, their features and one log-ratio per generated row to an `EvaluationRecord`."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from lfiw.evaluation.recording import evaluation_record, held_out_scores
 from lfiw.evaluation.uncertainty import scored_metrics, uncertainties_of
 from lfiw.schemas import Evaluation as Options
 from lfiw.schemas import Trainer as TrainerOptions
+from lfiw.schemas import check_values
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
@@ -174,17 +174,7 @@ def check_options(options: Options, weighting: str) -> None:
     names = [*named_weightings(options.weightings), AUTO]
     if weighting not in names:
         raise InputError(f"weighting={weighting}: no such weighting; there are {', '.join(names)}")
-    if options.permutations < 0 or options.permutations == 1:
-        raise InputError(f"evaluation.permutations={options.permutations} must be 0 or at least 2")
-    for alpha in options.exponents:
-        if not (math.isfinite(alpha) and alpha >= 0):
-            raise InputError(f"evaluation.exponents: {alpha} must be finite and ≥ 0")
-    if options.neighbours < 0:
-        raise InputError(f"evaluation.neighbours={options.neighbours} must be at least 0")
-    if options.pair_rows < 0 or options.pair_rows == 1:
-        raise InputError(f"evaluation.pair_rows={options.pair_rows} must be 0 or at least 2")
-    if options.paper_block < 1:
-        raise InputError(f"evaluation.paper_block={options.paper_block} must be at least 1")
+    check_values(vars(options), Options, "evaluation.")
 
 
 def named_weightings(specs: list[Any]) -> dict[str, Weighting]:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lfiw.errors import InputError
-from lfiw.schemas import RelativeLoss, check_values
 
 
 class RatioLoss:
@@ -94,7 +93,8 @@ class Relative(RatioLoss):
     """
 
     def __init__(self, alpha: float = 0.1) -> None:
-        check_values({"alpha": alpha}, RelativeLoss, "loss.")
+        if not 0 < alpha < 1:
+            raise InputError(f"loss.alpha={alpha} must lie in (0, 1)")
         self.alpha = alpha
 
     def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
