@@ -8,7 +8,6 @@ python evaluate.py compare=runs/digits/A,runs/digits/B              runs side by
 """
 
 import sys
-from importlib import import_module
 from typing import Any
 
 from lfiw.cli import DEBUG, run_script
@@ -37,6 +36,7 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     from pytorch_lightning.utilities import rank_zero_only
 
     from lfiw.files import check_writable
+    from lfiw.tasks import find_task
     from lfiw.training.processes import join_processes
     from lfiw.training.tracking import build_loggers, finish
 
@@ -45,7 +45,7 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     loggers = build_loggers(config=yaml.safe_load(composed.text), run_dir=run_dir, **vars(config.logger))
     rank_zero_only(print)(f"run folder: {run_dir}")
     try:
-        return import_module(f"lfiw.tasks.{config.task.name}").evaluate(config, run_dir, loggers)
+        return find_task(config.task.name).evaluate(config, run_dir, loggers)
     finally:
         finish(loggers)
 

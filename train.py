@@ -11,7 +11,6 @@ python train.py --help                                     all groups and keys
 """
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,7 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     from pytorch_lightning.utilities import rank_zero_only
 
     from lfiw.files import check_writable
+    from lfiw.tasks import find_task
     from lfiw.training.processes import join_processes
     from lfiw.training.run_folder import create_run, discard_run, leave_run, mark_stopped
     from lfiw.training.stopping import Stopped, requested
@@ -63,7 +63,7 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     rank_zero_only(mark_stopped)(run_dir, None)
     rank_zero_only(print)(f"run folder: {run_dir}")
     try:
-        result = import_module(f"lfiw.tasks.{config.task.name}").run(config, run_dir, loggers)
+        result = find_task(config.task.name).run(config, run_dir, loggers)
     except BaseException as error:
         finish(loggers, failed=True)
         number = error.number if isinstance(error, Stopped) else requested()

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from lfiw.errors import InputError
     from lfiw.ratio.classifier import RatioClassifier
     from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
-    from lfiw.weighting.pareto import pareto_k
     from lfiw.weighting.resampling import sir
-    from lfiw.weighting.weights import Weighting, log_ratio_from_logits
+    from lfiw.weighting.weights import Weighting, log_ratio_from_logits, pareto_k
 
 _HOMES = {
     "InputError": "errors",
@@ -23,7 +22,7 @@ _HOMES = {
     "effective_sample_size": "weighting.diagnostics",
     "kl_gain": "weighting.diagnostics",
     "log_ratio_from_logits": "weighting.weights",
-    "pareto_k": "weighting.pareto",
+    "pareto_k": "weighting.weights",
     "sir": "resampling",
 }
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lfiw import InputError
 from lfiw.config import CONF, Composed, choices_of, compose, help_text, load
-from lfiw.generators.module import HOMES
+from lfiw.generators.generative_module import HOMES
 from lfiw.schemas import SCHEMAS, Config, MixedData, WeightingSpec, key
 
 GROUP_CHOICES = [(group, choice) for group in ("experiment", *SCHEMAS) for choice in choices_of(group)]

@@ -9,9 +9,9 @@ import torch
 from lfiw import schemas
 from lfiw.data.transforms import AUGMENTATIONS
 from lfiw.features.inception import PRECISIONS
-from lfiw.generators.module import HOMES
+from lfiw.generators.generative_module import HOMES
 from lfiw.nets import ACTIVATIONS, NETS
-from lfiw.training.module import SCHEDULES
+from lfiw.training.trained_module import SCHEDULES
 from lfiw.weighting.calibration import Calibrator, fit_calibrator
 from lfiw.weighting.losses import LOSSES
 

@@ -20,7 +20,7 @@ from lfiw.features.inception import find_weights
 from lfiw.features.resnet import ResNet56
 from lfiw.features.small_classifier import Classifier, save_classifier
 from lfiw.files import write_atomically
-from lfiw.generators.module import GenerativeModule
+from lfiw.generators.generative_module import GenerativeModule
 from lfiw.nets import build_net
 from lfiw.schemas import SCHEMAS
 from lfiw.tasks.augmentation.dagan_drawings import load_generator

@@ -10,20 +10,20 @@ from pytorch_lightning import Callback, LightningDataModule, Trainer
 from torch import Tensor
 
 from lfiw.data import TensorTable
-from lfiw.generators.module import build_generative
+from lfiw.generators.generative_module import build_generative
 from lfiw.generators.real_images import RealDataModule
 from lfiw.ratio.classifier import RatioClassifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import MLP, SNGAN, VAE, Optimizer, PixelCNN
 from lfiw.schemas import Trainer as TrainerOptions
-from lfiw.tasks.augmentation.dagan import DaGan
 from lfiw.tasks.augmentation.drawing_classifier import AugmentationClassifier
+from lfiw.tasks.augmentation.drawing_gan import DaGan
 from lfiw.tasks.augmentation.drawing_sets import DrawingSetsDataModule
 from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
 from lfiw.tasks.augmentation.regimes import TrainingRows
 from lfiw.tasks.ope.dynamics import DynamicsModel, Transitions, TransitionsDataModule
-from lfiw.training.module import TrainedModule
 from lfiw.training.tracking import JsonLines
+from lfiw.training.trained_module import TrainedModule
 from lfiw.training.trainer import build_trainer, fit, last_checkpoint
 from lfiw.untrusted import read_checkpoint
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from lfiw.data import SampleCache
     from lfiw.ratio.mixed import MixedDataModule
-    from lfiw.tasks.scorer import Scorer
+    from lfiw.tasks.inputs import Scorer
     from lfiw.weighting.streaming import Sampler
 
 GENERATORS = ("cache", "digits", "trained")
@@ -123,10 +123,9 @@ def resample_cache(options: argparse.Namespace) -> None:
 
     from lfiw.data import SampleCache, write_rows
     from lfiw.weighting.diagnostics import effective_sample_size
-    from lfiw.weighting.pareto import pareto_k
     from lfiw.weighting.resampling import check_candidates
     from lfiw.weighting.streaming import resample
-    from lfiw.weighting.weights import Weighting
+    from lfiw.weighting.weights import Weighting, pareto_k
 
     cache = SampleCache(options.cache)
     if options.images is not None:
@@ -165,8 +164,7 @@ def resample_stream(options: argparse.Namespace) -> None:
 
     from lfiw.config import load
     from lfiw.data import CacheWriter, SampleCache
-    from lfiw.tasks.ratio import build_datamodule
-    from lfiw.tasks.scorer import Scorer
+    from lfiw.tasks.inputs import Scorer, build_datamodule
     from lfiw.training.run_folder import latest_run
     from lfiw.weighting.streaming import build_sampler, stream
     from lfiw.weighting.weights import Weighting
@@ -226,8 +224,8 @@ def log_ratio_of(cache: "SampleCache", name: str) -> "Tensor":
         if column.shape or not column.dtype.is_floating_point:
             raise InputError(f"--log-ratio {name}: expected one number per row, the column has {tuple(column.shape)}")
         return cache[name].double()
-    from lfiw.data.arrays import to_tensor
     from lfiw.data.importers.arrays import load_arrays
+    from lfiw.data.table import to_tensor
 
     try:
         values = load_arrays(user_path(name))["log_ratio"]
@@ -259,7 +257,7 @@ def candidates_of(
     from lfiw.data import SampleCache
     from lfiw.data.importers import import_cache
     from lfiw.generators import open_generator
-    from lfiw.generators.generator import candidates
+    from lfiw.generators.protocol import candidates
     from lfiw.ratio.digits import DigitsCandidates, DigitsDataModule
 
     if options.generator == "cache":

@@ -24,11 +24,10 @@ def main(arguments: list[str]) -> None:
 
     from lfiw.data.importers.arrays import import_arrays
     from lfiw.files import replacing
-    from lfiw.tasks.scorer import Scorer
+    from lfiw.tasks.inputs import Scorer
     from lfiw.training.run_folder import latest_run
     from lfiw.weighting.diagnostics import effective_sample_size
-    from lfiw.weighting.pareto import pareto_k
-    from lfiw.weighting.weights import Weighting
+    from lfiw.weighting.weights import Weighting, pareto_k
 
     weighting = Weighting(options.flatten, options.clip, options.smooth)
     if options.out.suffix != ".npz":

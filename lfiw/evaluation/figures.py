@@ -25,7 +25,7 @@ from lfiw.evaluation.plots import (
     weight_histogram,
 )
 from lfiw.evaluation.plots.style import as_svg, save
-from lfiw.evaluation.plots.weights import relative_to_uniform
+from lfiw.evaluation.plots.weight_figures import relative_to_uniform
 from lfiw.evaluation.record import UNKNOWN, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.tables import as_number, most_changed_classes, number
 from lfiw.files import write_atomically

@@ -36,8 +36,7 @@ from lfiw.weighting.diagnostics import (
     two_sample_test,
 )
 from lfiw.weighting.gate import AUTO, Candidate, Choice, pareto_k_threshold
-from lfiw.weighting.pareto import pareto_k
-from lfiw.weighting.weights import Weighting
+from lfiw.weighting.weights import Weighting, pareto_k
 
 CHASM = 0.95  # balanced accuracy from which on the sides barely overlap, and the ratio of few samples carries all
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one self-contained HTML page."""
+"""What an evaluation leaves to look at: tables in the terminal, pictures, report.html, and what the loggers get."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -6,22 +6,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pytorch_lightning import Trainer
+from rich.progress import Progress
+from torch import Tensor
 
-from lfiw.evaluation.figures import Picture
+from lfiw.evaluation.figures import Picture, draw_evaluation
+from lfiw.evaluation.plots import contact_sheet, save
 from lfiw.evaluation.record import EvaluationRecord
 from lfiw.evaluation.recording import chasm_warning
+from lfiw.evaluation.samples import sample_groups, sample_pictures
+from lfiw.evaluation.scoring import ScoredRows
 from lfiw.evaluation.tables import (
     Cells,
     classifier_rows,
     correction_rows,
     infinite_rows,
     number,
+    print_evaluation,
     proportion_rows,
     score_rows,
 )
 from lfiw.evaluation.verdict import change_rows, verdict_of
 from lfiw.files import write_atomically
+from lfiw.training import tracking
+from lfiw.training.run_folder import TRAINING, VALIDATION, logged_losses, seconds_of
+from lfiw.weighting.calibration import Validation
 
 TEMPLATES = Environment(
     loader=PackageLoader("lfiw.evaluation"),
@@ -101,3 +113,87 @@ def provenance_rows(record: EvaluationRecord) -> Cells:
 def seconds_rows(seconds: Mapping[str, float]) -> Cells:
     """Titles and cells: the stages of the run."""
     return ["stage", "seconds"], [[stage, number(value, 3)] for stage, value in seconds.items()]
+
+
+def show(
+    record: EvaluationRecord,
+    rows: ScoredRows,
+    validation: Validation,
+    run_dir: Path,
+    trainer: Trainer,
+    *,
+    figures: bool,
+    training_loss: bool,
+    configuration: str,
+    seed: int,
+    progress: bool,
+) -> None:
+    """Prints the tables, draws, writes report.html and sends all of it to the run's loggers, in the first process.
+
+    Args:
+        rows: those that were scored.
+        validation: log-ratios of validation rows, as trained and recalibrated.
+        run_dir: where metrics.jsonl lies, and where pictures and the page go.
+        trainer: whose loggers are used.
+        figures: draw, and write the page.
+        training_loss: draw the training loss beside the validation log-loss, which it is comparable to.
+        configuration: YAML, shown on the page.
+        seed: of the images that are drawn at random.
+        progress: show a progress bar.
+    """
+    if trainer.is_global_zero:
+        print_evaluation(record)
+        (run_dir / "report.html").unlink(missing_ok=True)  # of an earlier evaluation
+        files: dict[str, Path] = {}
+        if figures:
+            log = run_dir / "metrics.jsonl"
+            training = logged_losses(log, TRAINING) if training_loss else {}
+            pictures = draw_evaluation(record, rows.log_ratio, validation, logged_losses(log, VALIDATION), training)
+            drawn = {name: picture for section in pictures.values() for name, picture in section.items()}
+            files = write_pictures(drawn, run_dir, progress=progress)
+            sections = {section: list(named.values()) for section, named in pictures.items()}
+            if "image" in rows.real.table.columns:
+                groups = sample_groups(rows.real, rows.generated, record, rows.log_ratio, seed=seed)
+                sections["samples"] = sample_pictures(groups)
+                sheet = contact_sheet({group.title: group.images for group in groups})
+                files["samples"] = save(sheet, run_dir / "samples.png")
+            write_report(
+                run_dir / "report.html",
+                record,
+                sections,
+                configuration=configuration,
+                seconds=seconds_of(run_dir),
+            )
+            print(f"report: {run_dir / 'report.html'}")
+        track(trainer, record, files, rows.log_ratio)
+    trainer.strategy.barrier()
+
+
+def write_pictures(pictures: Mapping[str, Picture], folder: Path, *, progress: bool) -> dict[str, Path]:
+    """PNG files, by the pictures' names.
+
+    Args:
+        progress: show a progress bar.
+    """
+    files = {}
+    with Progress(transient=True, disable=not progress) as bar:
+        for name, picture in bar.track(pictures.items(), description="figures"):
+            files[name] = picture.write(folder / f"{name}.png")
+    return files
+
+
+def track(
+    trainer: Trainer, record: EvaluationRecord, pictures: Mapping[str, Path], log_ratio: Float[Tensor, " n"]
+) -> None:
+    """Send the evaluation to the run's loggers."""
+    scalars = {f"test/{w.name}/ess": w.ess for w in record.weightings}
+    for w in record.weightings:
+        scalars |= {
+            f"test/{w.name}/{metric}": score.value for metric, score in w.metrics.items() if score.value == score.value
+        }
+    trainer.callback_metrics.update({name: torch.tensor(value) for name, value in scalars.items()})
+    for logger in trainer.loggers:
+        logger.log_metrics(scalars, step=trainer.global_step)
+    tracking.log_pictures(trainer.loggers, {f"evaluation/{name}": file for name, file in pictures.items()})
+    tracking.log_table(trainer.loggers, "evaluation/scores", *score_rows(record))
+    tracking.log_histogram(trainer.loggers, "evaluation/log_ratio", log_ratio.tolist())

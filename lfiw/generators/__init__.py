@@ -1,7 +1,7 @@
 """What can fill a cache: files of samples, networks trained here, programs and pipelines from elsewhere.
 
 A source on the command line is a `Source`: its help, its arguments, and how they become a
-`lfiw.generators.generator.Generator`. Nothing heavy is imported before one is opened.
+`lfiw.generators.protocol.Generator`. Nothing heavy is imported before one is opened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lfiw.errors import InputError
 from lfiw.files import location_argument, path_argument
 
 if TYPE_CHECKING:
-    from lfiw.generators.generator import Generator
+    from lfiw.generators.protocol import Generator
 
 
 @dataclass(frozen=True)

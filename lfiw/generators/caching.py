@@ -17,7 +17,7 @@ from lfiw.data.cache.shards import SHARD_BYTES
 from lfiw.data.cache.writer import PlannedWriter, check_target, unfinished
 from lfiw.data.importers import Imported
 from lfiw.errors import InputError
-from lfiw.generators.generator import Generator, sample_rows
+from lfiw.generators.protocol import Generator, sample_rows
 from lfiw.training.processes import by_first_process, join_processes
 
 BATCH_ROWS = 100

@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from lfiw.data.arrays import to_tensor
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers.pixels import OVERSHOOT, RANGES, Pixels, find_axes, find_range, rows_first
+from lfiw.data.table import to_tensor
 from lfiw.errors import InputError, first_line
 from lfiw.files import user_path
-from lfiw.generators.generator import EachFromItsOwn
+from lfiw.generators.protocol import EachFromItsOwn
 
 WITH_NUMPY = (torch.float32, torch.float64)  # floats that are taken as they are
 

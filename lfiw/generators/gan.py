@@ -14,8 +14,8 @@ from torchmetrics import MeanMetric
 from lfiw.data.splits import Batch
 from lfiw.errors import InputError
 from lfiw.features.resnet import MEAN, STD, CifarResNet, load_weights
+from lfiw.generators.generative_module import GenerativeModule
 from lfiw.generators.logistic_mixture import to_signed
-from lfiw.generators.module import GenerativeModule
 from lfiw.nets import image_shape
 
 SMALLEST = 8  # the generator starts at an eighth of the resolution

@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 
 from lfiw.data.splits import Batch
 from lfiw.generators import logistic_mixture
-from lfiw.generators.module import GenerativeModule
+from lfiw.generators.generative_module import GenerativeModule
 from lfiw.generators.pixelcnn_network import GatedResidual, Grown, Level, PixelCNN, Shifted, concat_elu, with_ones
 
 

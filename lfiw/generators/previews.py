@@ -12,7 +12,7 @@ from torch import Tensor
 from lfiw.data.batches import mix_seeds
 from lfiw.data.image_files import sample_grid
 from lfiw.features import Extractor, FeatureOptions, build_extractor
-from lfiw.generators.module import GenerativeModule
+from lfiw.generators.generative_module import GenerativeModule
 from lfiw.metrics.frechet import FrechetReference
 from lfiw.training import tracking
 

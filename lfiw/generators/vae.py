@@ -12,8 +12,8 @@ from torchmetrics import MeanMetric
 from lfiw.data.splits import Batch
 from lfiw.errors import InputError
 from lfiw.generators import logistic_mixture
+from lfiw.generators.generative_module import GenerativeModule
 from lfiw.generators.logistic_mixture import num_parameters
-from lfiw.generators.module import GenerativeModule
 from lfiw.nets import image_shape
 
 HALVINGS = 3

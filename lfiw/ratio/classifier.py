@@ -15,7 +15,7 @@ from lfiw.data.transforms import standardise
 from lfiw.errors import InputError
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.nets import build_net
-from lfiw.training.module import TrainedModule, configure
+from lfiw.training.trained_module import TrainedModule, configure
 from lfiw.training.trainer import write_checkpoint
 from lfiw.untrusted import built_for, naming, read_checkpoint, read_network
 from lfiw.weighting.calibration import Calibrator, calibrator_from_state

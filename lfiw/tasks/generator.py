@@ -15,7 +15,7 @@ from lfiw.errors import InputError, first_line
 from lfiw.evaluation.tables import number
 from lfiw.features import FeatureOptions
 from lfiw.files import write_json
-from lfiw.generators.module import HOMES, WEIGHTS, GenerativeModule, build_generative, checkpoint_of
+from lfiw.generators.generative_module import HOMES, WEIGHTS, GenerativeModule, build_generative, checkpoint_of
 from lfiw.generators.previews import FidOfSamples, SampleGrid
 from lfiw.generators.real_images import RealDataModule
 from lfiw.schemas import Config, RealData, Run

@@ -10,20 +10,24 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lfiw.data import SampleCache
 from lfiw.data.splits import REAL
-from lfiw.errors import InputError
 from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
 from lfiw.evaluation.recording import table_records
+from lfiw.evaluation.report import show
 from lfiw.evaluation.scoring import ScoredRows, check_options, score
-from lfiw.evaluation.showing import show
 from lfiw.features.extraction import check_columns_can_be_added
 from lfiw.ratio.classifier import RatioEnsemble
 from lfiw.ratio.cross_fitting import log_ratio_column, train_members, write_log_ratios
-from lfiw.ratio.digits import DigitsDataModule, SkewedDataModule
 from lfiw.ratio.mixed import MixedDataModule
-from lfiw.schemas import CachedData, Config, DigitsData, PoliciesData, RealData, SkewedData, ToyData
-from lfiw.tasks.extractors import build_extractors, extract_all, feature_columns, logit_columns, prepare_input
+from lfiw.schemas import Config
+from lfiw.tasks.inputs import (
+    build_datamodule,
+    build_extractors,
+    extract_all,
+    feature_columns,
+    logit_columns,
+    prepare_input,
+)
 from lfiw.training.processes import by_first_process
 from lfiw.training.run_folder import EVALUATION, keep_evaluation, timed
 from lfiw.training.trainer import build_trainer
@@ -166,31 +170,3 @@ def check_scores(config: Config, datamodule: MixedDataModule) -> None:
     check_options(config.evaluation, config.weighting)
     extractors = build_extractors(config, datamodule)
     logit_columns(config.metrics.inception_score.classifier, extractors, config.evaluation.extractors[0])
-
-
-def build_datamodule(
-    data: CachedData | DigitsData | SkewedData | ToyData | RealData | PoliciesData, seed: int, folds: int = 1
-) -> MixedDataModule:
-    """The data module that a configuration names.
-
-    Raises:
-        InputError: data of another task, a cache that cannot be read, or no row is left to score.
-    """
-    if isinstance(data, ToyData | PoliciesData):
-        raise InputError(f"data.name={data.name} does not go with task=ratio; use digits, cached or skewed")
-    if isinstance(data, RealData):
-        raise InputError(f"data.name={data.name} has no generated side: it goes with task=generator")
-    options = asdict(data)
-    name = options.pop("name")
-    scored_apart = options.get("real_evaluation") and (options.get("generated_evaluation") or folds > 1)
-    if not data.fractions.evaluation > 0 and not scored_apart:
-        raise InputError("data.fractions.evaluation=0 leaves no row to score: give it a share of the rows")
-    if name == "digits":
-        return DigitsDataModule(**options, seed=seed, folds=folds)
-    if name == "skewed":
-        table, held_out = options.pop("cache"), options.pop("real_evaluation")
-        apart = SampleCache(held_out) if held_out else None
-        return SkewedDataModule(SampleCache(table), real_evaluation=apart, **options, seed=seed, folds=folds)
-    paths = {side: options.pop(side) for side in ("real", "generated", "real_evaluation", "generated_evaluation")}
-    caches: dict[str, Any] = {side: SampleCache(path) if path else None for side, path in paths.items()}
-    return MixedDataModule(**caches, **options, seed=seed, folds=folds)

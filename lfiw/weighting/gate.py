@@ -20,8 +20,7 @@ from lfiw.weighting.diagnostics import (
     rank_test,
     two_sample_test,
 )
-from lfiw.weighting.pareto import has_flat_tail, pareto_k_of_columns
-from lfiw.weighting.weights import Weighting
+from lfiw.weighting.weights import Weighting, has_flat_tail, pareto_k_of_columns
 
 UNIFORM, AUTO = "uniform", "auto"
 MIN_ESS, MIN_ESS_SHARE = 100.0, 0.01

@@ -1,14 +1,131 @@
-"""From classifier logits to importance weights. Pure functions of tensors, float64, in log space."""
+"""From log-ratios to weights: flatten, clip, Pareto-smooth the upper tail, normalise."""
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from lfiw.errors import InputError
-from lfiw.weighting.pareto import smooth_log_weights
+
+MIN_VALUES = 25  # fewer give a tail of fewer than five values: not enough for two parameters
+
+
+def pareto_k(log_ratio: Float[Tensor, " n"]) -> float:
+    """Shape k̂ of the generalized Pareto distribution fitted to the largest weights exp(log_ratio).
+
+    Below 1/2 the weights have finite variance; above min(1 − 1/log10 n, 0.7) a weighted mean cannot be trusted
+    (Vehtari et al. 2024, section 3). Equals arviz-stats' `psislw(-log_ratio)`, which negates its input.
+
+    Args:
+        log_ratio: any float dtype and scale; give the log-weights after flattening and clipping to judge those.
+
+    Returns:
+        k̂; nan for fewer than 25 values or a tail that cannot be fitted (constant, or mostly ties).
+
+    Raises:
+        InputError: a value is NaN or infinite, or the shape is not (n,).
+    """
+    if log_ratio.ndim != 1:
+        raise InputError(f"pareto_k: expected a vector (n,), got shape {tuple(log_ratio.shape)}")
+    return pareto_k_of_columns(log_ratio[:, None]).item()
+
+
+def pareto_k_of_columns(log_ratio: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """`pareto_k` of many weightings at once, one per column; float64.
+
+    Raises:
+        InputError: a value is NaN or infinite, or the shape is not (n, k).
+    """
+    if log_ratio.ndim != 2 or not torch.isfinite(log_ratio).all():
+        raise InputError(f"pareto_k: expected finite values, one row per sample, got shape {tuple(log_ratio.shape)}")
+    tails = _fit_tails(log_ratio.double())
+    return log_ratio.new_full((log_ratio.shape[1],), math.nan).double() if tails is None else tails.k
+
+
+def has_flat_tail(log_ratio: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
+    """Of each column: whether the values that a tail would be fitted to are all the same, so that none is heavy."""
+    if len(log_ratio) < MIN_VALUES:
+        return torch.zeros(log_ratio.shape[1], dtype=torch.bool, device=log_ratio.device)
+    largest = torch.topk(log_ratio, _tail_size(len(log_ratio)), dim=0).values
+    return largest[0] == largest[-1]
+
+
+def smooth_log_weights(log_weights: Float[Tensor, "n *k"]) -> Float[Tensor, "n *k"]:
+    """Replace the largest weights by the expected order statistics of the fitted Pareto tail.
+
+    None grows beyond the largest raw one. (n,) or one column per weighting, float64. Returns the log-weights on the
+    scale they came with; columns whose `pareto_k` is nan are unchanged.
+    """
+    columns = log_weights if log_weights.ndim == 2 else log_weights[:, None]
+    tails = _fit_tails(columns)
+    if tails is None:
+        return log_weights
+    k, sigma = tails.k, tails.sigma
+    m = len(tails.rows)
+    p = ((torch.arange(m, dtype=torch.float64, device=columns.device) + 0.5) / m)[:, None]
+    steps = -torch.log1p(-p)  # quantiles of the exponential distribution, the limit k → 0
+    excess = sigma * torch.where(k == 0, steps, torch.expm1(k * steps) / torch.where(k == 0, 1.0, k))
+    # the fit is on the scale where the largest weight is 1
+    smoothed = (tails.cutoff.exp() + excess).log().clamp(max=0.0) + columns.max(dim=0).values
+    fitted = ~torch.isnan(k)
+    values = torch.where(fitted, smoothed, columns.gather(0, tails.rows))
+    return columns.scatter(0, tails.rows, values).view_as(log_weights)
+
+
+class _Tails(NamedTuple):
+    """Of each column: k̂ and σ (nan where there is no fit), the cutoff relative to the largest log-weight, and the rows
+    of the tail in ascending order."""
+
+    k: Float[Tensor, " k"]
+    sigma: Float[Tensor, " k"]
+    cutoff: Float[Tensor, " k"]
+    rows: Int64[Tensor, "m k"]
+
+
+def _fit_tails(log_weights: Float[Tensor, "n k"]) -> _Tails | None:
+    """The fit of every column's tail; none where the columns are too short."""
+    n = len(log_weights)
+    if n < MIN_VALUES:
+        return None
+    values, rows = torch.topk(log_weights, _tail_size(n) + 1, dim=0)
+    values, rows = values.flip(0) - values[0], rows.flip(0)
+    cutoff, tail = values[0], values[1:]
+    k, sigma = fit_generalized_pareto(tail.exp() - cutoff.exp())
+    flat = tail[-1] - tail[0] < torch.finfo(torch.float64).tiny
+    lost = flat | ~torch.isfinite(k) | ~torch.isfinite(sigma) | ~(sigma > 0)
+    return _Tails(torch.where(lost, math.nan, k), sigma, cutoff, rows[1:])
+
+
+def _tail_size(n: int) -> int:
+    """min(n/5, 3√n) values (Vehtari et al. 2024, section 3)."""
+    return math.floor(3 * math.sqrt(n)) if n > 225 else n // 5
+
+
+def fit_generalized_pareto(excess: Float[Tensor, "m k"]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
+    """Shape k and scale σ of a generalized Pareto distribution a column, from ascending excesses over its threshold.
+
+    The quasi-Bayesian estimate of Zhang & Stephens (Technometrics 51, 2009), with the weakly informative prior on k of
+    Vehtari et al. 2024, appendix C: ten pseudo-observations at k = 1/2. Returns nan where the lower quartile is 0.
+    """
+    m = len(excess)
+    quartile = excess[int(m / 4 + 0.5) - 1]
+    quartile = torch.where(quartile > 0, quartile, math.nan)
+    grid = 30 + int(math.sqrt(m))
+    index = torch.arange(1, grid + 1, dtype=torch.float64, device=excess.device)[:, None]
+    theta = 1 / excess[-1] + (1 - (grid / (index - 0.5)).sqrt()) / (3 * quartile)  # (grid, k)
+    # one grid point after another: all at once would take grid times the memory of the tails
+    profile_k = torch.stack([torch.log1p(-row * excess).mean(dim=0) for row in theta])
+    log_likelihood = m * ((-theta / profile_k).log() - profile_k - 1)
+    posterior = torch.softmax(log_likelihood, dim=0)
+    posterior = torch.where(posterior >= 10 * torch.finfo(torch.float64).eps, posterior, 0.0)
+    theta_mean = (theta * posterior).sum(0) / posterior.sum(0)
+    k = torch.log1p(-theta_mean * excess).mean(dim=0)
+    sigma = -k / theta_mean
+    return (m * k + 10 * 0.5) / (m + 10), sigma
+
 
 FLOAT64 = torch.finfo(torch.float64)
 

@@ -15,7 +15,7 @@ from lfiw import InputError, RatioClassifier
 from lfiw.data import TensorTable
 from lfiw.generators import logistic_mixture
 from lfiw.generators.gan import GAN
-from lfiw.generators.module import GenerativeModule, build_generative
+from lfiw.generators.generative_module import GenerativeModule, build_generative
 from lfiw.generators.pixelcnn import PixelCNNModule
 from lfiw.generators.real_images import RealDataModule
 from lfiw.generators.vae import VAEModule

@@ -13,8 +13,8 @@ from PIL import Image
 from lfiw import InputError
 from lfiw.data import CacheWriter, SampleCache, TensorTable
 from lfiw.generators import SOURCES, open_generator
-from lfiw.generators.generator import Generator, KernelDensityGenerator, sample_rows
-from lfiw.generators.module import build_generative
+from lfiw.generators.generative_module import build_generative
+from lfiw.generators.protocol import Generator, KernelDensityGenerator, sample_rows
 from lfiw.schemas import VAE, Optimizer
 
 CODE = """

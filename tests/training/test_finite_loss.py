@@ -14,14 +14,14 @@ from torch import Tensor
 
 from lfiw import InputError
 from lfiw.data import CacheWriter, SampleCache, TensorTable
-from lfiw.generators.module import build_generative
+from lfiw.generators.generative_module import build_generative
 from lfiw.generators.real_images import RealDataModule
 from lfiw.ratio.classifier import RatioClassifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import SCHEMAS
 from lfiw.schemas import Trainer as TrainerOptions
-from lfiw.tasks.augmentation.dagan import DaGan
 from lfiw.tasks.augmentation.drawing_classifier import AugmentationClassifier
+from lfiw.tasks.augmentation.drawing_gan import DaGan
 from lfiw.tasks.augmentation.drawing_sets import DrawingSetsDataModule
 from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
 from lfiw.tasks.augmentation.regimes import TrainingRows

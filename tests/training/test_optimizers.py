@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lfiw import InputError
-from lfiw.training.module import build_optimizer, build_schedule
+from lfiw.training.trained_module import build_optimizer, build_schedule
 
 
 @pytest.mark.parametrize(

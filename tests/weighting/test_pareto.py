@@ -9,7 +9,7 @@ import torch
 from arviz_stats.base import array_stats
 
 from lfiw import InputError, Weighting, pareto_k
-from lfiw.weighting.pareto import pareto_k_of_columns, smooth_log_weights
+from lfiw.weighting.weights import pareto_k_of_columns, smooth_log_weights
 
 SHAPES = {
     "light": lambda rng, n: rng.normal(size=n),

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from lfiw.data import TensorTable
 from lfiw.generators import logistic_mixture
 from lfiw.generators.gan import GAN
-from lfiw.generators.module import build_generative
+from lfiw.generators.generative_module import build_generative
 from lfiw.generators.real_images import RealDataModule
 from lfiw.generators.vae import VAEModule, draw
 from lfiw.ratio.classifier import RatioClassifier

@@ -15,7 +15,7 @@ from lfiw.evaluation.tables import total_variation
 from lfiw.features.inception import InceptionFeatures
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
 from lfiw.ratio.cross_fitting import log_ratio_column
-from lfiw.tasks.ratio import build_datamodule
+from lfiw.tasks.inputs import build_datamodule
 from lfiw.tasks.results import row
 from lfiw.weighting.gate import AUTO, UNIFORM
 from lfiw.weighting.weights import Weighting

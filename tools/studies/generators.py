@@ -14,7 +14,7 @@ from lfiw.data.image_files import sample_grid
 from lfiw.errors import InputError
 from lfiw.generators import open_generator
 from lfiw.generators.caching import cache_samples
-from lfiw.generators.module import WEIGHTS
+from lfiw.generators.generative_module import WEIGHTS
 from lfiw.tasks.generator import RECORD
 from lfiw.tasks.results import row
 from train import train

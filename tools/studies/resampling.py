@@ -21,8 +21,7 @@ from lfiw.metrics import frechet_distance, inception_score, kernel_distance, pre
 from lfiw.ratio.cross_fitting import log_ratio_column
 from lfiw.ratio.digits import DigitsDataModule
 from lfiw.ratio.mixed import MixedDataModule
-from lfiw.tasks.extractors import extractor_for
-from lfiw.tasks.ratio import build_datamodule
+from lfiw.tasks.inputs import build_datamodule, extractor_for
 from lfiw.tasks.results import row
 from lfiw.tasks.toy import FittedGaussian, Mixture
 from lfiw.weighting.diagnostics import paired_interval

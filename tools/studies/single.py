@@ -9,8 +9,7 @@ from typing import Any
 from lfiw.config import compose
 from lfiw.features.inception import PRECISIONS, InceptionFeatures
 from lfiw.metrics import frechet_distance_from_features, kernel_distance
-from lfiw.tasks.extractors import extract_all
-from lfiw.tasks.ratio import build_datamodule
+from lfiw.tasks.inputs import build_datamodule, extract_all
 from lfiw.tasks.results import row
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.losses import LOSSES

@@ -20,7 +20,7 @@ BLOCK_ROWS = 4096
 
 @dataclass(frozen=True)
 class Imported:
-    """Rows of a file, a folder or another cache: a generator (`lfiw.generators.generator`) that has drawn already.
+    """Rows of a file, a folder or another cache: a generator (`lfiw.generators.protocol`) that has drawn already.
 
     Attributes:
         source: provenance for the cache's manifest.

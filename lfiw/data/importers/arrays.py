@@ -15,10 +15,10 @@ from jaxtyping import Int64
 from numpy.lib import format as npy
 from torch import Tensor
 
-from lfiw.data.arrays import check_numbers
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers import Imported
 from lfiw.data.importers.pixels import RANGES, Pixels, extremes, find_axes, find_range, in_blocks, rows_first
+from lfiw.data.table import check_numbers
 from lfiw.errors import InputError, first_line, printable
 from lfiw.untrusted import Archive
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import datasets
 
-from lfiw.data.arrays import to_tensor
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers import Imported
 from lfiw.data.importers.arrays import load_arrays
+from lfiw.data.table import to_tensor
 from lfiw.errors import InputError
 
 

@@ -21,8 +21,8 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from lfiw.data.arrays import to_tensor
 from lfiw.data.importers import Imported
+from lfiw.data.table import to_tensor
 from lfiw.errors import InputError, first_line, printable
 from lfiw.untrusted import Archive
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from lfiw.data.arrays import check_numbers, to_tensor
 from lfiw.data.importers import BLOCK_ROWS
+from lfiw.data.table import check_numbers, to_tensor
 from lfiw.errors import InputError
 
 CHANNELS = (1, 3, 4)

@@ -16,8 +16,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lfiw.data import SampleCache
-from lfiw.data.arrays import to_tensor
 from lfiw.data.importers.arrays import load_arrays
+from lfiw.data.table import to_tensor
 from lfiw.errors import InputError
 from lfiw.evaluation.figures import is_real
 from lfiw.evaluation.plots.style import save
@@ -35,8 +35,7 @@ from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 from lfiw.untrusted import read_checkpoint
 from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
-from lfiw.weighting.pareto import pareto_k
-from lfiw.weighting.weights import FLOAT64, Weighting, check_log_ratio, check_weights
+from lfiw.weighting.weights import FLOAT64, Weighting, check_log_ratio, check_weights, pareto_k
 
 RECORD = "augmentation.json"
 LOG_RATIO = "log_ratio.npz"

@@ -1,10 +1,7 @@
 """A trained drawing generator as one safetensors file, and what it makes of real drawings."""
 
-import os
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -13,17 +10,11 @@ from torch import Tensor
 from lfiw.data.batches import mix_seeds
 from lfiw.data.importers import Imported
 from lfiw.errors import InputError
-from lfiw.files import write_atomically
-from lfiw.tasks.augmentation.dagan import DrawingGenerator
-from lfiw.tasks.augmentation.drawing_folds import PARENT
-from lfiw.untrusted import built_for, naming, network_file, part_of, read_network, state_sha256
+from lfiw.tasks.augmentation.drawing_gan import DrawingGenerator
+from lfiw.tasks.augmentation.drawing_sets import PARENT
+from lfiw.untrusted import built_for, naming, part_of, read_network, state_sha256
 
 BLOCK_DRAWINGS = 64  # given drawings per step
-
-
-def save_generator(path: str | os.PathLike[str], generator: DrawingGenerator, options: Mapping[str, Any]) -> None:
-    """Writes a generator whose arguments are `options`; no code, no pickle."""
-    write_atomically(path, network_file("lfiw", {"generator": dict(options)}, generator.state_dict()))
 
 
 def load_generator(path: Path) -> DrawingGenerator:

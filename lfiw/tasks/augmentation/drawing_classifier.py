@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 from lfiw.data.splits import Batch
 from lfiw.data.transforms import standardise
 from lfiw.nets import build_net
-from lfiw.training.module import TrainedModule, configure
+from lfiw.training.trained_module import TrainedModule, configure
 
 
 class AugmentationClassifier(TrainedModule):

@@ -1,21 +1,102 @@
-"""Log-ratios of generated drawings: by classifiers that saw neither them nor the drawings that they were made from."""
+"""Log-ratios of generated drawings, by classifiers that saw neither them nor the drawings they were made from."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Int64, UInt8
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from lfiw.data.splits import GENERATED, REAL
+from lfiw.data.splits import GENERATED, REAL, Subset, everything
+from lfiw.data.table import ROW, Table, TensorTable, table_name
+from lfiw.errors import InputError
 from lfiw.ratio.classifier import RatioClassifier
 from lfiw.ratio.cross_fitting import combine, members_of, train_members
+from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, Conv4, Optimizer
-from lfiw.tasks.augmentation.drawing_folds import DrawingFoldsDataModule, drawing_folds
 from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
 from lfiw.training.trainer import best_checkpoint
 from lfiw.weighting.calibration import Sides, Validation, fit_calibrators
+
+
+class DrawingFoldsDataModule(MixedDataModule):
+    """Folds that are given and not drawn: each holds out its drawings and all that was generated from them.
+
+    Fold k's classifier never sees the rows of fold k, validates on those of fold k + 1 and trains on the rest.
+
+    The tables have a column `fold`, and there are at least 3 folds.
+    """
+
+    def _split_side(self, side: int) -> list[dict[str, Subset]]:
+        table: Table | None = (self.real, self.generated)[side]
+        assert table is not None
+        fold_of = table["fold"]
+        parts = []
+        for fold in range(self.folds):
+            held_out, validation = fold_of == fold, fold_of == (fold + 1) % self.folds
+            rows = {"held_out": held_out, "validation": validation, "train": ~(held_out | validation)}
+            parts.append({name: Subset(table, chosen.nonzero().squeeze(1)) for name, chosen in rows.items()})
+        return [{**part, "evaluation": everything(table)} for part in parts]
+
+
+def assign_folds(labels: Int64[Tensor, " n"], folds: int) -> Int64[Tensor, " n"]:
+    """The fold of each row: the rows of a class in turn, so that every fold has some of each class.
+
+    Raises:
+        InputError: a class has fewer rows than there are folds.
+    """
+    place = torch.zeros_like(labels)
+    for label in labels.unique():
+        rows = (labels == label).nonzero().squeeze(1)
+        if len(rows) < folds:
+            raise InputError(
+                f"folds={folds}: class {int(label)} has {len(rows)} training drawings: use at most so many"
+            )
+        place[rows] = torch.arange(len(rows))
+    return place % folds
+
+
+def class_means(
+    images: UInt8[Tensor, "n c h w"], labels: Int64[Tensor, " n"], fold_of: Int64[Tensor, " n"], folds: int
+) -> UInt8[Tensor, "classes folds c h w"]:
+    """For each class and fold the mean of the class's drawings in the other folds.
+
+    Of rows of fold k this is what is known of the class apart from themselves, whichever classifier sees them.
+    """
+    num_classes = int(labels.max()) + 1
+    sums = torch.zeros(num_classes, folds, *images.shape[1:])
+    counts = torch.zeros(num_classes, folds)
+    sums.index_put_((labels, fold_of), images.float(), accumulate=True)
+    counts.index_put_((labels, fold_of), torch.ones(len(labels)), accumulate=True)
+    others, left = sums.sum(1, keepdim=True) - sums, counts.sum(1, keepdim=True) - counts
+    return (others / left.clamp(min=1)[..., None, None, None]).round().to(torch.uint8)
+
+
+def drawing_folds(
+    drawings: Table, generated: Table, parents: Int64[Tensor, " m"], folds: int, *, class_conditional: bool
+) -> dict[int, TensorTable]:
+    """Side → the table of `DrawingFoldsDataModule`; with the class's mean drawing as further channels if conditional.
+
+    Args:
+        drawings: that train, with `image` and `label` 0 … classes − 1.
+        generated: with the same columns.
+        parents: row of `drawings` that each generated row was made from.
+    """
+    fold_of = assign_folds(drawings["label"], folds)
+    sides = {REAL: (drawings, fold_of), GENERATED: (generated, fold_of[parents])}
+    images = {side: table["image"] for side, (table, _) in sides.items()}
+    if class_conditional:
+        means = class_means(drawings["image"], drawings["label"], fold_of, folds)
+        for side, (table, fold) in sides.items():
+            images[side] = torch.cat([images[side], means[table["label"], fold]], dim=1)
+    found = {}
+    for side, (table, fold) in sides.items():
+        rows = table[ROW] if ROW in table.columns else torch.arange(len(table))
+        found[side] = TensorTable({"image": images[side], "fold": fold, ROW: rows}, table_name(table))
+    return found
+
 
 FOLDER = "ratio"  # of its checkpoints, in the run folder
 

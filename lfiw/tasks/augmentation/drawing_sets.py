@@ -15,6 +15,8 @@ from lfiw.data.splits import Batch
 from lfiw.data.table import Table, table_name
 from lfiw.errors import InputError
 
+PARENT = "parent"  # column: row of the drawing that was given, in the table that the cache's source names
+
 
 def rows_of_classes(labels: Int64[Tensor, " n"]) -> dict[int, Int64[Tensor, " rows"]]:
     """Class → its rows, ascending; classes ascending."""

@@ -12,8 +12,7 @@ from lfiw.data.batches import RowsInOrder, SharedBatches, TrainingLoader, batch_
 from lfiw.data.splits import Batch, MixedRows, everything
 from lfiw.data.table import ROW, Table, TensorTable, table_name
 from lfiw.errors import InputError
-from lfiw.tasks.augmentation.drawing_folds import PARENT
-from lfiw.tasks.augmentation.drawing_sets import rows_of_classes
+from lfiw.tasks.augmentation.drawing_sets import PARENT, rows_of_classes
 from lfiw.tasks.augmentation.regimes import TrainingRows
 from lfiw.weighting.weights import check_weights
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lfiw.errors import InputError
+from lfiw.schemas import REGIMES
 from lfiw.weighting.resampling import sir
 from lfiw.weighting.weights import Weighting
 
@@ -50,8 +51,10 @@ def training_rows(
         seed: of the resampling.
 
     Raises:
-        InputError: a regime that weights has no log-ratios, or their number is not that of the rows.
+        InputError: no such regime, or one that weights without log-ratios, or their number is not that of the rows.
     """
+    if regime not in REGIMES:
+        raise InputError(f"regime {regime!r}: expected one of {', '.join(REGIMES)}")
     rows = torch.arange(num_generated)
     ones = torch.ones(num_generated, dtype=torch.float64)
     if regime == "real":

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lfiw.data.batches import EpochBatches, TrainingLoader, batch_loader, passes
 from lfiw.errors import InputError
-from lfiw.training.module import TrainedModule
+from lfiw.training.trained_module import TrainedModule
 from lfiw.untrusted import built_for, naming, read_network
 
 

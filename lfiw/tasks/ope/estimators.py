@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 from lfiw.weighting.diagnostics import effective_sample_size
-from lfiw.weighting.pareto import smooth_log_weights
+from lfiw.weighting.weights import smooth_log_weights
 
 
 def model_based(rewards: Float[Tensor, "n t"]) -> Float[Tensor, ""]:
@@ -45,7 +45,7 @@ def trajectory_weighted(
     Args:
         horizon: H. If None, all steps.
         self_normalise: consistent and less variable; without it, unbiased for exact ratios.
-        smooth: Pareto-smooth the largest weights (`lfiw.weighting.pareto`).
+        smooth: Pareto-smooth the largest weights (`lfiw.weighting.weights`).
 
     Raises:
         InputError: shapes that differ, a value is NaN, a log-ratio is +∞, or all weights are zero.

@@ -6,7 +6,7 @@ import torch
 from matplotlib.patches import StepPatch
 
 from lfiw.evaluation.plots import weight_histogram
-from lfiw.evaluation.plots.weights import POINTS, heaviest_share, relative_to_uniform
+from lfiw.evaluation.plots.weight_figures import POINTS, heaviest_share, relative_to_uniform
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 5000])

@@ -10,8 +10,8 @@ from torch import nn
 
 from lfiw import InputError
 from lfiw.schemas import Trainer
-from lfiw.tasks.augmentation.dagan import DaGan, difference, gradient_penalty
-from lfiw.tasks.augmentation.dagan_drawings import generate, import_generated, load_generator, save_generator
+from lfiw.tasks.augmentation.dagan_drawings import generate, import_generated, load_generator
+from lfiw.tasks.augmentation.drawing_gan import DaGan, difference, gradient_penalty, save_generator
 from lfiw.tasks.augmentation.drawing_sets import DrawingSetsDataModule
 from lfiw.training.trainer import build_trainer, fit
 

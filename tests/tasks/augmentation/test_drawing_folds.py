@@ -6,7 +6,7 @@ import torch
 from lfiw import InputError
 from lfiw.data.splits import GENERATED, REAL
 from lfiw.data.table import TensorTable
-from lfiw.tasks.augmentation.drawing_folds import DrawingFoldsDataModule, assign_folds, class_means, drawing_folds
+from lfiw.tasks.augmentation.drawing_ratio import DrawingFoldsDataModule, assign_folds, class_means, drawing_folds
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
 PARENTS = torch.arange(8).repeat_interleave(2)

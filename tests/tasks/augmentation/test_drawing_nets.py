@@ -3,7 +3,7 @@
 import torch
 from drawings import drawings
 
-from lfiw.tasks.augmentation.dagan import DrawingCritic, DrawingGenerator
+from lfiw.tasks.augmentation.drawing_gan import DrawingCritic, DrawingGenerator
 
 
 def test_training_starts_from_slightly_bent_copies() -> None:

@@ -15,8 +15,7 @@ from lfiw.tasks.ope.dynamics import EnsembleMLP
 from lfiw.weighting.calibration import fit_calibrator
 from lfiw.weighting.diagnostics import effective_sample_size, half_width
 from lfiw.weighting.gate import UNIFORM, choose, choose_for_means
-from lfiw.weighting.pareto import pareto_k
-from lfiw.weighting.weights import Weighting
+from lfiw.weighting.weights import Weighting, pareto_k
 
 from .pairs import Case, Density
 

@@ -1,20 +1,30 @@
-"""DAGAN (Antoniou et al. 2017): the networks and their training."""
+"""DAGAN (Antoniou et al. 2017): the networks, their training, and the run that trains them."""
 
+import os
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
+from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.utils import save_image
 
+from lfiw.data import SampleCache
 from lfiw.data.batches import mix_seeds
 from lfiw.data.splits import Batch
 from lfiw.errors import InputError
-from lfiw.files import replacing
-from lfiw.training.module import TrainedModule
+from lfiw.files import replacing, write_atomically
+from lfiw.schemas import Config, DrawingSetsData
+from lfiw.tasks.augmentation.drawing_sets import DrawingSetsDataModule
+from lfiw.training import tracking
+from lfiw.training.trained_module import TrainedModule
+from lfiw.training.trainer import CHECKPOINTS, build_trainer, fit, last_checkpoint
+from lfiw.untrusted import network_file
 
 STRETCH = (
     0.02  # the output's sigmoid reaches this far beyond [0, 1] and is cut: paper is exactly 0, as in real drawings
@@ -141,7 +151,7 @@ class DaGan(TrainedModule):
 
     Args:
         shape: (1, side, side) of a drawing.
-        width, noise, critic_width: of the networks (`lfiw.tasks.augmentation.dagan`).
+        width, noise, critic_width: of the networks (`lfiw.tasks.augmentation.drawing_gan`).
         set_size: drawings that the critic sees at once, at least 2.
         lr, critic_lr: learning rates of Adam.
         critic_steps: of the critic per step of the generator.
@@ -282,3 +292,65 @@ def gradient_penalty(critic: nn.Module, between: Float[Tensor, "n drawings h w"]
 def difference(first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, ""]:
     """Mean absolute difference of two drawings as a share of the ink of both; 2 halves of no common pixel give 1."""
     return (first - second).abs().sum() / (first + second).sum()
+
+
+GENERATOR = "generator.safetensors"
+GRIDS = "grids"
+
+
+def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Train; write generator.safetensors.
+
+    Returns:
+        What the training logged last, and the objects that made it: trainer, module, datamodule.
+
+    Raises:
+        InputError: options that do not go together, or a cache that cannot be read.
+    """
+    if not isinstance(config.data, DrawingSetsData):
+        raise InputError(f"task=dagan needs data=sets, not {config.data.name}")
+    if config.optimizer.schedule != "constant" or config.optimizer.compile or config.optimizer.weight_decay:
+        raise InputError("task=dagan takes optimizer.schedule=constant, compile=false and weight_decay=0")
+    if config.trainer.patience or config.trainer.gradient_clip:
+        raise InputError("task=dagan has no loss to stop by: it takes trainer.patience=0 and gradient_clip=0")
+    options = asdict(config.data)
+    cache = options.pop("cache")
+    del options["name"]
+    task = asdict(config.task)
+    del task["name"]
+    datamodule = DrawingSetsDataModule(SampleCache(cache), set_size=config.task.set_size, seed=config.seed, **options)
+    module = DaGan(
+        datamodule.image_shape,
+        lr=config.optimizer.lr,
+        ema_decay=config.optimizer.ema_decay,
+        seed=config.seed,
+        grids=run_dir / GRIDS,
+        **task,
+    )
+    trainer = build_trainer(config.trainer, run_dir, loggers, monitor=None)
+    if trainer.world_size > 1:
+        raise InputError("task=dagan trains in one process: trainer.devices=1 trainer.num_nodes=1")
+    fit(trainer, module, datamodule, last_checkpoint(run_dir / CHECKPOINTS, config.resume))
+    save_generator(run_dir / GENERATOR, module.average, module.generator_options)
+    print(f"{run_dir / GENERATOR}: for tools/cache_samples.py dagan --checkpoint")
+    grids = sorted((run_dir / GRIDS).glob("*.png"))
+    tracking.log_pictures(loggers, {"dagan/drawings": grids[-1]} if grids else {})
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return metrics, {"trainer": trainer, "module": module, "datamodule": datamodule}
+
+
+def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Nothing to score by itself.
+
+    Raises:
+        InputError: always, naming what scores generated drawings.
+    """
+    raise InputError(
+        f"{run_dir} trained a generator: put its drawings into a cache (tools/cache_samples.py dagan) and score those "
+        "with experiment=images or experiment=omniglot"
+    )
+
+
+def save_generator(path: str | os.PathLike[str], generator: DrawingGenerator, options: Mapping[str, Any]) -> None:
+    """Writes a generator whose arguments are `options`; no code, no pickle."""
+    write_atomically(path, network_file("lfiw", {"generator": dict(options)}, generator.state_dict()))

@@ -14,9 +14,9 @@ from torchmetrics import Metric
 from lfiw.data.batches import mix_seeds
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
-from lfiw.generators.generator import EachFromItsOwn
+from lfiw.generators.protocol import EachFromItsOwn
 from lfiw.schemas import MODELS, check_values
-from lfiw.training.module import TrainedModule, build_optimizer, build_schedule
+from lfiw.training.trained_module import TrainedModule, build_optimizer, build_schedule
 from lfiw.untrusted import built_for, naming, network_file, part_of, read_network, state_sha256
 
 KIND = "lfiw.GenerativeModule"  # distinguishes its checkpoints from those of other modules
