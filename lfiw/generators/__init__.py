@@ -168,7 +168,7 @@ SOURCES = {
     "trained": Source(
         "A generator trained by train.py: its run folder, a checkpoint, or generator.safetensors.",
         add_trained,
-        opened_by(f"{HERE}.module:TrainedGenerator", "run", "latents", "device"),
+        opened_by(f"{HERE}.generative_module:TrainedGenerator", "run", "latents", "device"),
     ),
     "callable": Source(
         "A Python function(num, generator, labels=None) that returns images. Its code is run.",
@@ -188,6 +188,6 @@ SOURCES = {
     "kde": Source(
         "A kernel density estimate of a cache of real images: a quick, biased generator for trying things out.",
         add_kernel_density,
-        opened_by(f"{HERE}.generator:open_kernel_density", "cache", "bandwidth"),
+        opened_by(f"{HERE}.protocol:open_kernel_density", "cache", "bandwidth"),
     ),
 }

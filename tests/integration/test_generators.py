@@ -164,7 +164,7 @@ def test_to_object_storage_and_training_from_there(here, capsys):
         (["callable", "mine.py:draw", "--out", "a"], ["--num-samples N"]),
         (["callable", "mine:nothing", "--num", 3, "--out", "a"], ["'nothing'"]),
         (["trained", "none", "--num", 3, "--out", "a"], ["none does not exist", "run folder"]),
-        (["trained", "mine.py", "--num", 3, "--out", "a"], ["mine.py cannot be read as a checkpoint"]),
+        (["trained", "mine.py", "--num", 3, "--out", "a"], ["mine.py does not hold a generator"]),
         (["cache", "none", "--out", "a"], ["none: no cache there"]),
         (["zip", "none.zip", "--out", "a"], ["none.zip: no such file"]),
         (["exported", "none.pt2", "--num", 3, "--out", "a"], ["none.pt2: no such file"]),

@@ -89,7 +89,7 @@ def test_a_policy_is_evaluated_on_a_users_own_episodes(here: Path, capfd: pytest
         (["data.evaluation=nothing.safetensors"], "nothing.safetensors does not exist"),
         (["data.episodes=2"], "data.episodes=2"),
         (["data.train=1"], "data.train=1"),
-        (["task.baselines=[is]"], "'is' is not one of"),
+        (["task.baselines=[is]"], "task.baselines[0]=is: expected one of"),
         (["data.noise=-1"], "noise=-1"),
         (["ensemble=2"], "takes ensemble=1"),
         (["experiment=toy", "task=ope"], "needs data=policies"),

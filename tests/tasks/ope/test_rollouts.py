@@ -161,9 +161,9 @@ def test_other_types_of_the_same_numbers(change: dict[str, torch.dtype]) -> None
     ("column", "change", "named"),
     [
         ("reward", lambda x: x.index_fill(0, torch.tensor([7]), torch.nan), "column reward is NaN.* in row 7"),
-        ("reward", lambda x: x[:, None].expand(-1, 2), r"column reward is torch.float64 of shape \(2,\) a row"),
+        ("reward", lambda x: x[:, None].expand(-1, 2), r"column reward is torch.float64 of shape \(2,\) per row"),
         ("action", lambda x: x * 1e300, "column action is NaN, infinite or beyond torch.float32"),
-        ("observation", lambda x: x[:, None], r"of shape \(1, 3\) a row, expected a vector"),
+        ("observation", lambda x: x[:, None], r"of shape \(1, 3\) per row, expected a vector"),
         ("next_observation", lambda x: x[:, :2], "column next_observation has 2 values per step, expected 3"),
         ("terminated", lambda x: x + 0.5, "column terminated has values from 0.5 to 0.5, expected only 0 and 1"),
         ("terminated", lambda x: torch.arange(len(x)) == 2, "episode 0 goes on after step 2, which is terminal"),
