@@ -26,7 +26,7 @@ def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
     if resume is None:
         return compose(overrides), None
     if any(o.startswith("run_dir=") for o in overrides):
-        raise InputError(f"resume={resume} goes on in its own folder: leave out run_dir=")
+        raise InputError(f"resume={resume} continues in its own folder: leave out run_dir=")
     return load(resume, overrides), resume
 
 

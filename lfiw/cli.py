@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None = None, *, goes_on: bool = False) -> int:
+def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None = None, *, resumes: bool = False) -> int:
     """Runs a script's main function → its exit code.
 
         if __name__ == "__main__":
@@ -42,7 +42,7 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
     Args:
         main: takes the arguments without the script's name. `--debug` is left among them.
         argv: the arguments; those of this process by default.
-        goes_on: the same command, given again, goes on where it was interrupted, which is told then.
+        resumes: running the same command again resumes it; the interrupt message says so.
 
     Returns:
         0, also where a scheduler has stopped a run that can go on; 2 after an `InputError`, told as `error: …` on
@@ -74,7 +74,7 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
     except KeyboardInterrupt:
         if DEBUG in arguments:
             traceback.print_exc()
-        print("interrupted: the same command goes on" if goes_on else "interrupted", file=sys.stderr)
+        print("interrupted: run the same command again to resume" if resumes else "interrupted", file=sys.stderr)
         return 130
     leave_processes()
     return 0

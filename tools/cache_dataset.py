@@ -65,4 +65,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, goes_on=True))
+    sys.exit(run_script(main, resumes=True))

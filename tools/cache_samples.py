@@ -133,4 +133,4 @@ def look(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, goes_on=True))
+    sys.exit(run_script(main, resumes=True))

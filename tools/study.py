@@ -1,6 +1,6 @@
 """Repeat an experiment over seeds and keep what came out in results/<study>.json, its pictures beside it.
 
-A study that was stopped goes on, given the same command, with the first run that it had not ended.
+Re-running the same command resumes a stopped study with the first run that had not ended.
 
 python tools/study.py digits --seeds 5
 python tools/study.py toy --seeds 20
@@ -86,4 +86,4 @@ def without_folder(argument: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, goes_on=True))
+    sys.exit(run_script(main, resumes=True))

@@ -237,7 +237,7 @@ class TrainingLoader(DataLoader[T]):
         return {"batches": self.handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass goes on there; it is a whole one where that was the end of an epoch."""
+        """Starts the next pass there; at the end of an epoch, it is a whole one."""
         self.first = state["batches"] if state["batches"] < len(self) else 0
 
 

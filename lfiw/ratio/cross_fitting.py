@@ -82,7 +82,7 @@ def train_classifier(
 def train_members(
     config: Config, run_dir: Path, loggers: Sequence[Logger], datamodule: MixedDataModule
 ) -> dict[str, float]:
-    """Train every classifier of the run, one after another; a resumed run goes on where it stopped.
+    """Trains every classifier of the run, one after another; a resumed run continues where it stopped.
 
     Returns:
         What each training logged last, the mean over them.

@@ -22,7 +22,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int, run_dir: Path | None = None) -> None:
         what = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-        super().__init__(what if run_dir is None else f"{what}: python train.py resume={run_dir} goes on")
+        super().__init__(what if run_dir is None else f"{what}: resume with python train.py resume={run_dir}")
         self.number = number
 
     @property

@@ -214,7 +214,7 @@ class SteadyWandbLogger(WandbLogger):
                 print(f"W&B did not take everything ({first_line(error)})", file=sys.stderr)
                 return
             self.lost = True
-            print(f"W&B failed ({first_line(error)}): the run goes on without it", file=sys.stderr)
+            print(f"W&B failed ({first_line(error)}): the run continues without it", file=sys.stderr)
 
 
 def build_loggers(

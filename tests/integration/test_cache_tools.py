@@ -194,8 +194,8 @@ def test_how_a_script_ends(capsys):
     assert capsys.readouterr().err == "error: two lines\n"
     assert run_script(interrupt, []) == 130
     assert capsys.readouterr().err == "interrupted\n"
-    assert run_script(interrupt, [], goes_on=True) == 130
-    assert capsys.readouterr().err == "interrupted: the same command goes on\n"
+    assert run_script(interrupt, [], resumes=True) == 130
+    assert capsys.readouterr().err == "interrupted: run the same command again to resume\n"
     assert run_script(fail, ["--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):

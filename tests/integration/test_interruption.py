@@ -70,7 +70,7 @@ def same_end(folder, whole):
 def test_stopped_by_a_signal(tmp_path, cache, whole, monkeypatch, number, exit_code, told):
     folder, code, err = interrupt(tmp_path, cache, number)
     assert code == exit_code
-    assert err == f"{told}: python train.py resume=stopped goes on\n"
+    assert err == f"{told}: resume with python train.py resume=stopped\n"
     assert (folder / "stopped").read_text() == f"{number.name}\n"
     assert not (folder / "evaluation.json").exists()
     assert load(folder).config.trainer.max_epochs == EPOCHS

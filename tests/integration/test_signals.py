@@ -65,7 +65,7 @@ def test_a_signal(tmp_path, digits, to, number):
         os.kill(pid, number)
     code, err = end(process, second)
     assert code == (130 if number == signal.SIGINT else 0), err
-    assert err.endswith("python train.py resume=run goes on\n")
+    assert err.endswith("resume with python train.py resume=run\n")
     kept = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")
     code, _, err = launch("train.py", "resume=run", f"trainer.max_epochs={kept['epoch'] + 2}", cwd=tmp_path)
     assert code == 0, err

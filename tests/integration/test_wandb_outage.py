@@ -112,7 +112,7 @@ def test_a_wandb_that_breaks(tmp_path, capfd, monkeypatch):
     tracking.finish([logger])
     assert len(calls) == 1
     (told,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W&B")]
-    assert told == "W&B failed (Connection lost): the run goes on without it"
+    assert told == "W&B failed (Connection lost): the run continues without it"
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
 
 def trained(name: str, overrides: Sequence[str]) -> Path:
-    """The folder of its weights and its record; a training that was stopped goes on."""
+    """The folder of its weights and its record; a stopped training resumes."""
     if (PUBLISHED / name / RECORD).exists():
         return PUBLISHED / name
     folder = Path("runs") / "generators" / name
@@ -63,7 +63,7 @@ def trained(name: str, overrides: Sequence[str]) -> Path:
 
 
 def drawn(name: str, folder: Path) -> Path:
-    """Its samples; a cache that was not finished goes on."""
+    """Its samples; an unfinished cache resumes."""
     cache = Path("cache") / f"generators-{name}"
     if not (cache / "manifest.json").exists():
         rate = cache_samples(open_generator("trained", str(folder / WEIGHTS)), cache, num=NUM)

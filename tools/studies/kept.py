@@ -1,4 +1,4 @@
-"""What an unfinished study has found so far, so that one that was stopped goes on where it was."""
+"""What an unfinished study has found so far, so that a stopped one resumes."""
 
 import hashlib
 import json

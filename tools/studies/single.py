@@ -55,7 +55,7 @@ def precision(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Ro
     """How far FID and KID of data.generated against data.real, all rows of both, move when Inception's convolutions
     compute in bfloat16; nothing here is random.
 
-    The features stay in the caches as columns: a study that was stopped goes on.
+    The features stay in the caches as columns: a stopped study resumes.
     """
     found = kept.get("scores", partial(scores_and_sizes, overrides))
     scores, sizes = found["scores"], found["sizes"]

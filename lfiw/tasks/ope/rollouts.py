@@ -166,7 +166,7 @@ def from_table(table: Table, horizon: int) -> Rollouts:
     if (early := terminated.index_fill(0, last, False)).any():
         row = int(early.nonzero()[0])
         raise InputError(
-            f"{name}: column terminated: episode {int(episode[row])} goes on after step {int(step[row])}, which is "
+            f"{name}: column terminated: episode {int(episode[row])} continues after step {int(step[row])}, which is "
             "terminal: give what follows an episode number of its own"
         )
     wrong = (lengths > horizon) | ((lengths < horizon) & ~terminated[last])

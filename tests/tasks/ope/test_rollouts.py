@@ -166,7 +166,7 @@ def test_other_types_of_the_same_numbers(change: dict[str, torch.dtype]) -> None
         ("observation", lambda x: x[:, None], r"of shape \(1, 3\) per row, expected a vector"),
         ("next_observation", lambda x: x[:, :2], "column next_observation has 2 values per step, expected 3"),
         ("terminated", lambda x: x + 0.5, "column terminated has values from 0.5 to 0.5, expected only 0 and 1"),
-        ("terminated", lambda x: torch.arange(len(x)) == 2, "episode 0 goes on after step 2, which is terminal"),
+        ("terminated", lambda x: torch.arange(len(x)) == 2, "episode 0 continues after step 2, which is terminal"),
         ("step", lambda x: x + 1, r"column step: .* row 0 \(episode 0\) has 1, expected 0: number the steps"),
         ("step", lambda x: x + 0.5, "column step has values that are not whole numbers"),
         ("episode", lambda x: torch.arange(len(x)) % 6, "column episode: .* sort the rows"),
