@@ -27,7 +27,7 @@ class AugmentationClassifier(TrainedModule):
         optimizer: lr, weight_decay, schedule and compile, as in `lfiw.schemas.Optimizer`.
         shape: of an image, (channels, height, width).
         num_classes: to tell apart.
-        mean, std: of the pixels, one a channel.
+        mean, std: of the pixels, one per channel.
         coefficient: λ ≥ 0.
         seed: of the initial weights and of dropout.
 
