@@ -23,7 +23,7 @@ _HOMES = {
     "kl_gain": "weighting.diagnostics",
     "log_ratio_from_logits": "weighting.weights",
     "pareto_k": "weighting.weights",
-    "sir": "resampling",
+    "sir": "weighting.resampling",
 }
 
 __all__ = [
