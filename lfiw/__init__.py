@@ -10,6 +10,7 @@ from lfiw.version import __version__
 
 if TYPE_CHECKING:
     from lfiw.errors import InputError
+    from lfiw.metrics.weighted_mean import weighted_mean
     from lfiw.ratio.classifier import RatioClassifier
     from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
     from lfiw.weighting.resampling import sir
@@ -24,6 +25,7 @@ _HOMES = {
     "log_ratio_from_logits": "weighting.weights",
     "pareto_k": "weighting.weights",
     "sir": "weighting.resampling",
+    "weighted_mean": "metrics.weighted_mean",
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "log_ratio_from_logits",
     "pareto_k",
     "sir",
+    "weighted_mean",
 ]
 
 

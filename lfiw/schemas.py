@@ -420,6 +420,7 @@ class Evaluation:
 
     extractors: list[str] = key(["pixels"], "feature extractors for FID and KID; the first is the main one")
     weightings: list[WeightingSpec] = key([], "the uniform weighting stands first without being listed")
+    selection: str = key("kid", "what the gate asks: the KID on validation rows, or the KL gain", ("kid", "kl"))
     reference: str = key("validation", "real rows scored as if generated", ("train", "validation", "none"))
     paper: bool = key(False, "also score by the definitions of the paper's official code")
     paper_block: int = key(10_000, "generated rows per score of that kind; the mean over blocks counts", at_least=1)

@@ -6,8 +6,8 @@ import torch
 from scipy import integrate, stats
 
 from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING
-from tools.benchmarks.statistics.estimates import FOR_SCORES, Found, fit, functions
-from tools.benchmarks.statistics.pairs import Normals, Students, build_cases
+from tools.benchmarks.statistics.estimates import COMBINED, FOR_SCORES, REAL_ROWS, Found, fit, functions
+from tools.benchmarks.statistics.pairs import ClaytonNormals, Independent, Normals, StudentVector, build_cases
 from tools.benchmarks.statistics.summary import holm, refusals_that_are_right, significantly_worse, summarise
 
 CASES = build_cases()
@@ -20,7 +20,9 @@ def test_there_are_enough_cases_and_each_has_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "density", [Normals(1, [-1.0, 2.0], [0.5, 1.5], [0.3, 0.7]), Students(1, 3, 1.5)], ids=["normals", "students"]
+    "density",
+    [Normals(1, [-1.0, 2.0], [0.5, 1.5], [0.3, 0.7]), StudentVector(1, 3), Independent([stats.norm(1, 2)])],
+    ids=["normals", "student", "independent"],
 )
 def test_a_density_is_that_of_its_samples(density) -> None:
     def pdf(x: float) -> float:
@@ -50,6 +52,17 @@ def test_every_case_can_be_drawn_and_has_finite_functions(case) -> None:
         assert torch.isfinite(case.p.log_density(x) - case.q.log_density(x)).all()
 
 
+def test_a_clayton_copula_has_its_rank_correlation_and_integrates_to_one() -> None:
+    density = ClaytonNormals(2, 2.0)
+    x = density.sample(4000, torch.Generator().manual_seed(0)).numpy()
+    assert stats.kendalltau(*x.T).statistic == pytest.approx(0.5, abs=0.03)  # θ/(θ + 2)
+    assert stats.kstest(x[:, 1], "norm").pvalue > 1e-3
+    grid = np.linspace(-6, 6, 401)
+    rows = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    mass = density.log_density(torch.from_numpy(rows)).exp().sum().item() * (grid[1] - grid[0]) ** 2
+    assert mass == pytest.approx(1, abs=5e-3)
+
+
 def test_networks_of_all_seeds_find_the_ratio() -> None:
     g = torch.Generator().manual_seed(0)
     sides = [torch.randn(3, 2000, 1, dtype=torch.float64, generator=g) + shift for shift in (1.0, 0.0, 1.0, 0.0)]
@@ -67,14 +80,14 @@ def made(name: str, errors: dict[str, float], verdict: str, k: float = 0.2) -> F
         next(case for case in CASES if case.name == name),
         {
             estimator: value + (0 if estimator == "uniform" else 1) * noise
-            for estimator, value in {**errors, FOR_SCORES: errors["auto"]}.items()
+            for estimator, value in {**errors, FOR_SCORES: errors["auto"], REAL_ROWS: 0.2, COMBINED: 0.1}.items()
         },
         [k] * 30,
         [50.0] * 30,
         [verdict] * 30,
-        [CANNOT if verdict == NOTHING else verdict] * 30,
         [True] * 19 + [False],
         [True, False],
+        {"with the ratio's error": torch.tensor([[True] * 9 + [False]] * 30)},
     )
 
 
@@ -89,14 +102,16 @@ def test_the_summary_counts() -> None:
     kept.errors["auto"] = kept.errors["uniform"].clone()
     assert significantly_worse([good, bad, kept]) == [False, True, False]
     assert refusals_that_are_right([good, bad, kept], NOTHING) == [True] * 30
-    assert refusals_that_are_right([good, bad, kept], CANNOT) == [True] * 30
+    assert refusals_that_are_right([good, bad, kept], CANNOT) == []
     found = {(r["name"], r["metric"]): r["mean"] for r in summarise([good, bad, kept])}
     assert found["num_cases", "count"] == 3
     assert found["auto_significantly_worse_share", "share"] == pytest.approx(1 / 3)
-    assert found["auto_mse_within_105_share", "share"] == 1
-    assert found["auto_for_scores_mse_within_105_share", "share"] == 1
+    assert found["auto_mse_within_105_share", "share"] == pytest.approx(2 / 3)  # uniform is the better one of `bad`
+    assert found["auto_for_scores_mse_within_105_share", "share"] == pytest.approx(2 / 3)
+    assert found["median_mse_over_real_rows", "combined"] == pytest.approx(0.25, abs=0.05)
+    assert found["with the ratio's error", "coverage"] == pytest.approx(0.9)
     assert found["nothing_is_right_share", "share"] == 1
-    assert found["calibrated_mse_within_105_share", "share"] == pytest.approx(2 / 3)
+    assert found["calibrated_mse_within_105_share", "share"] == 0
     assert found["auto_lower_mse_where_k_high_share", "share"] == 1
     assert found["interval_coverage", "share"] == pytest.approx(0.95)
     assert found["interval_coverage_few_rows", "share"] == pytest.approx(0.5)

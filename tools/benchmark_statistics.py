@@ -3,9 +3,10 @@
 python tools/benchmark_statistics.py                                 all pairs of densities, 30 seeds each
 python tools/benchmark_statistics.py --seeds 10 --only shift         a quick look, kept nowhere
 
-For each pair of densities and each seed a small classifier is trained between samples of both, and means of six
-functions under the data are estimated from the model's samples: with uniform weights, plain self-normalised ones,
-those that the gate chooses, and exact ones; in few dimensions also with densratio's RuLSIF.
+For each pair of densities and each seed a small classifier is trained between samples of both, and means of seven
+functions under the data are estimated from the model's samples: with uniform weights, plain self-normalised ones, what
+`weighted_mean` makes of both, the weights that the gate for scores chooses, and exact ones; in few dimensions also with
+densratio's RuLSIF.
 """
 
 import multiprocessing
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=30, metavar="N", help="repetitions a pair (default: 30)")
+    parser.add_argument("--seeds", type=int, default=30, metavar="N", help="repetitions per pair (default: 30)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="of the repetitions (default: 0)")
     parser.add_argument("--only", default="", metavar="TEXT", help="pairs whose name contains this")
     parser.add_argument(

@@ -12,6 +12,7 @@ from lfiw.data.splits import GENERATED, REAL, REFERENCE
 from lfiw.errors import LostScore
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 from lfiw.metrics.class_proportions import ClassProportions
+from lfiw.metrics.influence import class_distance
 from lfiw.metrics.neighbours import SCORES
 from lfiw.metrics.paper import PaperFrechetDistance, PaperInceptionScore, PaperKernelDistance
 from lfiw.metrics.weighted_metric import WeightedMetric
@@ -21,11 +22,13 @@ from lfiw.weighting.weights import Weighting
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """Features to score in: the column, its size, and what is added to the metrics' names ('' for the main one)."""
+    """Features to score in: the column, its size, what is added to the metrics' names ('' for the main one), and
+    whether the ratio's classifiers saw them."""
 
     name: str
     size: int
     suffix: str = ""
+    seen: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,9 @@ class Evaluation(LightningModule):
         if self.logits:
             self.proportions = self.class_shares.compute().tolist()
             self.real_proportions = self.real_class_shares.compute()[0].tolist()
+            if not self.suffix:
+                distances = class_distance(self.real_class_shares.compute()[0], self.class_shares.compute())
+                self.scores[f"class_distance{self.logits[-1].suffix}"] = distances.tolist()
 
     def _compute(self, metrics: nn.ModuleDict, description: str) -> Scores:
         scores = {}

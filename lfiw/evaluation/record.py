@@ -36,6 +36,10 @@ METRICS: dict[str, tuple[str, bool | None]] = {
 }
 
 
+MIXED, WORSENS, UNCHANGED = "improves some scores and worsens others", "worsens", "changes nothing for certain"
+VERDICTS = (CORRECTS, MIXED, WORSENS, UNCHANGED, NOTHING, CANNOT)
+
+
 @dataclass(frozen=True)
 class Metric:
     """Which score: `kid_paper@resnet56` in the file.
@@ -63,6 +67,11 @@ class Metric:
     def higher_is_better(self) -> bool | None:
         """None where neither more nor less of it is better."""
         return METRICS.get(self.kind, ("", None))[1]
+
+    @property
+    def label(self) -> str:
+        """`KID @resnet56`, for a sentence."""
+        return self.title.replace(" ↑", "").replace(" ↓", "")
 
     @property
     def title(self) -> str:
@@ -213,7 +222,9 @@ class EvaluationRecord:
 
     Args:
         reference: scores of other real rows in place of generated ones.
-        recommended: name of a weighting; verdict, reason: of the gate.
+        recommended: name of a weighting; reason: of the gate for it.
+        verdict, summary: of everything that was seen, a few words and a sentence (`lfiw.evaluation.verdict`).
+        seen: extractors whose features the ratio saw, '' for the main one.
         lost: why a score is not a number: float64 cannot hold its digits.
         pareto_k_threshold: k̂ above which a weighted mean of the generated rows is not to be trusted.
         weightings: the first one is uniform; all with the same metrics.
@@ -240,14 +251,16 @@ class EvaluationRecord:
     lost: dict[Metric, str] | None = None
     weightings: tuple[WeightingRecord, ...]
     flattening: Flattening | None = None
+    seen: tuple[str, ...] | None = None
+    summary: str | None = None
     tables: tuple[TableRecord, ...] = ()
 
     def __post_init__(self) -> None:
         names = [w.name for w in self.weightings]
         if self.recommended not in names:
             raise InputError(f"recommended: expected one of {', '.join(names)}, found {self.recommended!r}")
-        if self.verdict not in (verdicts := (CORRECTS, NOTHING, CANNOT)):
-            raise InputError(f"verdict: expected one of {', '.join(verdicts)}, found {self.verdict!r}")
+        if self.verdict not in VERDICTS:
+            raise InputError(f"verdict: expected one of {', '.join(VERDICTS)}, found {self.verdict!r}")
         for i, w in enumerate(self.weightings):
             if w.metrics.keys() != self.uniform.metrics.keys():
                 raise InputError(f"weightings[{i}].metrics: expected those of weightings[0]")

@@ -99,6 +99,7 @@ def evaluation_record(
     flattening: Flattening | None,
     num_real: int,
     num_reference: int,
+    seen: Sequence[str] = (),
 ) -> EvaluationRecord:
     """The record of an evaluation; which run and which tables it is of stands nowhere in it yet.
 
@@ -112,6 +113,7 @@ def evaluation_record(
         uncertainties: by the standard metrics' names; empty where they were not asked for.
         choice: of the gate; recommended: name of the weighting to recommend.
         num_real, num_reference: evaluation rows of each kind.
+        seen: extractors whose features the ratio saw; '' is the main one.
     """
     lost = {Metric.named(name): reason for e in [evaluation, *blocks] for name, reason in e.lost.items()}
     named = f"named by weighting={recommended}; auto says: {choice.verdict}: {choice.reason}"
@@ -149,6 +151,7 @@ def evaluation_record(
             for i, name in enumerate(names)
         ),
         flattening=flattening,
+        seen=tuple(seen),
     )
     return EvaluationRecord.from_json(record.to_json())  # as the file has it: what is not finite is nan
 

@@ -194,6 +194,7 @@ def track(
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in scalars.items()})
     for logger in trainer.loggers:
         logger.log_metrics(scalars, step=trainer.global_step)
+    tracking.log_summary(trainer.loggers, {"verdict": record.verdict, "summary": record.summary or ""})
     tracking.log_pictures(trainer.loggers, {f"evaluation/{name}": file for name, file in pictures.items()})
     tracking.log_table(trainer.loggers, "evaluation/scores", *score_rows(record))
     tracking.log_histogram(trainer.loggers, "evaluation/log_ratio", log_ratio.tolist())

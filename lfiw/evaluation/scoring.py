@@ -1,6 +1,7 @@
 """From rows, their features and one log-ratio per generated row to an `EvaluationRecord`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,20 @@ from torch import Tensor
 
 from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced, everything
 from lfiw.data.table import TensorTable
-from lfiw.errors import InputError
+from lfiw.errors import InputError, LostScore
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.recording import evaluation_record, held_out_scores
+from lfiw.evaluation.selection import Judge, JudgingRows, choose_by_kernel_distance
 from lfiw.evaluation.uncertainty import scored_metrics, uncertainties_of
+from lfiw.evaluation.verdict import with_verdict
 from lfiw.schemas import Evaluation as Options
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.schemas import check_values
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
-from lfiw.weighting.gate import AUTO, UNIFORM, choose, judge, min_ess_share
+from lfiw.weighting.gate import AUTO, UNIFORM, Choice, choose, judge, min_ess_share
 from lfiw.weighting.weights import Weighting
 
 
@@ -66,6 +69,7 @@ def score(
     logits: Sequence[LogitColumn] = (),
     *,
     options: Options | None = None,
+    judging: JudgingRows | None = None,
     weighting: str = AUTO,
     trainer: Trainer | None = None,
     batch_size: int = 1000,
@@ -83,6 +87,8 @@ def score(
         features: columns to score in; the first is the main one.
         logits: columns of class logits, for the Inception Score and class proportions.
         options: which weightings and scores. If None, the defaults.
+        judging: validation rows with the columns that are scored, by whose KID the gate chooses. If None, it chooses by
+            the log-ratios' KL gain.
         weighting: the name of the one to recommend; `auto` leaves it to the gate.
         trainer: whose processes share the rows. If None, this process scores all of them.
         batch_size: rows per step and process.
@@ -97,7 +103,10 @@ def score(
     options = options or Options()
     trainer = trainer or build_trainer(TrainerOptions(accelerator="cpu", devices=1, progress=progress), Path(), [])
     share = min_ess_share(features[0].size, len(rows.generated))
-    choice = choose(*validation.calibrated, ess_share=share)
+    # every process computes it, and all take the first one's: rounding must not make them differ
+    choice = trainer.strategy.broadcast(
+        gated(validation, None if options.selection == "kl" else judging, features, logits, share, len(rows.generated))
+    )
     weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     check_options(options, weighting)
 
@@ -150,11 +159,37 @@ def score(
                 ),
                 num_real=len(rows.real),
                 num_reference=len(rows.reference) if rows.reference is not None else 0,
+                seen=[column.suffix.removeprefix("@") for column in features if column.seen],
             )
         ]
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
-    return shared
+    return with_verdict(shared)
+
+
+def gated(
+    validation: Validation,
+    judging: JudgingRows | None,
+    features: Sequence[FeatureColumn],
+    logits: Sequence[LogitColumn],
+    ess_share: float,
+    num_scored: int,
+) -> Choice:
+    """Returns what the gate chooses: by the KID where there are rows for it and float64 holds it, else by KL gain."""
+    if judging is not None:
+        judges = judges_of(judging, features, logits)
+        with suppress(LostScore):
+            return choose_by_kernel_distance(judges, *validation.calibrated, ess_share=ess_share, num_scored=num_scored)
+    return choose(*validation.calibrated, ess_share=ess_share, num_scored=num_scored)
+
+
+def judges_of(judging: JudgingRows, features: Sequence[FeatureColumn], logits: Sequence[LogitColumn]) -> list[Judge]:
+    """Returns the judges: the scored features, the main ones first, and classes; without another one, the pixels."""
+    judges = [judging.by_features(column.suffix or column.name, column.name) for column in features]
+    judges += [judging.by_classes(column.name) for column in logits[-1:]]
+    if len(judges) == 1 and "pixels" not in features[0].name and "image" in judging.generated.table.columns:
+        judges.append(judging.by_pixels())
+    return judges
 
 
 def weights_of(

@@ -9,7 +9,6 @@ from rich.table import Table
 from lfiw.evaluation.record import UNKNOWN, Estimate, EvaluationRecord, Metric
 from lfiw.evaluation.recording import chasm_warning
 from lfiw.metrics.sample_size import FEW_ROWS
-from lfiw.weighting.gate import AUTO
 
 Cells = tuple[list[str], list[list[str]]]  # titles, rows
 MOST_DIGITS = 6  # of a number in a table; larger ones have an exponent
@@ -146,7 +145,7 @@ def print_evaluation(record: EvaluationRecord) -> None:
     title = f"{record.experiment}: {record.num_generated:,} generated against {record.num_real:,} real rows"
     print_table(title, *score_rows(record))
     if record.has_intervals:
-        print_table("corrections, with 95 % intervals", *correction_rows(record))
+        print_table("corrections, with 95 % intervals (ratio fixed)", *correction_rows(record))
     titles, infinite = infinite_rows(record)
     if infinite:
         print_table("extrapolated to infinitely many samples", titles, infinite)
@@ -162,6 +161,6 @@ def print_evaluation(record: EvaluationRecord) -> None:
 
 
 def verdict_line(record: EvaluationRecord) -> str:
-    """What is recommended, and why."""
-    verdict = f" {record.verdict}" if record.recommended == AUTO else ""
-    return f"★ {record.recommended}{verdict}: {record.reason}"
+    """Says what is recommended, what it does to the scores, and why it was chosen."""
+    reason = record.reason[:1].upper() + record.reason[1:]
+    return f"★ {record.recommended}: {record.verdict}. " + " ".join([record.summary or "", f"{reason}."]).strip()

@@ -11,11 +11,12 @@ from rich.progress import Progress
 from torch import Tensor
 
 from lfiw.data.splits import GENERATED, REAL, Subset
-from lfiw.evaluation.module import Evaluation
+from lfiw.evaluation.module import Evaluation, LogitColumn
 from lfiw.metrics import inception_score, kernel_distance
 from lfiw.metrics.frechet import FrechetReference
 from lfiw.metrics.influence import (
     Contributions,
+    class_distance_contributions,
     frechet_contributions,
     inception_score_contributions,
     kernel_contributions,
@@ -122,6 +123,8 @@ def scored_metrics(evaluation: Evaluation, real: Subset, generated: Subset) -> d
         found[f"kid{column.suffix}"] = partial(from_pairs, evaluation.pairs, real, generated, column.name)
     for classes in evaluation.logits:
         found[f"is{classes.suffix}"] = partial(from_logits, generated, classes.name)
+    for classes in evaluation.logits[-1:]:
+        found[f"class_distance{classes.suffix}"] = partial(from_classes, real, generated, classes)
     return {name: make for name, make in found.items() if name not in evaluation.lost}
 
 
@@ -141,6 +144,25 @@ def from_pairs(pairs: Mapping[int, Tensor], real: Subset, generated: Subset, col
 
 def from_logits(generated: Subset, column: str) -> Scored:
     return inception_scored(torch.softmax(generated.column(column).double(), dim=1))
+
+
+def from_classes(real: Subset, generated: Subset, column: LogitColumn) -> Scored:
+    """The class distance, by the likeliest class of each row."""
+    of_real, of_generated = (subset.column(column.name).argmax(dim=1) for subset in (real, generated))
+    shares = torch.bincount(of_real, minlength=column.size) / len(of_real)
+
+    def contributions(weights: Float[Tensor, "m k"]) -> Contributions:
+        return class_distance_contributions(of_real, of_generated, weights, column.size)
+
+    return Scored(
+        contributions,
+        lambda weights: contributions(weights).score,
+        None,
+        # E|p̂ − q̂| of two samples of one share, normal approximation
+        lambda size: (shares * (1 - shares) * (1 / len(real) + 1 / size) / (2 * math.pi)).sqrt().sum().item(),
+        len(real),
+        1,
+    )
 
 
 def frechet_scored(real: Tensor, generated: Tensor) -> Scored:

@@ -1,21 +1,26 @@
-"""What an evaluation found, in words: the first thing of a report."""
+"""What an evaluation found, in words: one verdict for terminal, page, evaluation.json and loggers."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from lfiw.evaluation.record import EvaluationRecord, Metric, Score
-from lfiw.evaluation.tables import Cells, as_number, number, total_variation, with_error, with_interval
+from lfiw.evaluation.record import MIXED, UNCHANGED, WORSENS, EvaluationRecord, Metric, Score
+from lfiw.evaluation.tables import Cells, as_number, number, with_error, with_interval
 from lfiw.weighting.gate import AUTO, CANNOT, CORRECTS, NOTHING
 
 HEADLINES = {
     CORRECTS: "Weighting corrects this generator.",
+    MIXED: "Weighting improves some scores and worsens others.",
+    WORSENS: "Weighting makes the scores worse.",
+    UNCHANGED: "Weighting changes no score beyond its error.",
     NOTHING: "There is nothing to correct.",
     CANNOT: "Weights cannot correct these samples.",
 }
-TONES = {CORRECTS: "good", NOTHING: "neutral", CANNOT: "bad"}
-DOUBTED = "Validation rows recommend weighting; the scored rows leave doubts."
+TONES = {
+    CORRECTS: "good", MIXED: "mixed", WORSENS: "bad", UNCHANGED: "neutral", NOTHING: "neutral", CANNOT: "bad",
+}  # fmt: skip
+DOUBTED = "Weighting improves the scores, but its weights leave doubts."
 BETTER, WORSE, UNCLEAR = "better", "worse", "unclear"
-CLASS_DISTANCE = Metric("class_distance")
 
 
 @dataclass(frozen=True)
@@ -23,54 +28,99 @@ class Verdict:
     """What to think of a run.
 
     Args:
+        word: in `lfiw.evaluation.record.VERDICTS`.
         headline: a sentence of a few words.
         tone: good, mixed, neutral or bad.
-        reason: the numbers behind it.
-        doubts: what the scored rows say against it, a sentence each.
+        summary: what the recommended weighting improves, does not change and makes worse.
+        reason: of the gate, with the numbers behind it.
+        doubts: what the weights say against their scores, a sentence each.
     """
 
+    word: str
     headline: str
     tone: str
+    summary: str
     reason: str
     doubts: tuple[str, ...] = ()
 
 
 def verdict_of(record: EvaluationRecord) -> Verdict:
-    """What the gate says, and what the scored rows say against it.
+    """Weighs the gate and every score's paired 95 % interval.
 
-    Where a weighting was named by hand, that; the gate's word is then in the reason.
+    Uniform weights change nothing, whatever rounding says: the gate's word stands. Others correct only if some score
+    gets better and none gets worse, each beyond its interval. Scores without an interval do not count.
     """
+    chosen = record.chosen
+    if chosen.is_uniform:
+        word, summary = record.verdict, "The samples are left as they were generated."
+    else:
+        readings = {metric: read(metric, chosen.metrics[metric]) for metric in record.metrics()}
+        better, worse, unclear = (
+            [m for m, word in readings.items() if word == kind] for kind in (BETTER, WORSE, UNCLEAR)
+        )
+        word = MIXED if better and worse else CORRECTS if better else WORSENS if worse else UNCHANGED
+        summary = in_a_sentence(better, unclear, worse) + of_the_unseen(record, [*better, *unclear, *worse])
     doubts = doubts_about(record)
+    headline, tone = HEADLINES[word], TONES[word]
+    if word == CORRECTS and doubts:
+        headline, tone = DOUBTED, "mixed"
     if record.recommended != AUTO:
-        return Verdict(f"Weighting “{record.recommended}”, as asked for.", "neutral", record.reason, doubts)
-    if record.verdict == CORRECTS and doubts:
-        return Verdict(DOUBTED, "mixed", record.reason, doubts)
-    return Verdict(HEADLINES[record.verdict], TONES[record.verdict], record.reason, doubts)
+        headline = f"Weighting “{record.recommended}”, as asked for: {word}."
+    return Verdict(word, headline, tone, summary, record.reason, doubts)
+
+
+def with_verdict(record: EvaluationRecord) -> EvaluationRecord:
+    """Returns the record with the verdict of everything in it."""
+    verdict = verdict_of(record)
+    return replace(record, verdict=verdict.word, summary=" ".join([verdict.summary, *verdict.doubts]))
+
+
+def in_a_sentence(better: Sequence[Metric], unclear: Sequence[Metric], worse: Sequence[Metric]) -> str:
+    """`Weighting improves FID and KID, does not change IS beyond its error, and makes class distance worse.`"""
+    parts = []
+    if better:
+        parts.append(f"improves {listed(better)}")
+    if unclear:
+        parts.append(f"does not change {listed(unclear)} beyond its error")
+    if worse:
+        parts.append(f"makes {listed(worse)} worse")
+    if not parts:
+        return "No score has an interval, so that none can be said to change."
+    return f"Weighting {', and '.join([', '.join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)}."
+
+
+def of_the_unseen(record: EvaluationRecord, judged: Sequence[Metric]) -> str:
+    """Returns a sentence on which features the ratio did not see, where that is known."""
+    if record.seen is None or not judged:
+        return ""
+    main = record.extractors[0].name
+    unseen = dict.fromkeys(metric.extractor or main for metric in judged if metric.extractor not in record.seen)
+    if not unseen:
+        return " All of these are of features that the ratio saw."
+    return f" Of features that the ratio did not see: {', '.join(unseen)}."
+
+
+def listed(metrics: Sequence[Metric]) -> str:
+    """`FID, KID and IS`."""
+    *others, last = [metric.label for metric in metrics]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def doubts_about(record: EvaluationRecord) -> tuple[str, ...]:
-    """Against the recommended weights: a tail that is too heavy on the scored rows, and scores that get worse.
-
-    The choice was made on other rows and stands; a reader should know.
-    """
+    """Says where the recommended weights have too heavy a tail on the scored rows for their scores to be trusted."""
     chosen, threshold = record.chosen, record.pareto_k_threshold
-    told = []
-    if chosen.pareto_k >= threshold:
-        told.append(
-            f"On the scored rows the weights' k̂ is {number(chosen.pareto_k, 2)}, not below {threshold:.2f}, and "
-            f"{number(chosen.ess, 3)} effective samples of {record.num_generated:,} are left: do not trust the "
-            "weighted scores."
-        )
-    worse = [metric.title for metric in record.metrics() if gets_worse(metric, chosen.metrics[metric])]
-    if worse:
-        told.append(f"Worse than as generated: {', '.join(worse)}.")
-    return tuple(told)
+    if chosen.is_uniform or not chosen.pareto_k >= threshold:
+        return ()
+    return (
+        f"On the scored rows the weights' k̂ is {number(chosen.pareto_k, 2)}, not below {threshold:.2f}, and "
+        f"{number(chosen.ess, 3)} effective samples of {record.num_generated:,} are left: do not trust the "
+        "weighted scores.",
+    )
 
 
-def gets_worse(metric: Metric, score: Score) -> bool:
-    """Whether a score is worse than that of uniform weights, at 95 % where there is an interval."""
-    half_width = as_number(score.difference.half_width)
-    return reading(metric, score.difference.value, half_width if math.isfinite(half_width) else 0.0) == WORSE
+def read(metric: Metric, score: Score) -> str:
+    """Reads the change from uniform weights."""
+    return reading(metric, score.difference.value, score.difference.half_width)
 
 
 def change_rows(record: EvaluationRecord) -> Cells:
@@ -85,14 +135,9 @@ def change_rows(record: EvaluationRecord) -> Cells:
     rows = []
     for metric in record.metrics():
         before, after = uniform.metrics[metric], chosen.metrics[metric]
-        change, half_width = after.difference.value, after.difference.half_width
+        change = with_interval(after.difference.value, after.difference.half_width)
         scores = [with_error(score.value, score.se) for score in (before, after)]
-        rows.append([metric.title, reading(metric, change, half_width), with_interval(change, half_width), *scores])
-    if real := record.real_class_proportions:
-        shares = [total_variation(w.class_proportions, real) for w in (uniform, chosen)]
-        change = shares[1] - shares[0]
-        cells = [number(value, 3) for value in (change, *shares)]
-        rows.append([CLASS_DISTANCE.title, reading(CLASS_DISTANCE, change), *cells])
+        rows.append([metric.title, read(metric, after), change, *scores])
     return titles, rows
 
 

@@ -1,10 +1,11 @@
-"""How much each row contributes to a score's error: influence functions of FID, KID and IS."""
+"""How much each row contributes to a score's error: influence functions of FID, KID, IS and class distance."""
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from lfiw.metrics.frechet import FrechetReference, squared_distance, weighted_moments
 from lfiw.metrics.inception_score import inception_score
@@ -290,3 +291,35 @@ def inception_score_contributions(probabilities: Float[Tensor, "m c"], weights: 
     cross = rows @ marginal.clamp(min=torch.finfo(torch.float64).tiny).log().T
     divergence = -torch.special.entr(rows).sum(1, keepdim=True) - cross
     return Contributions(score, score * terms(divergence, w), w.new_zeros(0, w.shape[1]))
+
+
+def class_distance(real: Float[Tensor, " c"], generated: Float[Tensor, "k c"]) -> Float[Tensor, " k"]:
+    """Returns the total variation distance ½ Σ_c |p_c − q_c| of class proportions: the mass that would have to move."""
+    return (generated - real).abs().sum(1) / 2
+
+
+def class_distance_contributions(
+    real: Int64[Tensor, " n"], generated: Int64[Tensor, " m"], weights: Float[Tensor, "m k"], num_classes: int
+) -> Contributions:
+    """Computes the class distances of k weightings to the real rows, and each row's part in their error.
+
+    The influence of a generated row of class c is ½ sgn(q_c − p_c), that of a real row ½ sgn(p_c − q_c): the distance
+    is linear wherever no class has just the right share. Near 0 it is not, and noise alone keeps it above.
+
+    Args:
+        real, generated: classes in 0 … num_classes − 1.
+        weights: non-negative, any scale, one column per weighting.
+
+    Raises:
+        InputError: a weight is negative or not finite.
+    """
+    w = normalised_columns(weight_columns(weights, generated), "generated")
+    of_real, of_generated = (one_hot(classes, num_classes).double() for classes in (real, generated))
+    gap = w.T @ of_generated - of_real.mean(0)
+    signs = gap.sign().T / 2
+    equal = w.new_full((len(real), 1), 1 / len(real))
+    return Contributions(
+        gap.abs().sum(1) / 2,
+        terms(of_generated @ signs, w),
+        terms(-of_real @ signs, equal.expand(-1, w.shape[1])),
+    )

@@ -169,7 +169,8 @@ def write_log_ratios(
 
 def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrator | None], Validation]:
     """A calibrator per fold, and the log-ratios of the validation rows that are left to judge by."""
-    found: list[Sides] = []
+    log_ratios: list[Sides] = []
+    rows: list[Sides] = []
     members = members_of(config)
     for fold in range(config.folds):
         datamodule.use_fold(fold)
@@ -177,9 +178,11 @@ def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tup
         real, generated = (
             torch.stack([subset.column(name) for name in columns]).mean(0) for subset in datamodule.splits["validation"]
         )
-        found.append((real, generated))
+        log_ratios.append((real, generated))
+        of_real, of_generated = datamodule.splits["validation"]
+        rows.append((of_real.rows, of_generated.rows))
     datamodule.use_fold(0)
-    return fit_calibrators(config.calibration, found)
+    return fit_calibrators(config.calibration, log_ratios, rows)
 
 
 def combined(

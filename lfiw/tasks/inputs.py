@@ -57,11 +57,21 @@ def prepare_input(trainer: Trainer, datamodule: MixedDataModule, features: Featu
     datamodule.input = extractor.columns["features"]
 
 
-def feature_columns(extractors: Mapping[str, Extractor], names: Sequence[str]) -> list[FeatureColumn]:
-    """The columns for FID and KID; all but those of the main extractor are labelled by its name."""
+def feature_columns(extractors: Mapping[str, Extractor], names: Sequence[str], input: str) -> list[FeatureColumn]:
+    """The columns for FID and KID; all but those of the main extractor are labelled by its name.
+
+    Args:
+        input: the column that the ratio's classifiers see; pixels are those of the samples themselves.
+    """
     named = [(name, extractors[name]) for name in names]
     return [
-        FeatureColumn(e.columns["features"], e.num_features, f"@{n}" if i else "") for i, (n, e) in enumerate(named)
+        FeatureColumn(
+            e.columns["features"],
+            e.num_features,
+            f"@{n}" if i else "",
+            seen=input == e.columns["features"] or (n == "pixels" and input in ("image", "vector")),
+        )
+        for i, (n, e) in enumerate(named)
     ]
 
 

@@ -10,11 +10,12 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lfiw.data.splits import REAL
+from lfiw.data.splits import REAL, Subset
 from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
 from lfiw.evaluation.recording import table_records
 from lfiw.evaluation.report import show
 from lfiw.evaluation.scoring import ScoredRows, check_options, score
+from lfiw.evaluation.selection import JudgingRows
 from lfiw.features.extraction import check_columns_can_be_added
 from lfiw.ratio.classifier import RatioEnsemble
 from lfiw.ratio.cross_fitting import log_ratio_column, train_members, write_log_ratios
@@ -135,9 +136,10 @@ def evaluation_of(
     record = score(
         rows,
         validation,
-        feature_columns(extractors, options.extractors),
+        feature_columns(extractors, options.extractors, datamodule.input),
         logits,
         options=options,
+        judging=judging_rows(datamodule, validation),
         weighting=config.weighting,
         trainer=trainer,
         seed=config.seed,
@@ -159,6 +161,16 @@ def evaluation_of(
         record.write(run_dir / EVALUATION)
     trainer.strategy.barrier()
     return record
+
+
+def judging_rows(datamodule: MixedDataModule, validation: Validation) -> JudgingRows | None:
+    """Returns the validation rows by which the gate judges."""
+    if validation.rows is None or datamodule.real is None or datamodule.generated is None:
+        return None
+    of_real, of_generated = validation.rows
+    return JudgingRows.of(
+        Subset(datamodule.real, of_real), Subset(datamodule.generated, of_generated), validation.calibrated[1]
+    )
 
 
 def check_scores(config: Config, datamodule: MixedDataModule) -> None:

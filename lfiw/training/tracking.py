@@ -315,6 +315,12 @@ def log_pictures(loggers: Sequence[Logger], pictures: Mapping[str, Path]) -> Non
             logger.steadily(partial(logger.log_image, name, [str(file)]))
 
 
+def log_summary(loggers: Sequence[Logger], values: Mapping[str, str]) -> None:
+    """Writes words into the summary of a W&B run, if W&B is among the loggers."""
+    for logger in wandb_among(loggers):
+        logger.steadily(partial(logger.experiment.summary.update, dict(values)))
+
+
 def log_table(loggers: Sequence[Logger], name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Sends a table to W&B, if it is among the loggers."""
     for logger in wandb_among(loggers):

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from scipy.optimize import brentq, minimize
 from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
@@ -253,18 +253,24 @@ class Validation:
     Args:
         raw: as the classifiers were trained: of real and of generated rows.
         calibrated: the same rows, recalibrated.
+        rows: their numbers in the real and in the generated table; a row that several folds validate is there as often.
     """
 
     raw: Sides
     calibrated: Sides
+    rows: tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]] | None = None
 
 
-def fit_calibrators(method: str, folds: Sequence[Sides]) -> tuple[list[Calibrator | None], Validation]:
+def fit_calibrators(
+    method: str, folds: Sequence[Sides], rows: Sequence[Sides] | None = None
+) -> tuple[list[Calibrator | None], Validation]:
     """From each fold's validation log-ratios: every other one fits its calibrator, the rest is left to judge by.
 
     Args:
         method: a name in `CALIBRATIONS`.
+        rows: the validation rows' numbers in their tables, fold by fold.
     """
+    judging = slice(None) if method == "none" else slice(1, None, 2)
     calibrators: list[Calibrator | None] = []
     raw: list[Sides] = []
     calibrated: list[Sides] = []
@@ -276,9 +282,10 @@ def fit_calibrators(method: str, folds: Sequence[Sides]) -> tuple[list[Calibrato
             continue
         calibrator = fit_calibrator(method, real[0::2], generated[0::2])
         calibrators.append(calibrator)
-        raw.append((real[1::2], generated[1::2]))
-        calibrated.append((calibrator(real[1::2]), calibrator(generated[1::2])))
-    return calibrators, Validation(pooled(raw), pooled(calibrated))
+        raw.append((real[judging], generated[judging]))
+        calibrated.append((calibrator(real[judging]), calibrator(generated[judging])))
+    numbers = None if rows is None else pooled([(real[judging], generated[judging]) for real, generated in rows])
+    return calibrators, Validation(pooled(raw), pooled(calibrated), numbers)
 
 
 def pooled(folds: Sequence[Sides]) -> Sides:

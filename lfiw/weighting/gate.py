@@ -1,7 +1,7 @@
-"""Which weighting to use: decided on validation rows, never on those that scores are reported on.
+"""Which weighting to use, by log-ratios alone: decided on validation rows, never on those that scores are reported on.
 
-`choose` is for scores such as the FID, which a handful of effective samples makes worse whatever their weights;
-`choose_for_means` is for means, whose error a large bias outweighs long before that.
+Where features of the validation rows are there, the scores themselves are asked (`lfiw.evaluation.selection`). Means
+of functions that are known have a rule of their own (`lfiw.metrics.weighted_mean`).
 """
 
 import math
@@ -20,7 +20,8 @@ from lfiw.weighting.diagnostics import (
     rank_test,
     two_sample_test,
 )
-from lfiw.weighting.weights import Weighting, has_flat_tail, pareto_k_of_columns
+from lfiw.weighting.overlap import effective_shares
+from lfiw.weighting.weights import Weighting, has_tied_tail, pareto_k_of_columns
 
 UNIFORM, AUTO = "uniform", "auto"
 MIN_ESS, MIN_ESS_SHARE = 100.0, 0.01
@@ -42,7 +43,8 @@ class Candidate:
 
     Args:
         kl_gain, standard_error: nats by which the weighted model is nearer to the data (`lfiw.kl_gain`).
-        pareto_k, ess: of the weights of the generated validation rows.
+        pareto_k: of the weights of the generated validation rows; nan where they have too many ties for a tail.
+        ess: effective generated validation rows, or as many as rows of both sides together say if that is fewer.
         eligible: k̂ and ESS allow the gain to be believed.
     """
 
@@ -56,6 +58,11 @@ class Candidate:
     def lower_bound(self) -> float:
         """Of the gain, at 95 %."""
         return self.kl_gain - half_width(self.standard_error)
+
+    def ess_in_words(self, num_rows: int) -> str:
+        """`ESS 512 of 1,000, k̂ 0.31`; without a k̂, that the largest weights are tied."""
+        tail = "largest weights tied" if math.isnan(self.pareto_k) else f"k̂ {self.pareto_k:.2f}"
+        return f"ESS {self.ess:,.0f} of {num_rows:,}, {tail}"
 
 
 @dataclass(frozen=True)
@@ -99,13 +106,17 @@ def judge_all(
     log_ratio_real: Float[Tensor, " n"],
     log_ratio_generated: Float[Tensor, " m"],
     ess_share: float = MIN_ESS_SHARE,
+    num_scored: int | None = None,
 ) -> list[Candidate]:
-    """Every weighting on held-out rows of both sides.
+    """Judges every weighting on held-out rows of both sides.
 
-    Without a k̂ below the threshold and an ESS of at least max(100, ess_share·m) it is not eligible: the estimated
-    log-mean of the weights then misses their tail, and the gain looks largest where it is negative. Nor is one whose
-    tail cannot be fitted, unless its largest weights are all equal: where a floor (clip) makes most of the tail, ESS
-    looks well, and the few rows above it decide on other samples.
+    It is eligible with a k̂ below the threshold and an ESS of at least max(100, ess_share·m): otherwise the estimated
+    log-mean of the weights misses their tail, and the gain looks largest where it is negative. The ESS is the smaller
+    one of what the generated rows have and of what both sides let the scored rows expect (`effective_shares`), for a
+    floor (clip) or few rows can hide the large weights. Where ties leave no tail to fit, the ESS alone decides.
+
+    Args:
+        num_scored: generated rows that the weights are for. If None, as many as generated rows are given.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
@@ -113,16 +124,20 @@ def judge_all(
     # smoothing is a property of one sample of weights, not of the ratio: the gain is that of the unsmoothed ones
     unsmoothed = [Weighting(w.flatten, w.clip) for w in weightings]
     columns = torch.stack([w.log_weights(log_ratio_generated) for w in unsmoothed], dim=1)
-    ks, flat = pareto_k_of_columns(columns).tolist(), has_flat_tail(columns).tolist()
     m = len(columns)
-    found = []
-    for w, generated, k, bounded in zip(unsmoothed, columns.T, ks, flat, strict=True):
-        gain, error = kl_gain(w.log_weights(log_ratio_real), generated)
-        ess = effective_sample_size(torch.softmax(generated, dim=0)).item()
-        light = bounded or k < pareto_k_threshold(m)  # k̂ is nan where there is no fit
-        eligible = light and ess >= max(MIN_ESS, ess_share * m)
-        found.append(Candidate(gain.item(), error.item(), k, ess, eligible))
-    return found
+    tied = has_tied_tail(columns)
+    ks = torch.where(tied, math.nan, pareto_k_of_columns(columns))
+    light = tied | (ks < pareto_k_threshold(m))
+    gains = [
+        kl_gain(w.log_weights(log_ratio_real), generated) for w, generated in zip(unsmoothed, columns.T, strict=True)
+    ]
+    expected = effective_shares(unsmoothed, log_ratio_real, log_ratio_generated, num_scored or m)
+    judged = []
+    for i, (gain, error) in enumerate(gains):
+        ess = min(effective_sample_size(torch.softmax(columns[:, i], dim=0)).item(), expected[i].item() * m)
+        eligible = bool(light[i]) and ess >= max(MIN_ESS, ess_share * m)
+        judged.append(Candidate(gain.item(), error.item(), ks[i].item(), ess, eligible))
+    return judged
 
 
 def choose(
@@ -130,6 +145,7 @@ def choose(
     log_ratio_generated: Float[Tensor, " m"],
     grid: Sequence[Weighting] = GRID,
     ess_share: float = MIN_ESS_SHARE,
+    num_scored: int | None = None,
 ) -> Choice:
     """The gate: the plain ratio if its gain can be believed, else the weighting that can with the largest one, or none.
 
@@ -145,64 +161,47 @@ def choose(
         log_ratio_real, log_ratio_generated: of held-out rows, which trained neither the classifier nor its calibration.
         grid: weightings to choose from, the plain one first.
         ess_share: least effective share of the rows; for a FID, `min_ess_share` of its features and samples.
+        num_scored: as in `judge_all`.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
     """
-    judged = list(zip(grid, judge_all(grid, log_ratio_real, log_ratio_generated, ess_share), strict=True))
+    candidates = judge_all(grid, log_ratio_real, log_ratio_generated, ess_share, num_scored)
+    judged = list(zip(grid, candidates, strict=True))
     believed = [(w, c) for w, c in judged if c.eligible and c.lower_bound > 0]
-    uniform, m = Weighting(flatten=0.0), log_ratio_generated.numel()
+    m = log_ratio_generated.numel()
     if believed:
         weighting, c = max(believed, key=lambda pair: (pair[0] == grid[0], pair[1].lower_bound))
         return Choice(
             weighting,
             CORRECTS,
             f"on validation rows {in_words(weighting)} brings the model {c.kl_gain:.3f} ± {c.standard_error:.3f} nats "
-            f"nearer to the data (KL gain; ESS {c.ess:,.0f} of {m:,}, k̂ {c.pareto_k:.2f})",
+            f"nearer to the data (KL gain; {c.ess_in_words(m)})",
             c,
         )
-    p_value = two_sample_test(log_ratio_real, log_ratio_generated).item()
-    if p_value > SIGNIFICANCE:
-        return Choice(
-            uniform,
-            NOTHING,
-            f"the classifier does not tell real from generated validation rows better than chance (p = {p_value:.2g})",
-        )
     plain = judged[0][1]
-    why = (
-        f"k̂ = {plain.pareto_k:.1f}, ESS = {plain.ess:,.0f} of {m:,}, at least {max(MIN_ESS, ess_share * m):,.0f} needed"
-    )
+    why = why_not_eligible(plain, m, ess_share)
     if plain.eligible:
         why = f"the KL gain is {plain.kl_gain:.3f} ± {plain.standard_error:.3f} nats, not above zero at 95 %"
-    return Choice(uniform, CANNOT, why)
+    return without_gain(log_ratio_real, log_ratio_generated, why)
 
 
-def choose_for_means(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> Choice:
-    """The gate for weighted means: the Pareto-smoothed plain ratio, wherever there is anything to correct.
-
-    Where weights are heavy the model is far from the data, and the bias that flattened or uniform weights keep is
-    larger than the noise of the few samples that carry the plain one: on densities that are known its squared error was
-    the smaller one at every k̂ (the bench of known truths), and smoothing made it smaller still (Vehtari et al. 2024).
-    A k̂ above the threshold then tells that the mean is uncertain, not that uniform weights are better. A FID is another
-    matter: it rises with the number of samples that are missing, so that `choose` asks for many.
-
-    Args:
-        log_ratio_real, log_ratio_generated: of held-out rows, which trained neither the classifier nor its calibration.
-
-    Raises:
-        InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
-    """
-    p_value = rank_test(log_ratio_real, log_ratio_generated).item()
+def without_gain(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"], why: str) -> Choice:
+    """Returns the refusal: nothing to correct if not even the classifier tells the sides apart, otherwise why not."""
+    # the first sees a small part of the rows that differs much, the second a small difference of all
+    tests = [test(log_ratio_real, log_ratio_generated).item() for test in (two_sample_test, rank_test)]
+    p_value = min(1.0, 2 * min(tests))  # Bonferroni
     if p_value > SIGNIFICANCE:
-        reason = f"held-out real rows have no larger log-ratios than generated ones (p = {p_value:.2g})"
-        return Choice(Weighting(flatten=0.0), NOTHING, reason)
-    plain = Weighting(smooth=True)
-    c = judge(plain, log_ratio_real, log_ratio_generated)
-    m = log_ratio_generated.numel()
-    reason = f"for means, the smoothed plain ratio (ESS {c.ess:,.0f} of {m:,}, k̂ {c.pareto_k:.2f})"
-    if c.pareto_k >= pareto_k_threshold(m):
-        reason += "; few samples carry the weight: expect large errors"
-    return Choice(plain, CORRECTS, reason, c)
+        why = f"the classifier does not tell real from generated validation rows better than chance (p = {p_value:.2g})"
+    return Choice(Weighting(flatten=0.0), NOTHING if p_value > SIGNIFICANCE else CANNOT, why)
+
+
+def why_not_eligible(candidate: Candidate, num_rows: int, ess_share: float) -> str:
+    """Returns what the plain weights lack, in numbers."""
+    return (
+        f"plain weights leave {candidate.ess_in_words(num_rows)}; needed are an ESS of at least "
+        f"{max(MIN_ESS, ess_share * num_rows):,.0f} and a k̂ below {pareto_k_threshold(num_rows):.2f}"
+    )
 
 
 def in_words(weighting: Weighting) -> str:

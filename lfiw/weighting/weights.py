@@ -45,12 +45,16 @@ def pareto_k_of_columns(log_ratio: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
     return log_ratio.new_full((log_ratio.shape[1],), math.nan).double() if tails is None else tails.k
 
 
-def has_flat_tail(log_ratio: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
-    """Of each column: whether the values that a tail would be fitted to are all the same, so that none is heavy."""
+def has_tied_tail(log_ratio: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
+    """Whether each column has so many ties among its largest values that a tail cannot be fitted to them.
+
+    So it is with discrete data, with the plateaus of isotonic calibration, and below a floor (clip). True where more
+    than half of the tail's values repeat another one; False for fewer than 25 values.
+    """
     if len(log_ratio) < MIN_VALUES:
         return torch.zeros(log_ratio.shape[1], dtype=torch.bool, device=log_ratio.device)
-    largest = torch.topk(log_ratio, _tail_size(len(log_ratio)), dim=0).values
-    return largest[0] == largest[-1]
+    tail = torch.topk(log_ratio, _tail_size(len(log_ratio)), dim=0).values
+    return (tail[1:] == tail[:-1]).sum(0) > len(tail) / 2
 
 
 def smooth_log_weights(log_weights: Float[Tensor, "n *k"]) -> Float[Tensor, "n *k"]:

@@ -201,7 +201,7 @@ def test_print_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     for text in (
         "mine: 20,000 generated against 1,000 real rows",
         "half ★",
-        "★ half: because",
+        "★ half: corrects. Because.",
         "70 real and 60 generated validation rows: accuracy 75.0%",
         "half ★ − equal ESS",
         "distance to real",
@@ -223,4 +223,4 @@ def test_print_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     print_evaluation(read(chasm))
     out = capsys.readouterr().out
     assert "density chasm: the classifier tells 75.0% of held-out rows apart" in out
-    assert "★ auto corrects: because" in out
+    assert "★ auto: corrects. Because." in out

@@ -6,50 +6,104 @@ import math
 import pytest
 from test_tables import RECORD, read, weighting
 
-from lfiw.evaluation.record import Metric
-from lfiw.evaluation.verdict import DOUBTED, change_rows, reading, verdict_of
+from lfiw.evaluation.record import MIXED, UNCHANGED, WORSENS, EvaluationRecord, Metric
+from lfiw.evaluation.tables import verdict_line
+from lfiw.evaluation.verdict import DOUBTED, HEADLINES, change_rows, reading, verdict_of, with_verdict
 from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING
 
 
+def auto(weighting_of_auto: dict, **content: object) -> EvaluationRecord:
+    """A record whose gate recommends that weighting."""
+    chosen = {**copy.deepcopy(weighting_of_auto), "name": "auto"}
+    record = {**RECORD, "weightings": [RECORD["weightings"][0], chosen], "recommended": "auto", **content}
+    return read(record)
+
+
+def changed(**changes: tuple[float, float | None]) -> dict:
+    """Weights that change scores by so much ± half an interval; in the names __ stands for @."""
+    found = weighting("auto", 4.0, [0.7, 0.3])
+    for name, (change, half_width) in changes.items():
+        found["metrics"][name.replace("__", "@")]["difference"] = {"value": change, "se": 1.0, "half_width": half_width}
+    return found
+
+
+@pytest.mark.parametrize(("verdict", "tone"), [(NOTHING, "neutral"), (CANNOT, "bad")])
+def test_where_the_gate_refuses_its_word_stands_whatever_rounding_says(verdict: str, tone: str) -> None:
+    uniform = {**changed(fid=(1e-12, None), kid__classifier=(1e-12, 0.0)), "flatten": 0.0, "pareto_k": 0.9}
+    found = verdict_of(auto(uniform, verdict=verdict))
+    assert (found.word, found.tone, found.reason, found.doubts) == (verdict, tone, "because", ())
+    assert found.summary == "The samples are left as they were generated."
+    assert verdict_of(auto(uniform, verdict=verdict, weightings=[{**uniform, "name": "auto"}])).word == verdict
+
+
 @pytest.mark.parametrize(
-    ("verdict", "tone", "word"),
-    [(CORRECTS, "good", "corrects"), (NOTHING, "neutral", "nothing"), (CANNOT, "bad", "cannot")],
-)
-def test_the_verdict(verdict: str, tone: str, word: str) -> None:
-    auto = {**RECORD["weightings"][2], "name": "auto"}
-    record = {**RECORD, "weightings": [RECORD["weightings"][0], auto], "recommended": "auto"}
-    found = verdict_of(read({**record, "verdict": verdict}))
-    assert (found.tone, found.reason) == (tone, "because")
-    assert word in found.headline
-    assert verdict_of(read({**RECORD, "verdict": verdict})).headline == "Weighting “half”, as asked for."
+    ("fid", "kid", "word", "tone", "summary"),
+    [
+        ((-2, 1), (-2, 1), CORRECTS, "good", "Weighting improves FID and KID @classifier."),
+        (
+            (-2, 1), (-0.5, 1), CORRECTS, "good",
+            "Weighting improves FID, and does not change KID @classifier beyond its error.",
+        ),
+        (
+            (2, 1), (-2, 1), MIXED, "mixed",
+            "Weighting improves KID @classifier, and makes FID worse.",
+        ),
+        ((2, 1), (2, 1), WORSENS, "bad", "Weighting makes FID and KID @classifier worse."),
+        (
+            (0.5, 1), (0.5, 1), UNCHANGED, "neutral",
+            "Weighting does not change FID and KID @classifier beyond its error.",
+        ),
+        (
+            (2, 1), (0.5, 1), WORSENS, "bad",
+            "Weighting does not change KID @classifier beyond its error, and makes FID worse.",
+        ),
+        ((-2, None), (-2, None), UNCHANGED, "neutral", "No score has an interval, so that none can be said to change."),
+    ],
+)  # fmt: skip
+def test_the_verdict_weighs_every_interval(fid, kid, word: str, tone: str, summary: str) -> None:
+    record = auto(changed(fid=fid, kid__classifier=kid), verdict=CORRECTS)
+    found = verdict_of(record)
+    assert (found.word, found.tone, found.summary) == (word, tone, summary)
+    assert found.headline == HEADLINES[word]
+    written = with_verdict(record)
+    assert (written.verdict, written.summary) == (word, summary)
+    assert with_verdict(written) == written
+    assert f"★ auto: {word}. {summary} Because." == verdict_line(written)
 
 
-def test_scored_rows_can_leave_doubts() -> None:
-    record = copy.deepcopy(RECORD)
-    record["verdict"] = CORRECTS
-    record["weightings"].append({**weighting("auto", 12.0, [0.7, 0.3]), "pareto_k": 0.9})
-    record["recommended"] = "auto"
-    record["weightings"][-1]["metrics"]["kid@classifier"]["difference"] = {"value": 0.2, "se": 0.1, "half_width": 0.22}
-    found = verdict_of(read(record))
-    assert (found.tone, found.headline) == ("mixed", DOUBTED)
-    heavy, worse = found.doubts
+def test_features_that_the_ratio_did_not_see_are_named() -> None:
+    weights = changed(fid=(-2, 1), kid__classifier=(-2, 1))
+    found = verdict_of(auto(weights, seen=[""]))
+    assert found.summary.endswith(". Of features that the ratio did not see: classifier.")
+    assert verdict_of(auto(weights, seen=[])).summary.endswith("did not see: pixels, classifier.")
+    assert verdict_of(auto(weights, seen=["", "classifier"])).summary.endswith(
+        "All of these are of features that the ratio saw."
+    )
+    assert verdict_of(auto(weights)).summary == "Weighting improves FID and KID @classifier."
+
+
+def test_heavy_weights_leave_doubts() -> None:
+    record = auto({**changed(fid=(-2, 1), kid__classifier=(-2, 1)), "pareto_k": 0.9})
+    found = verdict_of(record)
+    assert (found.word, found.tone, found.headline) == (CORRECTS, "mixed", DOUBTED)
+    (heavy,) = found.doubts
     assert "k̂ is 0.9, not below 0.70" in heavy
     assert "123 effective samples of 20,000" in heavy
-    assert worse == "Worse than as generated: FID ↓."
-    record["weightings"][-1]["pareto_k"] = None
-    record["weightings"][-1]["metrics"]["fid"]["difference"] = {"value": -2.0, "se": None}
-    assert verdict_of(read(record)).tone == "good"
-    for w in record["weightings"]:
-        w["metrics"]["is"] = {"value": 3.0, "se": None, "difference": {"value": -1.0, "se": None}}
-    assert verdict_of(read(record)).doubts == ("Worse than as generated: IS ↑.",)
+    assert heavy in (with_verdict(record).summary or "")
+    tied = {**changed(fid=(-2, 1), kid__classifier=(-2, 1)), "pareto_k": None}
+    assert verdict_of(auto(tied)).tone == "good"
+
+
+def test_a_weighting_that_was_named_is_judged_too() -> None:
+    found = verdict_of(read(RECORD))
+    assert found.headline == "Weighting “half”, as asked for: corrects."
 
 
 def test_changes_by_the_recommended_weighting() -> None:
     titles, rows = change_rows(read(RECORD))
     assert titles == ["score", "reads", "change", "as generated", "weighted"]
     assert rows[0] == ["FID ↓", "better", "-6 [-6.25, -5.75]", "10 ± 0.25", "4 ± 0.25"]
-    assert rows[-1] == ["class distance ↓", "lower", "-0.2", "0.4", "0.2"]
-    assert [row[0] for row in rows] == ["FID ↓", "KID ↓ @classifier", "class distance ↓"]
+    assert [row[0] for row in rows] == ["FID ↓", "KID ↓ @classifier"]
 
 
 def test_uniform_weights_change_nothing_but_others_are_drawn() -> None:

@@ -26,7 +26,7 @@ from lfiw.weighting.diagnostics import (
     top_share,
     two_sample_test,
 )
-from lfiw.weighting.gate import choose, choose_for_means
+from lfiw.weighting.gate import choose
 
 N = 200
 
@@ -103,7 +103,7 @@ def test_diagnostics_calibration_and_gate(of_real: str, of_generated: str) -> No
     both = torch.cat([real.double(), generated.double()])
     curve = reliability(both, torch.arange(len(both)) < len(real))
     assert 0 <= curve.expected_error <= curve.maximum_error <= 1
-    for choice in (choose(real, generated), choose_for_means(real, generated)):
+    for choice in (choose(real, generated),):
         assert choice.reason
         if choice.candidate is not None:
             assert finite([choice.candidate.kl_gain, choice.candidate.standard_error, choice.candidate.ess])
@@ -113,7 +113,7 @@ def test_diagnostics_calibration_and_gate(of_real: str, of_generated: str) -> No
 def test_values_that_are_no_numbers(value: float) -> None:
     bad, good = torch.zeros(N, dtype=torch.float64).index_fill(0, torch.tensor([7]), value), random(N)
     told = [finite_or_refused(lambda f=f: f(bad)) for f in (Weighting(), pareto_k, lambda x: sir(x, 5, 5))]
-    for function in (kl_gain, balanced_log_loss, mean_one, two_sample_test, rank_test, choose, choose_for_means):
+    for function in (kl_gain, balanced_log_loss, mean_one, two_sample_test, rank_test, choose):
         told += [finite_or_refused(lambda f=function: f(bad, good)), finite_or_refused(lambda f=function: f(good, bad))]
     told += [finite_or_refused(lambda n=name: fit_calibrator(n, bad, good)) for name in CALIBRATIONS[1:]]
     for line in told:

@@ -5,24 +5,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from lfiw.evaluation.selection import Judge, choose_by_kernel_distance
 from lfiw.metrics.influence import Contributions, terms
 from lfiw.metrics.sample_size import MIN_DEGREES_OF_FREEDOM
+from lfiw.metrics.weighted_mean import SMOOTHED, weighted_mean
 from lfiw.tasks.ope.dynamics import EnsembleMLP
 from lfiw.weighting.calibration import fit_calibrator
 from lfiw.weighting.diagnostics import effective_sample_size, half_width
-from lfiw.weighting.gate import UNIFORM, choose, choose_for_means
+from lfiw.weighting.gate import CORRECTS, UNIFORM
 from lfiw.weighting.weights import Weighting, pareto_k
 
 from .pairs import Case, Density
 
 NUM_TRAIN, NUM_VALIDATION, NUM_EVALUATION = 2000, 8000, 10_000  # rows per side and seed
 NUM_TRUTH, NUM_LIMIT = 1_000_000, 40_000
-FOR_SCORES = "auto for scores"
-ESTIMATORS = (UNIFORM, "plain", "calibrated", "auto", FOR_SCORES, "exact")
+NUM_JUDGING = 1000  # rows per side that the gate for scores compares
+FOR_SCORES, REAL_ROWS, COMBINED = "auto for scores", "real rows", "combined"
+ESTIMATORS = (UNIFORM, "plain", "calibrated", "auto", FOR_SCORES, REAL_ROWS, COMBINED, "exact")
 # of the ratio classifiers: small MLPs, of all seeds at once
 WIDTH, STEPS, EVERY, PATIENCE, LEARNING_RATE, WEIGHT_DECAY = 64, 400, 20, 4, 3e-3, 0.01
 BATCH = 500  # rows per side and step
@@ -34,12 +37,14 @@ class Found:
     """What one case gave.
 
     Args:
-        errors: estimator → (seeds, functions): estimate − truth, in standard deviations. `RuLSIF` has fewer
-            seeds, and is absent in higher dimensions.
+        errors: estimator → (seeds, functions): estimate − truth, in standard deviations. `auto` is of generated rows
+            alone, with real validation rows as judges; `combined` is of both. `RuLSIF` has fewer seeds, and is absent
+            in higher dimensions.
         pareto_k, ess: (seeds,) of the plain weights.
-        verdicts, verdicts_for_scores: of the gate for means and of that for scores, one per seed.
-        covered, covered_by_few: (intervals,) whether 95 % intervals of means under auto's weights hold their limit:
-            of those that are nominal, and of those that rest on few rows.
+        verdicts: of the gate for scores, one per seed.
+        covered, covered_by_few: (intervals,) whether ratio-fixed 95 % intervals of smoothed means hold their limit: of
+            those that are nominal, and of those that rest on few rows.
+        held: kind of interval → (seeds, functions) whether it holds the truth.
     """
 
     case: Case
@@ -47,9 +52,9 @@ class Found:
     pareto_k: list[float]
     ess: list[float]
     verdicts: list[str]
-    verdicts_for_scores: list[str]
     covered: list[bool]
     covered_by_few: list[bool]
+    held: dict[str, Bool[Tensor, "seeds functions"]]
 
 
 def functions(x: Float[Tensor, "n d"]) -> Float[Tensor, "n 7"]:
@@ -84,37 +89,57 @@ def examine(case: Case, seeds: range) -> Found:
     limit_values = (functions(limit_x) - truth) / scale
 
     errors: dict[str, list[Tensor]] = {name: [] for name in ESTIMATORS}
-    found = Found(case, {}, [], [], [], [], [], [])
+    found = Found(case, {}, [], [], [], [], [], {})
+    held: dict[str, list[Tensor]] = {kind: [] for kind in ("ratio fixed", "with the ratio's error", REAL_ROWS)}
     for i in range(len(seeds)):
         real, generated = (side[i] for side in on_validation)
         calibrator = fit_calibrator("temperature", real, generated)
-        choice, for_scores = choose_for_means(real, generated), choose(real, generated)
+        judge = standardised_judge(validation[0][i], validation[1][i], generated)
+        choice = choose_by_kernel_distance([judge], real, generated, num_scored=NUM_EVALUATION)
         log_ratio, x = on_evaluation[i], evaluation[i]
-        values = (functions(x) - truth) / scale
+        values, real_values = ((functions(rows) - truth) / scale for rows in (x, validation[0][i]))
         plain = Weighting()(log_ratio)
-        auto = choice.weighting(log_ratio)
+        means = weighted_mean(values, log_ratio, real=real_values)
+        assert means.real is not None
+        assert means.with_ratio_error is not None
+        assert means.auto is not None
         weights = {
             UNIFORM: torch.full_like(plain, 1 / len(plain)),
             "plain": plain,
             "calibrated": Weighting()(calibrator(log_ratio)),
-            "auto": auto,
-            FOR_SCORES: for_scores.weighting(log_ratio),
+            FOR_SCORES: choice.weighting(log_ratio),
             "exact": Weighting()(case.p.log_density(x) - case.q.log_density(x)),
         }
         for name, w in weights.items():
             errors[name].append(w @ values)
+        for name, mean in (
+            ("auto", means.auto),
+            (REAL_ROWS, means.real.value),
+            (COMBINED, means.with_ratio_error.value),
+        ):
+            errors[name].append(mean)
+        for kind, interval in zip(held, (means.ratio_fixed, means.with_ratio_error, means.real), strict=True):
+            held[kind].append(interval.holds(torch.zeros_like(interval.value)))
         found.pareto_k.append(pareto_k(log_ratio))
         found.ess.append(effective_sample_size(plain).item())
         found.verdicts.append(choice.verdict)
-        found.verdicts_for_scores.append(for_scores.verdict)
-        if choice.weighting.flatten > 0:
-            limit = choice.weighting(limit_log_ratios[i]) @ limit_values
-            for inside, degrees in intervals(values, auto, limit):
+        if choice.verdict == CORRECTS:
+            limit = SMOOTHED(limit_log_ratios[i]) @ limit_values
+            for inside, degrees in intervals(values, SMOOTHED(log_ratio), limit):
                 (found.covered if degrees >= MIN_DEGREES_OF_FREEDOM else found.covered_by_few).append(inside)
     found.errors.update({name: torch.stack(rows) for name, rows in errors.items()})
+    found.held.update({kind: torch.stack(rows) for kind, rows in held.items()})
     if case.d <= KERNEL_DIMENSIONS:
         found.errors["RuLSIF"] = kernel_errors(train, evaluation, truth, scale)
     return found
+
+
+def standardised_judge(real: Tensor, generated: Tensor, log_ratio: Tensor) -> Judge:
+    """Returns the judge that sees the first validation rows, each coordinate in standard deviations."""
+    both = torch.cat([real[:NUM_JUDGING], generated[:NUM_JUDGING]])
+    mean, std = both.mean(0), both.std(0)
+    of_real, of_generated = ((rows[:NUM_JUDGING] - mean) / std for rows in (real, generated))
+    return Judge("the rows", of_real, of_generated, log_ratio[:NUM_JUDGING])
 
 
 def intervals(values: Tensor, weights: Tensor, limit: Tensor) -> list[tuple[bool, float]]:

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.stats import ttest_rel
 
 from lfiw.tasks.results import row
-from lfiw.weighting.gate import CANNOT, NOTHING, UNIFORM
+from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING, UNIFORM
 
-from .estimates import ESTIMATORS, FOR_SCORES, Found
+from .estimates import COMBINED, ESTIMATORS, FOR_SCORES, REAL_ROWS, Found
 
 LEVEL = 0.01  # Holm-corrected over the cases
 HEAVY = 0.7  # k̂ above which plain weights are not to be trusted
@@ -28,21 +28,25 @@ def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
     worse = significantly_worse(cases)
     heavy = [i for i, found in enumerate(cases) if median(found.pareto_k) > HEAVY]
 
-    def within(name: str) -> list[bool]:
-        return [bool(a <= TOLERANCE * p) for a, p in zip(mse[name], mse["plain"], strict=True)]
+    def within(name: str, *others: str) -> list[bool]:
+        return [bool(mse[name][i] <= TOLERANCE * min(mse[other][i] for other in others)) for i in range(len(cases))]
 
     rows = [
         row("num_cases", "count", [float(len(cases))]),
         row("num_seeds", "count", [float(len(cases[0].pareto_k))]),
         share("auto_significantly_worse_share", worse),
         share("plain_significantly_worse_share", significantly_worse(cases, "plain")),
-        share("auto_mse_within_105_share", within("auto")),
-        share("calibrated_mse_within_105_share", within("calibrated")),
+        share("auto_mse_within_105_share", within("auto", UNIFORM, "plain")),
+        share("plain_mse_within_105_share", within("plain", UNIFORM, "plain")),
+        share("calibrated_mse_within_105_share", within("calibrated", UNIFORM, "plain")),
+        share("combined_mse_within_105_share", within(COMBINED, REAL_ROWS, "plain")),
+        row("median_mse_over_real_rows", COMBINED, [median(np.divide(mse[COMBINED], mse[REAL_ROWS]).tolist())]),
         share("auto_lower_mse_where_k_high_share", [bool(mse["auto"][i] < mse["plain"][i]) for i in heavy]),
         share("nothing_is_right_share", refusals_that_are_right(cases, NOTHING)),
         share("cannot_is_right_share", refusals_that_are_right(cases, CANNOT)),
         share("auto_for_scores_significantly_worse_share", significantly_worse(cases, FOR_SCORES)),
-        share("auto_for_scores_mse_within_105_share", within(FOR_SCORES)),
+        share("auto_for_scores_mse_within_105_share", within(FOR_SCORES, UNIFORM, "plain")),
+        *coverage_rows(cases),
         share("interval_coverage", [c for found in cases for c in found.covered]),
         share("interval_coverage_few_rows", [c for found in cases for c in found.covered_by_few]),
     ]
@@ -62,7 +66,20 @@ def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
         rows.append(row(name, "pareto_k", found.pareto_k))
         rows.append(row(name, "ess", found.ess))
         rows += [row(name, f"says {v}", [float(w == v) for w in found.verdicts]) for v in dict.fromkeys(found.verdicts)]
+        rows += [row(name, f"coverage {kind}", [held.double().mean().item()]) for kind, held in found.held.items()]
         rows.append(row(name, "auto_significantly_worse", [float(worse[i])]))
+    return rows
+
+
+def coverage_rows(cases: Sequence[Found]) -> list[dict[str, Any]]:
+    """Each kind of interval: how often it holds the truth, over all pairs where the gate mostly says "corrects", and
+    the least of them."""
+    corrected = [f for f in cases if f.verdicts.count(CORRECTS) > len(f.verdicts) / 2]
+    rows = []
+    for kind in cases[0].held if corrected else ():
+        of_pairs = [found.held[kind].double().mean().item() for found in corrected]
+        rows.append(row(kind, "coverage", [fmean(of_pairs)], pairs=len(of_pairs)))
+        rows.append(row(kind, "least_coverage", [min(of_pairs)], pairs=len(of_pairs)))
     return rows
 
 
@@ -94,12 +111,11 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
 
 
 def refusals_that_are_right(cases: Sequence[Found], word: str) -> list[bool]:
-    """For each seed of which the gate that knows that word says it: whether plain weights were no better there."""
+    """For each seed of which the gate says that word: whether plain weights were no better there."""
     right = []
     for found in cases:
         plain, uniform = squared_errors(found, "plain"), squared_errors(found, UNIFORM)
-        verdicts = found.verdicts_for_scores if word == CANNOT else found.verdicts
-        for verdict, p, u in zip(verdicts, plain, uniform, strict=True):
+        for verdict, p, u in zip(found.verdicts, plain, uniform, strict=True):
             if verdict == word:
                 right.append(bool(u <= p))
     return right

@@ -14,7 +14,7 @@ GENERATORS = {"sngan": "SNGAN, compact", "pixelcnn": "PixelCNN++, compact", "vae
 WEIGHTINGS = {"uniform": "none", "self-normalised": "ŵ, as published", "flatten 0.25": "ŵ^0.25", "auto": "`auto`"}
 
 
-FIRST = ["ESS", "k̂", "FID ↓", "FID − uniform", "its 95 % interval in one run", "FID − equal ESS"]
+FIRST = ["ESS", "k̂", "FID ↓", "FID − uniform", "its 95 % interval in one run (ratio fixed)", "FID − equal ESS"]
 
 
 def cifar10_gan(study: Study) -> str:

@@ -1,0 +1,74 @@
+"""How much of a model's mass a weighting leaves effective, from rows of both sides.
+
+Generated rows alone do not show the weights that they did not draw. Real rows do: they lie where weights are large.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from scipy.optimize import brentq
+from torch import Tensor
+
+from lfiw.weighting.weights import Weighting, check_log_ratio
+
+RARE = 0.01  # expected number of scored rows beyond the largest weight that is reckoned with
+
+
+def log_normaliser(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> float:
+    """Returns log E_q[ŵ] by Bennett's acceptance ratio: the c at which Σ_q σ(log ŵ − c)/m = Σ_p σ(c − log ŵ)/n.
+
+    It is 0 for exact ratios. Unlike the mean of ŵ over generated rows it has a finite variance under any tail
+    (Bennett, J. Comput. Phys. 22, 1976; Meng & Wong, Statistica Sinica 6, 1996).
+
+    Raises:
+        InputError: a side is empty, or a value is NaN or infinite.
+    """
+    check_log_ratio(log_ratio_real)
+    check_log_ratio(log_ratio_generated)
+    real, generated = log_ratio_real.double(), log_ratio_generated.double()
+
+    def imbalance(c: float) -> float:
+        return (torch.sigmoid(generated - c).mean() - torch.sigmoid(c - real).mean()).item()
+
+    both = torch.cat([real, generated])
+    # 40 nats beyond the values, each sigmoid is 0 or 1 to the last digit
+    return float(brentq(imbalance, both.min().item() - 40, both.max().item() + 40))
+
+
+def effective_shares(
+    weightings: Sequence[Weighting],
+    log_ratio_real: Float[Tensor, " n"],
+    log_ratio_generated: Float[Tensor, " m"],
+    num_scored: int,
+) -> Float[Tensor, " k"]:
+    """Returns, for each weighting v, the ESS per row (E_q v)²/E_q v² that `num_scored` generated rows can be expected
+    to have.
+
+    Since p = ŵq, an expectation under q is one over both sides: E_q[g] = E_q[g/(1 + ŵ)] + E_p[g/(1 + ŵ)]. The second
+    term holds the large weights, on few rows or on none of the generated ones. The rarest of them, of which the scored
+    rows will hold none with a probability of 99 %, are left out.
+
+    Args:
+        weightings: their smoothing is ignored.
+        log_ratio_real, log_ratio_generated: of held-out rows; any scale of ŵ.
+        num_scored: generated rows that will be weighted.
+
+    Raises:
+        InputError: a side is empty, or a value is NaN or infinite.
+    """
+    c = log_normaliser(log_ratio_real, log_ratio_generated)
+    sides = [(side.double() - c).cpu() for side in (log_ratio_real, log_ratio_generated)]
+    log_ratio, order = torch.cat(sides).sort(descending=True)
+    mass = torch.cat([torch.sigmoid(-side) / len(side) for side in sides])[order]
+    mass = mass / mass.sum()
+    drawn = mass.cumsum(0) * num_scored >= RARE
+    log_ratio, log_mass = log_ratio[drawn], mass[drawn].log()
+    shares = []
+    for weighting in weightings:
+        # a clip is on the scale that the log-ratios came with
+        log_w = Weighting(weighting.flatten, weighting.clip).log_weights(log_ratio + c)
+        moments = [torch.logsumexp(power * log_w + log_mass, 0) for power in (0, 1, 2)]
+        shares.append(math.exp(2 * moments[1] - moments[0] - moments[2]))
+    return torch.tensor(shares, dtype=torch.float64)
