@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from studies.rendering import applications, cifar10, ratios, speed
+from studies.rendering import applications, cifar10, overview, ratios, speed
 from studies.rendering.cells import Study
 
 from lfiw.cli import Parser, run_script
@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 MARKED = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- /results -->)", re.S)
 # tables of a study under another name
 FILES = {
+    "digits_short": "digits",
     "cifar10_paper": "cifar10_gan",
     "trained_generators": "generators",
     "resampling_digits": "resampling",
@@ -28,6 +29,7 @@ FILES = {
 }
 TABLES: dict[str, Callable[[Study], str]] = {
     "digits": ratios.digits,
+    "digits_short": ratios.digits_short,
     "toy": ratios.toy,
     "statistics": ratios.statistics,
     "estimators": ratios.estimators,
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, fail if a page is out of date")
     options = parser.parse_args(arguments)
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         old = page.read_text()
         new = MARKED.sub(lambda mark: f"{mark[1]}{render(mark[2])}\n{mark[3]}", old)
         if options.check and new != old:
@@ -64,7 +66,9 @@ def main(arguments: list[str]) -> None:
 
 
 def render(name: str) -> str:
-    """A study's table, and under it how it was made."""
+    """A study's table, and under it how it was made; or the overview of all studies."""
+    if name == "overview":
+        return overview.table({file.stem: json.loads(file.read_text()) for file in (ROOT / "results").glob("*.json")})
     file = ROOT / "results" / f"{FILES.get(name, name)}.json"
     if name not in TABLES or not file.is_file():
         raise InputError(f"a page asks for results:{name}, but there is no {file.name} or no table for it")

@@ -4,7 +4,7 @@ Re-running the same command resumes a stopped study with the first run that had 
 
 python tools/study.py digits --seeds 5
 python tools/study.py toy --seeds 20
-python tools/study.py cifar10_gan --seeds 3 features.resnet56_weights=FILE      after the caches that the README makes
+python tools/study.py cifar10_gan --seeds 3 features.resnet56_weights=FILE      caches: docs/results/cifar10.md
 python tools/study.py cifar10_networks --seeds 3 features.resnet56_weights=FILE
 python tools/study.py cifar10_skewed --seeds 3 features.resnet56_weights=FILE
 python tools/study.py estimators --seeds 10 logger=none
@@ -13,7 +13,7 @@ python tools/study.py resampling --seeds 3 logger=none                         C
 python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for one environment
 python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
-python tools/study.py omniglot --seeds 10 logger=none                          after the caches that the README makes
+python tools/study.py omniglot --seeds 10 logger=none                          caches: docs/results/omniglot.md
 python tools/study.py omniglot_choice --seeds 3 logger=none                    what chose its λ, α and β
 python tools/study.py omniglot_quality --seeds 10 logger=none                  the same with weaker generators
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +18,17 @@ from lfiw.data.splits import REAL
 from lfiw.evaluation.plots import (
     class_proportions,
     lorenz_curve,
+    love_plot,
     reliability_diagram,
     score_intervals,
     scores_by_exponent,
     training_curves,
     weight_histogram,
 )
+from lfiw.evaluation.plots.scores import BALANCED
 from lfiw.evaluation.plots.style import as_svg, save
 from lfiw.evaluation.plots.weight_figures import relative_to_uniform
-from lfiw.evaluation.record import UNKNOWN, EvaluationRecord, Flattening, Metric
+from lfiw.evaluation.record import UNKNOWN, Balance, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.tables import as_number, most_changed_classes, number
 from lfiw.files import write_atomically
 from lfiw.training.run_folder import Curve
@@ -108,6 +110,7 @@ def draw_evaluation(
             f"intervals_{file_name(metric)}": intervals_picture(record, metric) for metric in main_metrics(record)
         },
         "weights": {"weights": histogram_picture(weights), "lorenz": lorenz_picture(weights)} if weights else {},
+        "balance": balance_pictures(record.balance) if record.balance else {},
         "flattening": flattening_pictures(record, record.flattening) if record.flattening else {},
         "classifier": {
             "calibration": reliability_picture(curves),
@@ -177,6 +180,26 @@ def lorenz_picture(weights: Mapping[str, Tensor]) -> Picture:
     return Picture(
         "How much the heaviest hold", f"Curves of the weight held: {'; '.join(told)}.", lorenz_curve(weights)
     )
+
+
+def balance_pictures(balance: Balance) -> dict[str, Picture]:
+    """Love plots: standardised mean difference and Kolmogorov–Smirnov distance of each column that is listed."""
+    sides = [balance.before, *([balance.after] if balance.after else [])]
+    smd, ks = ([[abs(x) for x in getattr(side, name)] for side in sides] for name in ("smd", "ks"))
+    return {
+        "balance_means": love_picture("Standardised mean difference", balance.columns, smd, BALANCED),
+        "balance_distributions": love_picture("Kolmogorov–Smirnov distance", balance.columns, ks, None),
+    }
+
+
+def love_picture(title: str, columns: Sequence[str], sides: Sequence[Sequence[float]], limit: float | None) -> Picture:
+    """One distance, column by column, before and, if there is a second side, after weighting."""
+    told = [
+        f"{when} weighting up to {number(max(values), 2)}, {number(float(np.median(values)), 2)} in the median"
+        for when, values in zip(("before", "after"), sides, strict=False)
+    ]
+    figure = love_plot(columns, sides[0], sides[1] if len(sides) > 1 else None, title, limit)
+    return Picture(title, f"Points, one row per column: {'; '.join(told)}.", figure)
 
 
 def flattening_pictures(record: EvaluationRecord, curves: Flattening) -> dict[str, Picture]:

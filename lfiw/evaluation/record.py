@@ -216,6 +216,43 @@ class Flattening:
         return [alpha for alpha, _ in pairs], [x for _, x in pairs]
 
 
+@dataclass(frozen=True)
+class Imbalance:
+    """How far the generated rows, under one weighting, are from the real ones.
+
+    Args:
+        auc, half_width: of a second classifier that tells them apart; its 95 % interval reaches so far to either side.
+        mean_smd, max_smd: size of the standardised mean differences, over all columns.
+        smd, ks: standardised mean difference and Kolmogorov–Smirnov distance of the columns that are listed.
+    """
+
+    auc: float
+    half_width: float
+    mean_smd: float
+    max_smd: float
+    smd: tuple[float, ...]
+    ks: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The main features of real and generated rows, before weighting and under the recommended weighting.
+
+    Args:
+        columns: names of those that are listed, the furthest apart first.
+        after: None where the recommended weighting is uniform.
+    """
+
+    columns: tuple[str, ...]
+    before: Imbalance
+    after: Imbalance | None = None
+
+    def __post_init__(self) -> None:
+        for side in (self.before, self.after):
+            if side and not len(side.smd) == len(side.ks) == len(self.columns):
+                raise InputError(f"balance: expected one smd and one ks for each of the {len(self.columns)} columns")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
     """The content of evaluation.json.
@@ -251,6 +288,7 @@ class EvaluationRecord:
     lost: dict[Metric, str] | None = None
     weightings: tuple[WeightingRecord, ...]
     flattening: Flattening | None = None
+    balance: Balance | None = None
     seen: tuple[str, ...] | None = None
     summary: str | None = None
     tables: tuple[TableRecord, ...] = ()

@@ -21,6 +21,7 @@ from lfiw.evaluation.samples import sample_groups, sample_pictures
 from lfiw.evaluation.scoring import ScoredRows
 from lfiw.evaluation.tables import (
     Cells,
+    balance_sentence,
     classifier_rows,
     correction_rows,
     infinite_rows,
@@ -54,7 +55,15 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     return TEMPLATES.get_template(template).render(**values)
 
 
-SECTIONS = ("scores", "weights", "flattening", "classifier", "samples", "classes")  # of the page, that have pictures
+SECTIONS = (
+    "scores",
+    "weights",
+    "balance",
+    "flattening",
+    "classifier",
+    "samples",
+    "classes",
+)  # of the page, that have pictures
 
 
 def write_report(
@@ -80,6 +89,7 @@ def write_report(
         "scores": score_rows(record, intervals=True),
         "corrections": correction_rows(record) if record.has_intervals else None,
         "infinite": infinite_rows(record),
+        "balance": balance_sentence(record.balance) if record.balance else None,
         "classifier": classifier_rows(record),
         "paper_scores": score_rows(record, paper=True) if record.metrics(paper=True) else None,
         "proportions": proportion_rows(record) if record.real_class_proportions else None,

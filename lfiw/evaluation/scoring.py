@@ -15,6 +15,7 @@ from torch import Tensor
 from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced, everything
 from lfiw.data.table import TensorTable
 from lfiw.errors import InputError, LostScore
+from lfiw.evaluation.balance_record import with_balance
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.recording import evaluation_record, held_out_scores
@@ -162,6 +163,10 @@ def score(
                 seen=[column.suffix.removeprefix("@") for column in features if column.seen],
             )
         ]
+        if options.balance:
+            weights = standard.weights[:, list(weightings).index(weighting)]
+            assert record[0] is not None
+            record = [with_balance(record[0], rows.real, rows.generated, features[0].name, weights, seed=seed)]
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
     return with_verdict(shared)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from lfiw.evaluation.record import UNKNOWN, Estimate, EvaluationRecord, Metric
+from lfiw.evaluation.record import UNKNOWN, Balance, Estimate, EvaluationRecord, Metric
 from lfiw.evaluation.recording import chasm_warning
 from lfiw.metrics.sample_size import FEW_ROWS
 
@@ -123,6 +123,17 @@ def most_changed_classes(record: EvaluationRecord) -> list[int]:
 def total_variation(p: Sequence[float], q: Sequence[float]) -> float:
     """½ Σ |p − q|: the share of mass that would have to move."""
     return sum(abs(a - b) for a, b in zip(p, q, strict=True)) / 2
+
+
+def balance_sentence(balance: Balance) -> str:
+    """What a second classifier still tells apart."""
+    sides = [(balance.before, "before weighting"), (balance.after, "after")]
+    found = [
+        f"{side.auc:.3f}{f' ± {side.half_width:.3f}' if side.half_width == side.half_width else ''} {when}"
+        for side, when in sides
+        if side
+    ]
+    return f"A second classifier tells real from generated rows with AUC {' and '.join(found)}; 0.5 is perfect."
 
 
 def print_table(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lfiw.evaluation.record import MIXED, UNCHANGED, WORSENS, EvaluationRecord, Metric, Score
-from lfiw.evaluation.tables import Cells, as_number, number, with_error, with_interval
+from lfiw.evaluation.tables import Cells, as_number, balance_sentence, number, with_error, with_interval
 from lfiw.weighting.gate import AUTO, CANNOT, CORRECTS, NOTHING
 
 HEADLINES = {
@@ -19,7 +19,9 @@ HEADLINES = {
 TONES = {
     CORRECTS: "good", MIXED: "mixed", WORSENS: "bad", UNCHANGED: "neutral", NOTHING: "neutral", CANNOT: "bad",
 }  # fmt: skip
+CHANCE = 0.5  # AUC of a classifier that tells nothing apart
 DOUBTED = "Weighting improves the scores, but its weights leave doubts."
+UNFOUND = "The ratio found nothing to correct, but a second classifier does."
 BETTER, WORSE, UNCLEAR = "better", "worse", "unclear"
 
 
@@ -60,10 +62,13 @@ def verdict_of(record: EvaluationRecord) -> Verdict:
         )
         word = MIXED if better and worse else CORRECTS if better else WORSENS if worse else UNCHANGED
         summary = in_a_sentence(better, unclear, worse) + of_the_unseen(record, [*better, *unclear, *worse])
+    summary += of_the_balance(record)
     doubts = doubts_about(record)
     headline, tone = HEADLINES[word], TONES[word]
     if word == CORRECTS and doubts:
         headline, tone = DOUBTED, "mixed"
+    if word == NOTHING and doubts:
+        headline, tone = UNFOUND, "mixed"
     if record.recommended != AUTO:
         headline = f"Weighting “{record.recommended}”, as asked for: {word}."
     return Verdict(word, headline, tone, summary, record.reason, doubts)
@@ -100,6 +105,20 @@ def of_the_unseen(record: EvaluationRecord, judged: Sequence[Metric]) -> str:
     return f" Of features that the ratio did not see: {', '.join(unseen)}."
 
 
+def of_the_balance(record: EvaluationRecord) -> str:
+    """Returns how far a second classifier says that the correction is from done, where one was asked."""
+    if record.balance is None:
+        return ""
+    before, after = record.balance.before, record.balance.after
+    told_apart = before.auc - before.half_width > CHANCE
+    way = (
+        f" Weighting goes {(before.auc - after.auc) / (before.auc - CHANCE):.0%} of the way."
+        if after and told_apart
+        else ""
+    )
+    return f" {balance_sentence(record.balance)}{way}"
+
+
 def listed(metrics: Sequence[Metric]) -> str:
     """`FID, KID and IS`."""
     *others, last = [metric.label for metric in metrics]
@@ -107,9 +126,17 @@ def listed(metrics: Sequence[Metric]) -> str:
 
 
 def doubts_about(record: EvaluationRecord) -> tuple[str, ...]:
-    """Says where the recommended weights have too heavy a tail on the scored rows for their scores to be trusted."""
+    """Says where the recommended weights have too heavy a tail on the scored rows for their scores to be trusted, and
+    where there is more to correct than the ratio found."""
     chosen, threshold = record.chosen, record.pareto_k_threshold
-    if chosen.is_uniform or not chosen.pareto_k >= threshold:
+    if chosen.is_uniform:
+        apart = record.balance and record.balance.before.auc - record.balance.before.half_width > CHANCE
+        if record.verdict == NOTHING and apart:
+            return (
+                "There is more to correct than the ratio found: train it longer, on more rows or on other features.",
+            )
+        return ()
+    if not chosen.pareto_k >= threshold:
         return ()
     return (
         f"On the scored rows the weights' k̂ is {number(chosen.pareto_k, 2)}, not below {threshold:.2f}, and "

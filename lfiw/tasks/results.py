@@ -1,4 +1,4 @@
-"""results/<study>.json: what the README shows, written by the command that measured it."""
+"""results/<study>.json: what README and docs show, written by the command that measured it."""
 
 import os
 import platform

@@ -4,7 +4,13 @@ Colours are those of Okabe & Ito (2008), and no line is told from another by its
 """
 
 from lfiw.evaluation.plots.images import contact_sheet, image_grid
-from lfiw.evaluation.plots.scores import class_proportions, score_intervals, scores_by_exponent, training_curves
+from lfiw.evaluation.plots.scores import (
+    class_proportions,
+    love_plot,
+    score_intervals,
+    scores_by_exponent,
+    training_curves,
+)
 from lfiw.evaluation.plots.style import save
 from lfiw.evaluation.plots.weight_figures import lorenz_curve, reliability_diagram, weight_histogram
 
@@ -13,6 +19,7 @@ __all__ = [
     "contact_sheet",
     "image_grid",
     "lorenz_curve",
+    "love_plot",
     "reliability_diagram",
     "save",
     "score_intervals",

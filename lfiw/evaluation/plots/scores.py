@@ -109,6 +109,31 @@ def score_intervals(
     return figure
 
 
+BALANCED = 0.1  # a standardised mean difference that is small (Stuart 2010)
+
+
+def love_plot(names: Sequence[str], before: Values, after: Values | None, xlabel: str, limit: float | None) -> Figure:
+    """Distances of columns one under another, before (hollow) and after weighting (filled); Love et al. 2004.
+
+    Args:
+        names, before: of the columns, (k,); nan where there is no distance.
+        after: (k,); none where nothing was weighted.
+        xlabel: what the distance is.
+        limit: where a line stands below which a column is balanced.
+    """
+    figure, axes = figure_with_axes(height=1.1 + 0.17 * len(names))
+    rows = np.arange(len(names))
+    axes.plot(as_array(before), rows, "o", color=UNIFORM, fillstyle="none", markersize=5, label="before weighting")
+    if after is not None:
+        axes.plot(as_array(after), rows, "D", color=BLUE, markersize=4, label="after")
+    if limit is not None:
+        axes.axvline(limit, color=INK, linewidth=1, linestyle=":", label=f"{limit:g}")
+    axes.set(yticks=rows, yticklabels=names, xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
+    axes.set_xlim(left=0)
+    legend(axes, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, handletextpad=0.4, columnspacing=1.2)
+    return figure
+
+
 def is_wide(scores: np.ndarray) -> bool:
     """Whether only a logarithmic axis shows all of them."""
     finite = scores[np.isfinite(scores)]

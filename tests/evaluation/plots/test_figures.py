@@ -53,6 +53,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         ["uniform", "half"], [3.0, 2.0], [0.1, NAN], "FID ↓", controls=[NAN, 3.1], reference=1.0
     ),
     "wide intervals": lambda: plots.score_intervals(["uniform", "plain"], [30.0, 900.0], [NAN, NAN], "FID ↓"),
+    "love": lambda: plots.love_plot(["column 0", "column 1"], [0.5, 0.2], [0.05, NAN], "difference", 0.1),
+    "love before": lambda: plots.love_plot([f"component {i}" for i in range(30)], X[:30].abs(), None, "KS", None),
     "training": lambda: plots.training_curves({"validation": [EPOCHS, EPOCHS]}, [EPOCHS]),
     "runs": lambda: plots.training_curves({"one": [EPOCHS], "other": [EPOCHS]}),
     "classes": lambda: plots.class_proportions({"uniform": [0.2, 0.8], "half": P[:2]}, [0.5, 0.5], ["cat", "dog"]),
@@ -125,6 +127,16 @@ def test_an_interval_is_drawn_where_it_is() -> None:
     segments = container.lines[2][0].get_segments()
     np.testing.assert_allclose(segments[0][:, 0], [2.5, 3.5])
     np.testing.assert_allclose(segments[1][:, 0], [2, 2])
+
+
+def test_a_love_plot_has_a_point_per_column_where_it_is() -> None:
+    axes = FIGURES["love"]().axes[0]
+    before, after, limit = axes.get_lines()
+    np.testing.assert_allclose(before.get_xydata(), [[0.5, 0], [0.2, 1]])
+    np.testing.assert_allclose(after.get_xydata(), [[0.05, 0], [NAN, 1]])
+    assert before.get_fillstyle() == "none"
+    assert set(limit.get_xdata()) == {0.1}
+    assert axes.yaxis_inverted()  # the first column stands on top
 
 
 def test_axes_are_logarithmic_only_where_they_must() -> None:

@@ -70,7 +70,7 @@ def cifar10_networks(study: Study) -> str:
 def trained_generators(study: Study) -> str:
     """What the training of each came to."""
     cell = cells(study)
-    titles = ["generator", "epochs", "minutes of training", "bits a dimension, validation ↓"]
+    titles = ["generator", "epochs", "minutes of training", "bits per dimension, validation ↓"]
     rows = []
     for name in trained_names(study):
         minutes = f"{mean_of(study, name, 'seconds') / 60:.0f}"

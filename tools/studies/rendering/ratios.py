@@ -47,6 +47,13 @@ def digits(study: Study) -> str:
     )
 
 
+def digits_short(study: Study) -> str:
+    """What a reader sees first."""
+    titles = ["4,000 generated digits", "FID ↓", "KID ↓", "IS ↑", "effective samples"]
+    names = {"uniform": "as generated", "self-normalised": "weighted", "reference": "real digits instead"}
+    return grid(study, titles, ["fid", "kid", "is@classifier", "ess"], names)
+
+
 def toy(study: Study) -> str:
     cell, kinds = cells(study), ("uniform", "learned", "exact")
     titles = ["data", "log-ratio RMSE", *(f"bias of {quantity}, {kind}" for quantity in QUANTITIES for kind in kinds)]

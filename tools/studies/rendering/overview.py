@@ -1,0 +1,39 @@
+"""All studies in one table: without weights, with weights, and where to read on."""
+
+from collections.abc import Mapping
+
+from .cells import Study, by_name, markdown, plus_minus
+
+# study → its page below docs/results
+PAGES = {
+    "digits": "digits",
+    "cifar10_skewed": "cifar10",
+    "cifar10_gan": "cifar10",
+    "generators": "generators",
+    "toy": "known_truths",
+    "omniglot": "omniglot",
+    "ope": "off_policy",
+}
+# what, score, study, metric, name without weights, name with weights
+ROWS = (
+    ("Digits, skewed class shares", "FID ↓", "digits", "fid", "uniform", "self-normalised"),
+    ("CIFAR-10, known skew", "FID ↓", "cifar10_skewed", "fid", "uniform", "auto"),
+    ("CIFAR-10, small GAN", "FID ↓", "cifar10_gan", "fid", "uniform", "auto"),
+    ("… in features the ratio never saw", "FID ↓ @resnet56", "cifar10_gan", "fid@resnet56", "uniform", "auto"),
+    ("CIFAR-10, SNGAN", "FID ↓", "generators", "fid", "sngan: uniform", "sngan: auto"),
+    ("CIFAR-10, PixelCNN++", "FID ↓", "generators", "fid", "pixelcnn: uniform", "pixelcnn: auto"),
+    ("Mixture fitted by a Gaussian", "bias ↓", "toy", "bias_valley", "1d n=1000 uniform", "1d n=1000 learned"),
+    ("Omniglot, generated training data", "accuracy ↑", "omniglot", "accuracy", "both", "both_weighted"),
+    ("Unseen policy, HalfCheetah", "error ↓", "ope", "abs_error", "HalfCheetah-v5/uncorrected", "HalfCheetah-v5/auto"),
+    ("Unseen policy, Swimmer", "error ↓", "ope", "abs_error", "Swimmer-v5/uncorrected", "Swimmer-v5/auto"),
+)
+
+
+def table(studies: Mapping[str, Study]) -> str:
+    """A study per row; the links are those of a page in the repository's root."""
+    rows = []
+    for what, score, study, metric, *names in ROWS:
+        found = [by_name(studies[study])[name, metric] for name in names]
+        link = f"[{PAGES[study]}](docs/results/{PAGES[study]}.md)"
+        rows.append([what, score, *(plus_minus(r["mean"], r["se"]) for r in found), link])
+    return markdown(["study", "score", "without weights", "with weights", "page"], rows)
