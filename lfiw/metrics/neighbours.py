@@ -153,12 +153,15 @@ def distance_bounds(block: Centred, others: Centred) -> tuple[Float[Tensor, "b n
     With unit roundoff u = ε/2 and |x||y| ≤ (|x|² + |y|²)/2, the product of d terms is off by at most du(|x|² + |y|²),
     in any order of summation (Higham 2002, §3.1). The rounding of rows about their centre, of norms and of the final
     sums adds less than 16u, and a matrix product that adds its partial sums to the norms, block by block, less than du.
+    Products that underflow are off by less than the smallest normal number each. All this is so for products in full
+    precision, torch's default.
     """
-    margin = (block.centred.shape[1] + 8) * torch.finfo(block.centred.dtype).eps
-    wide = ((1 - margin) * others.norms).expand(len(block.norms), -1)
+    d, number = block.centred.shape[1], torch.finfo(block.centred.dtype)
+    margin, underflow = (d + 8) * number.eps, 8 * d * number.tiny
+    wide = ((1 - margin) * others.norms - underflow).expand(len(block.norms), -1)
     low = torch.addmm(wide, block.centred, others.centred.T, alpha=-2)
     low += (1 - margin) * block.norms[:, None]
-    high = (2 * margin * others.norms).expand_as(low) + 2 * margin * block.norms[:, None]
+    high = (2 * margin * others.norms + 2 * underflow).expand_as(low) + 2 * margin * block.norms[:, None]
     return low, high.add_(low)
 
 

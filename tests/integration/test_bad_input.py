@@ -14,6 +14,7 @@ from lfiw.data import CacheWriter, SampleCache
 
 OWN = [
     "experiment=images",
+    "folds=1",
     "metrics.inception_score.classifier=null",
     "trainer.accelerator=cpu",
     "trainer.max_epochs=1",

@@ -271,6 +271,9 @@ def test_images_of_ones_own(own, tmp_path, monkeypatch):
     _, objects = train(
         "experiment=images",
         *caches(own),
+        "folds=1",
+        "calibration=none",
+        "model=resnet",
         "model.width=8",
         "model.stages=2",
         "data.mixing=natural",
