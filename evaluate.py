@@ -2,7 +2,8 @@
 """Score a trained run again: other weightings, extractors or metrics, from its cached log-ratios and features.
 
 python evaluate.py                                                  the latest run, as it was configured
-python evaluate.py run=runs/digits/ID evaluation.paper=true         with the definitions of the paper's official code
+python evaluate.py runs/digits/ID                                   that run; run=runs/digits/ID is the same
+python evaluate.py runs/digits/ID evaluation.paper=true             with the definitions of the paper's official code
 python evaluate.py 'evaluation.weightings=[{name: half, flatten: 0.5}]'
 python evaluate.py compare=runs/digits/A,runs/digits/B              runs side by side, as they were scored, in one page
 """
@@ -26,6 +27,7 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     """
     from lfiw.training.run_folder import latest_run
 
+    overrides = with_run(overrides)
     compared = next((o.partition("=")[2] for o in overrides if o.startswith("compare=")), None)
     if compared is not None:
         return {}, compare_runs(compared, overrides)
@@ -48,6 +50,21 @@ def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
         return find_task(config.task.name).evaluate(config, run_dir, loggers)
     finally:
         finish(loggers)
+
+
+def with_run(arguments: list[str]) -> list[str]:
+    """Reads a run folder given by itself as `run=FOLDER`.
+
+    Raises:
+        InputError: two runs are given.
+    """
+    named = [a if "=" in a or a.startswith("-") else f"run={a}" for a in arguments]
+    runs = [a.removeprefix("run=") for a in named if a.startswith("run=")]
+    if len(runs) > 1:
+        raise InputError(
+            f"{' and '.join(runs)}: one run at a time; compare={','.join(runs)} shows several side by side"
+        )
+    return named
 
 
 def compare_runs(paths: str, overrides: list[str]) -> dict[str, Any]:

@@ -123,6 +123,7 @@ def number_or_text(value: Any) -> Any:
     return as_text(value)
 
 
+REQUIRED = "REQUIRED"  # the manual shows it as the value of a key that has no default
 CONF = Path(__file__).parent.parent / "conf"
 
 
@@ -135,11 +136,12 @@ class Composed:
     text: str
 
 
-def compose(overrides: Sequence[str]) -> Composed:
+def compose(overrides: Sequence[str], *, complete: bool = True) -> Composed:
     """The configuration of a training run.
 
     Args:
         overrides: `group=choice`, `experiment=name` or `a.b=value`, as on the command line.
+        complete: a key that needs a value and has none is an error. If False, its value is `REQUIRED`.
 
     Raises:
         InputError: an unknown key, group or choice (the nearest valid one is named), a value of the wrong type, a key
@@ -157,7 +159,7 @@ def compose(overrides: Sequence[str]) -> Composed:
     values: dict[str, Any] = {"experiment": experiment}
     for group, choice in choices.items():
         values[group] = _read_yaml(_choice_file(group, choice))
-    return _check([values, pinned, *values_given], choices)
+    return _check([values, pinned, *values_given], choices, complete=complete)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
@@ -243,7 +245,7 @@ def _read_yaml(file: Path, if_missing: str | None = None) -> dict[str, Any]:
         raise InputError(if_missing or f"{file} does not exist") from None
 
 
-def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
+def _check(layers: list[dict[str, Any]], choices: dict[str, str], *, complete: bool = True) -> Composed:
     """Merges the layers, later ones win, over the schemas' defaults."""
     schemas = {group: _schema(group, layers) for group in SCHEMAS}
     tree: Any = OmegaConf.structured(Run)
@@ -259,6 +261,9 @@ def _check(layers: list[dict[str, Any]], choices: dict[str, str]) -> Composed:
         for name in known:
             given = [layer[name] for layer in layers if name in layer]
             tree.merge_with(*({name: value} for value in given if value or name not in schemas))
+        if not complete:
+            for full in OmegaConf.missing_keys(tree):
+                OmegaConf.update(tree, full, REQUIRED)
         config = Config(**vars(OmegaConf.to_object(tree)))  # raises for a key that is missing its value
     except OmegaConfBaseException as error:
         full = str(getattr(error, "full_key", ""))  # without the key that holds it, inside of a list
@@ -326,8 +331,11 @@ def _refuse_interpolations(value: Any, name: str = "") -> None:
 
 
 def help_text(overrides: Sequence[str]) -> str:
-    """The manual of train.py: groups with their choices, then every key with its value under these overrides."""
-    composed = compose(overrides)
+    """The manual of train.py: groups with their choices, then every key with its value under these overrides.
+
+    Needs no data: a key without a default, such as the caches of `experiment=images`, is shown as REQUIRED.
+    """
+    composed = compose(overrides, complete=False)
     choices = {"experiment": composed.config.experiment, **composed.choices}
     lines = ["groups (group=choice takes conf/group/choice.yaml; experiment= pins several at once)"]
     for group in ("experiment", *SCHEMAS):

@@ -15,7 +15,7 @@ from omegaconf import MISSING
 from lfiw.errors import InputError, nearest
 
 # words that a key allows, for the code that gives them their meaning
-AUGMENTATIONS = ("none", "crop_flip", "flip", "affine")
+AUGMENTATIONS = ("none", "crop", "crop_flip", "flip", "affine")
 BASELINES = ("importance_sampling", "doubly_robust", "fitted_q")
 CALIBRATIONS = ("none", "temperature", "beta", "isotonic")
 CRITICS = ("plain", "projected")

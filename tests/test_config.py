@@ -180,7 +180,7 @@ def test_a_value_of_the_wrong_type_names_its_key(override: str, key: str) -> Non
         (["data.keep=[1, 1.5]"], "data.keep[1]=1.5 must lie in [0, 1]"),
         (["data.keep=[.nan]"], "data.keep[0]=nan must lie in [0, 1]"),
         (["data.fractions.train=-0.1"], "data.fractions.train=-0.1 must lie in [0, 1]"),
-        (["data.augment=spin"], "data.augment=spin: expected one of none, crop_flip, flip, affine"),
+        (["data.augment=spin"], "data.augment=spin: expected one of none, crop, crop_flip, flip, affine"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0 must be at least 1"),
         (["trainer.patience=-1"], "trainer.patience=-1 must be at least 0"),
         (["optimizer.ema_decay=1.5"], "optimizer.ema_decay=1.5 must lie in [0, 1)"),
@@ -366,6 +366,14 @@ def test_help_lists_every_group_choice_and_key(overrides: list[str]) -> None:
     told = [words[0].partition("=")[0] for words in lines if words and "=" in words[0]]
     assert told == leaves(composed.config)
     assert "data.real" in help_text(["data=cached", "data.real=a", "data.generated=b"])
+
+
+@pytest.mark.parametrize("experiment", choices_of("experiment"))
+def test_every_experiments_help_needs_no_data(experiment: str) -> None:
+    lines = [line.split() for line in help_text([f"experiment={experiment}"]).splitlines()]
+    required = {words[0].removesuffix("=REQUIRED") for words in lines if words and words[0].endswith("=REQUIRED")}
+    own = {"data.real", "data.generated"} if experiment in ("images", "vectors") else set()
+    assert required == own
 
 
 def test_help_shows_what_a_value_may_be() -> None:

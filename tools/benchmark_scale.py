@@ -104,7 +104,8 @@ def run(num: int, folder: Path) -> dict[str, Stage]:
         "verify every hash": measured("tools/cache_samples.py", "verify", generated),
         "open and a random batch": opened(generated),
     }
-    data = ["experiment=images", f"data.real={real}", f"data.generated={generated}", "model=mlp", "model.width=64"]
+    data = ["experiment=images", f"data.real={real}", f"data.generated={generated}", "folds=1", "model.width=64"]
+    data += ["calibration=none", "data.augment=none"]
     data += ["data.fractions={train: 0.05, validation: 0.02, evaluation: 0.93}"]
     quiet = ["logger=none", "trainer.progress=false", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
     found["train, extract, score, evaluate"] = measured("train.py", *data, *EVALUATION, *quiet, f"run_dir={run_dir}")

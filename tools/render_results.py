@@ -33,6 +33,7 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "toy": ratios.toy,
     "statistics": ratios.statistics,
     "estimators": ratios.estimators,
+    "strangers": ratios.strangers,
     "cifar10_gan": cifar10.cifar10_gan,
     "cifar10_paper": cifar10.cifar10_paper,
     "cifar10_networks": cifar10.cifar10_networks,

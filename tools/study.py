@@ -10,6 +10,7 @@ python tools/study.py cifar10_skewed --seeds 3 features.resnet56_weights=FILE
 python tools/study.py estimators --seeds 10 logger=none
 python tools/study.py generators --seeds 2 features.resnet56_weights=FILE      of weights/, else trained first
 python tools/study.py resampling --seeds 3 logger=none                         CIFAR-10 by the runs of cifar10_gan
+python tools/study.py strangers --seeds 3 fashion_mnist=FOLDER                 or setting=default for one of three
 python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for one environment
 python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
@@ -46,6 +47,7 @@ STUDIES = {
     "ope_curve": "ope.curve",
     "precision": "single.precision",
     "resampling": "resampling.run",
+    "strangers": "strangers.run",
 }
 
 

@@ -49,13 +49,26 @@ def crop_and_flip(
         images: every share[1]-th of `size` samples from share[0] on.
         seed: the same seed gives the whole batch the same parameters however it is shared.
     """
-    padding = max(1, images.shape[2] // 8)
     generator = torch.Generator().manual_seed(seed)
     size = len(images) if size is None else size
     start, step = share
-    offsets = draw_offsets(size, padding, generator)[start::step]
+    offsets = draw_offsets(size, padding_of(images), generator)[start::step]
     mirrored = draw_flips(size, generator)[start::step]
-    return flip(crop(images, offsets, padding), mirrored)
+    return flip(crop(images, offsets, padding_of(images)), mirrored)
+
+
+def padding_of(images: Shaped[Tensor, "n c h w"]) -> int:
+    return max(1, images.shape[2] // 8)
+
+
+def crop_only(
+    images: Shaped[Tensor, "n c h w"], seed: int, *, share: tuple[int, int] = (0, 1), size: int | None = None
+) -> Shaped[Tensor, "n c h w"]:
+    """Random crop alone, for images whose mirror image is another thing, such as digits. Arguments as above."""
+    size = len(images) if size is None else size
+    start, step = share
+    offsets = draw_offsets(size, padding_of(images), torch.Generator().manual_seed(seed))[start::step]
+    return crop(images, offsets, padding_of(images))
 
 
 def flip_only(
@@ -101,4 +114,4 @@ def standardise(samples: Shaped[Tensor, "n ..."], mean: Tensor, std: Tensor) -> 
     return values.mul_(1 / std).sub_(mean / std)
 
 
-AUGMENTATIONS = {"none": None, "crop_flip": crop_and_flip, "flip": flip_only, "affine": affine}
+AUGMENTATIONS = {"none": None, "crop": crop_only, "crop_flip": crop_and_flip, "flip": flip_only, "affine": affine}

@@ -1,9 +1,10 @@
 """Precision and recall, density and coverage of weighted samples, from nearest neighbours."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lfiw.errors import InputError, LostScore
@@ -18,9 +19,7 @@ from lfiw.metrics.weighted_metric import (
 SCORES = ("precision", "recall", "density", "coverage")
 NEIGHBOURS = 3  # of Kynkäänniemi et al.; Naeem et al. use 5
 BLOCK = 1 << 23  # distances held at once: 32 MiB in float32
-PAIRS = 1 << 22  # numbers of rows whose distances are made again at once
-SLACK = 32  # rounding units of the squared norms that a squared distance from products may be off by
-MENDED = 1000  # a squared distance below so many times that is made again
+PAIRS = 1 << 22  # numbers of rows whose distances are computed from differences at once
 NEAREST = 64  # neighbours whose weights are summed first; most rows need no more
 ROUNDING = 1e-9  # a sum of weights so close below its goal has reached it
 
@@ -49,15 +48,15 @@ def precision_recall(
     heavy a generated row is but through the radii: where a few rows have most of the mass, the neighbourhoods of all
     others reach as far as those, and recall says nothing.
 
-    Distances are made block by block, in float64 if a side is float64, otherwise in float32, from products of rows
-    about their mean; those that are small beside the rows' norms are made again from differences, so that near copies
-    and rows far from zero keep their distances. Rows on the rim of a ball, up to rounding, are inside.
+    Every comparison is that of distances from differences in float64, ties inside. Most are decided by cheaper bounds,
+    block by block, from products of rows about their mean (`distance_bounds`); where the bounds cannot decide, as for
+    near copies and on the rim of a ball, the distance itself is computed.
 
     Args:
         real, generated: any floating dtype.
         real_weights, generated_weights: non-negative, any scale, (n,) or one column per weighting; None is uniform.
         neighbours: k.
-        block_size: distances held at once; memory is about 20 bytes each beside the features.
+        block_size: distances held at once; memory is about 25 bytes each beside the features.
 
     Returns:
         The four scores by name: float64 scalars, or shape (k,) if weights have columns.
@@ -73,30 +72,28 @@ def precision_recall(
         check_neighbours(neighbours, weights, side)
     dtype = torch.float64 if torch.float64 in (real.dtype, generated.dtype) else torch.float32
     centre = mean_row(real)
-    x, x_norms = about(centre, real, dtype)
-    real_radii = squared_radii(real, x, x_norms, v, neighbours, block_size)
-    of_generated = about(mean_row(generated), generated, dtype)  # it may lie far from the real rows
-    generated_radii = squared_radii(generated, *of_generated, w, neighbours, block_size)
-    y, y_norms = about(centre, generated, dtype)
+    of_real, of_generated = about(centre, real, dtype), about(centre, generated, dtype)
+    real_radii = squared_radii(of_real, v, neighbours, block_size)
+    # about their own mean: they may lie far from the real rows
+    generated_radii = squared_radii(about(mean_row(generated), generated, dtype), w, neighbours, block_size)
     columns = max(v.shape[1], w.shape[1])
-    precise = torch.zeros(len(y), v.shape[1], dtype=torch.bool, device=y.device)
+    precise = torch.zeros(len(generated), v.shape[1], dtype=torch.bool, device=generated.device)
     values = {name: w.new_zeros(columns) for name in SCORES}
     num_generated = (w > 0).sum(dim=0)
-    rows = max(1, block_size // len(y))
-    slack = SLACK * torch.finfo(dtype).eps
-    blocks = (values.split(rows) for values in (x, x_norms, real, v, real_radii))
-    for block, norms, raw, weights, radii in zip(*blocks, strict=True):
-        distances = torch.addmm(((1 - slack) * y_norms).expand(len(block), -1), block, y.T, alpha=-2)
-        distances += (1 - slack) * norms[:, None]
-        mend_cancelled(distances, norms, y_norms, raw, generated)
+    rows = max(1, block_size // len(generated))
+    for start in range(0, len(real), rows):
+        weights, radii = v[start : start + rows], real_radii[start : start + rows]
+        block = of_real.part(start, start + rows)
+        bounds = distance_bounds(block, of_generated)
         masses = []
         for column in range(v.shape[1]):
-            inside = distances <= radii[:, column, None]
+            inside = within(radii[:, column, None], bounds, block, of_generated)
             precise[:, column] |= inside.any(dim=0)
             own = w if v.shape[1] == 1 else w[:, column % w.shape[1], None]
             masses.append(inside.to(w.dtype) @ own)
         mass = torch.cat(masses, dim=1)
-        recalled = torch.stack([(distances <= ball).any(dim=1) for ball in generated_radii.T], dim=1)
+        balls = (within(ball, bounds, block, of_generated) for ball in generated_radii.T)
+        recalled = torch.stack([inside.any(dim=1) for inside in balls], dim=1)
         values["density"] += (weights * mass).sum(dim=0)
         values["coverage"] += (weights * (mass * num_generated >= 1 - ROUNDING)).sum(dim=0)
         values["recall"] += (weights * recalled).sum(dim=0)
@@ -125,99 +122,141 @@ def mean_row(rows: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
     return rows.mean(dim=0, dtype=torch.float64)
 
 
-def about(
-    centre: Float[Tensor, " d"], rows: Float[Tensor, "n d"], dtype: torch.dtype
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
-    """Rows about a centre, for smaller numbers lose fewer digits to cancellation, and their squared norms.
+@dataclass(frozen=True)
+class Centred:
+    """Rows as they were given; about a centre, in the dtype of their products; and the squared norms of those."""
+
+    rows: Float[Tensor, "n d"]
+    centred: Float[Tensor, "n d"]
+    norms: Float[Tensor, " n"]
+
+    def part(self, start: int, stop: int) -> "Centred":
+        return Centred(self.rows[start:stop], self.centred[start:stop], self.norms[start:stop])
+
+
+def about(centre: Float[Tensor, " d"], rows: Float[Tensor, "n d"], dtype: torch.dtype) -> Centred:
+    """Rows about a centre: products of smaller numbers lose fewer digits to cancellation.
 
     Raises:
         LostScore: a squared distance may overflow.
     """
     centred = (rows.double() - centre).to(dtype)
-    norms = centred.square().sum(dim=1)
+    norms = centred.double().square().sum(dim=1).to(dtype)
     if not torch.isfinite(4 * norms).all():
         raise LostScore(f"squared distances of these features overflow {dtype}: rescale the features")
-    return centred, norms
+    return Centred(rows, centred, norms)
 
 
-def mend_cancelled(
-    distances: Float[Tensor, "b n"],
-    norms: Float[Tensor, " b"],
-    other_norms: Float[Tensor, " n"],
-    rows: Float[Tensor, "b d"],
-    others: Float[Tensor, "n d"],
-) -> None:
-    """Makes squared distances again, from differences, that are so small beside the squared norms that rounding shows.
+def distance_bounds(block: Centred, others: Centred) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]:
+    """Computes bounds of squared distances between which the true ones lie: |x|² + |y|² − 2x·y ± (d + 8)ε(|x|² + |y|²).
 
-    Args:
-        distances: from products of rows about a centre, changed in place.
-        norms, other_norms: squared, of those rows.
-        rows, others: as they were given.
+    With unit roundoff u = ε/2 and |x||y| ≤ (|x|² + |y|²)/2, the product of d terms is off by at most du(|x|² + |y|²),
+    in any order of summation (Higham 2002, §3.1). The rounding of rows about their centre, of norms and of the final
+    sums adds less than 16u, and a matrix product that adds its partial sums to the norms, block by block, less than du.
+    Products that underflow are off by less than the smallest normal number each. All this is so for products in full
+    precision, torch's default.
     """
-    share = MENDED * SLACK * torch.finfo(distances.dtype).eps
-    suspects = (distances.amin(dim=1) < share * (norms + other_norms.max())).nonzero().squeeze(1)
-    if not len(suspects):
-        return
-    lost, j = (distances[suspects] < share * (norms[suspects, None] + other_norms)).nonzero(as_tuple=True)
-    size = max(1, PAIRS // rows.shape[1])
-    for i, k in zip(suspects[lost].split(size), j.split(size), strict=True):
-        distances[i, k] = (rows[i].double() - others[k].double()).square().sum(dim=1).to(distances.dtype)
+    d, number = block.centred.shape[1], torch.finfo(block.centred.dtype)
+    margin, underflow = (d + 8) * number.eps, 8 * d * number.tiny
+    wide = ((1 - margin) * others.norms - underflow).expand(len(block.norms), -1)
+    low = torch.addmm(wide, block.centred, others.centred.T, alpha=-2)
+    low += (1 - margin) * block.norms[:, None]
+    high = (2 * margin * others.norms + 2 * underflow).expand_as(low) + 2 * margin * block.norms[:, None]
+    return low, high.add_(low)
+
+
+Bounds = tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]
+
+
+def exact_distances(
+    block: Centred, others: Centred, i: Int64[Tensor, " p"], j: Int64[Tensor, " p"]
+) -> Float[Tensor, " p"]:
+    """Squared distances of pairs of rows, from differences of what was given, in float64."""
+    size = max(1, PAIRS // block.rows.shape[1])
+    found = [
+        (block.rows[a].double() - others.rows[b].double()).square().sum(dim=1)
+        for a, b in zip(i.split(size), j.split(size), strict=True)
+    ]
+    return torch.cat(found)
+
+
+def within(limit: Float[Tensor, "*b #n"], bounds: Bounds, block: Centred, others: Centred) -> Bool[Tensor, "b n"]:
+    """Whether squared distances are at most a limit; those that their bounds leave open are computed."""
+    low, high = bounds
+    rounded = limit.to(low.dtype)  # the bounds have room for it
+    inside = low <= rounded
+    i, j = (inside & (high > rounded)).nonzero(as_tuple=True)
+    inside[i, j] = exact_distances(block, others, i, j) <= limit.expand_as(low)[i, j]
+    return inside
 
 
 def squared_radii(
-    rows: Float[Tensor, "n d"],
-    centred: Float[Tensor, "n d"],
-    norms: Float[Tensor, " n"],
-    weights: Float[Tensor, "n k"],
-    neighbours: int,
-    block_size: int,
+    side: Centred, weights: Float[Tensor, "n k"], neighbours: int, block_size: int
 ) -> Float[Tensor, "n k"]:
     """Squared radius of the neighbourhood of each row, as `precision_recall` defines it; −∞ for rows without weight.
 
+    A radius is one of the distances, and grows with each of them: it is at most the radius of their upper bounds, and a
+    row whose lower bound lies above that is not in the neighbourhood. Most neighbourhoods are found so among the
+    NEAREST rows.
+
     Args:
-        rows: as they were given; centred, norms: from `about`.
         weights: self-normalised.
     """
     goals = neighbours / (weights > 0).sum(dim=0).double() * (1 - ROUNDING)
-    uniform = (weights == weights[:1]).all(dim=0)
-    radii = torch.full_like(weights, -torch.inf, dtype=centred.dtype)
-    start = 0
-    for block in centred.split(max(1, block_size // len(rows))):
-        stop = start + len(block)
-        distances = torch.addmm(norms.expand(len(block), -1), block, centred.T, alpha=-2)
-        distances += norms[start:stop, None]
-        distances[:, start:stop].fill_diagonal_(torch.inf)  # a row is not its own neighbour
-        mend_cancelled(distances, norms[start:stop], norms, rows[start:stop], rows)
-        if uniform.any():
-            radii[start:stop, uniform] = distances.topk(neighbours, largest=False).values[:, -1:]
-        if not uniform.all():
-            found = radii_by_mass(distances, weights[:, ~uniform], goals[~uniform])
-            radii[start:stop, ~uniform] = found.masked_fill(weights[start:stop, ~uniform] == 0, -torch.inf)
-        start = stop
-    return radii
+    radii = torch.full_like(weights, -torch.inf)
+    rows = max(1, block_size // len(weights))
+    for start in range(0, len(weights), rows):
+        block = side.part(start, start + rows)
+        bounds = distance_bounds(block, side)
+        for bound in bounds:
+            bound[:, start : start + rows].fill_diagonal_(torch.inf)  # a row is not its own neighbour
+        low, high = bounds
+        nearest, order = low.topk(min(NEAREST, len(weights) - 1), largest=False)
+        upper = high.gather(1, order)
+        for column, (own, goal) in enumerate(zip(weights.T, goals, strict=True)):
+            most, reached = reach(upper, own[order], goal)
+            chosen = nearest <= most[:, None]
+            i, place = chosen.nonzero(as_tuple=True)
+            distances = torch.full_like(nearest, torch.inf, dtype=torch.float64)
+            distances[i, place] = exact_distances(block, side, i, order[i, place])
+            found, _ = reach(distances, own[order], goal)
+            unsettled = (~reached | chosen[:, -1]).nonzero().squeeze(1)
+            if len(unsettled):
+                found[unsettled] = radii_among_all(low[unsettled], high[unsettled], block, unsettled, side, own, goal)
+            radii[start : start + rows, column] = found
+    return radii.masked_fill_(weights == 0, -torch.inf)
 
 
-def radii_by_mass(
-    distances: Float[Tensor, "b n"], weights: Float[Tensor, "n k"], goals: Float[Tensor, " k"]
-) -> Float[Tensor, "b k"]:
-    """Finds the smallest distance within which the weights reach their goal; if none, the largest to a row with any.
+def radii_among_all(
+    low: Float[Tensor, "b n"],
+    high: Float[Tensor, "b n"],
+    block: Centred,
+    rows: Int64[Tensor, " b"],
+    side: Centred,
+    weights: Float[Tensor, " n"],
+    goal: Float[Tensor, ""],
+) -> Float[Tensor, " b"]:
+    """Radii of some rows of a block, where the nearest rows do not settle them.
 
-    Args:
-        distances: of rows to all rows; infinite to themselves.
+    A radius lies between that of the lower and that of the upper bounds. Only distances that may do so are computed;
+    the others keep a bound, which lies on the same side of the radius as they do.
     """
-    nearest, order = distances.topk(min(NEAREST, distances.shape[1] - 1), largest=False)
-    reached = weights[order].cumsum(dim=1) >= goals
-    found = nearest.gather(1, reached.int().argmax(dim=1))
-    for column in range(weights.shape[1]):
-        open_rows = (~reached[:, -1, column]).nonzero().squeeze(1)
-        if len(open_rows):
-            carrying = weights[:, column] > 0
-            far, order = distances[open_rows][:, carrying].sort(dim=1)
-            mass = weights[carrying, column][order].masked_fill_(far.isinf(), 0.0).cumsum(dim=1)
-            enough = mass >= goals[column]
-            enough |= mass == mass[:, -1:]  # less than the goal altogether: the first to hold all there is
-            found[open_rows, column] = far.gather(1, enough.int().argmax(dim=1, keepdim=True)).squeeze(1)
-    return found
+    least, most = (reach(bound, weights.expand_as(bound), goal)[0][:, None] for bound in (low, high))
+    i, j = ((high >= least) & (low <= most) & low.isfinite()).nonzero(as_tuple=True)
+    distances = low.double()
+    distances[i, j] = exact_distances(block, side, rows[i], j)
+    return reach(distances, weights.expand_as(distances), goal)[0]
+
+
+def reach(
+    distances: Float[Tensor, "b n"], weights: Float[Tensor, "b n"], goal: Float[Tensor, ""]
+) -> tuple[Float[Tensor, " b"], Bool[Tensor, " b"]]:
+    """Finds the smallest distance within which the weights reach their goal, and whether they do; if not, the largest
+    to a row with any weight. Infinite distances do not count."""
+    far, order = distances.sort(dim=1)
+    mass = weights.gather(1, order).masked_fill_(far.isinf(), 0.0).cumsum(dim=1)
+    enough = (mass >= goal) | (mass == mass[:, -1:])
+    return far.gather(1, enough.int().argmax(dim=1, keepdim=True)).squeeze(1), mass[:, -1] >= goal
 
 
 class PrecisionRecall(RowsMetric):

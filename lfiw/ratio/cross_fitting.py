@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from lfiw.features.extraction import distinct_caches, has_columns, write_columns
 from lfiw.ratio.classifier import RatioClassifier, write_calibrator
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config
+from lfiw.training.callbacks import TimeLeft
 from lfiw.training.run_folder import column_part
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
@@ -60,13 +62,20 @@ def members_of(config: Config) -> list[Member]:
 
 
 def train_classifier(
-    config: Config, run_dir: Path, loggers: Sequence[Logger], datamodule: MixedDataModule, seed: int, name: str
+    config: Config,
+    run_dir: Path,
+    loggers: Sequence[Logger],
+    datamodule: MixedDataModule,
+    seed: int,
+    name: str,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, float]:
     """Trains one classifier on the data module's rows; a resumed run continues where it stopped.
 
     Args:
         seed: of the initial weights.
         name: of its folder below checkpoints/, and what its logged values are prefixed with; may be empty.
+        callbacks: beside those of every training.
 
     Returns:
         What the training logged last.
@@ -74,7 +83,8 @@ def train_classifier(
     classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss))
     own = [Prefixed(logger, f"{name}/") for logger in loggers] if name else loggers
     folder = run_dir / CHECKPOINTS / name
-    trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=config.optimizer.ema_decay)
+    ema_decay = config.optimizer.ema_decay
+    trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=ema_decay, callbacks=callbacks)
     fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
@@ -88,11 +98,13 @@ def train_members(
         What each training logged last, the mean over them.
     """
     logged: dict[str, list[float]] = defaultdict(list)
-    for member in members_of(config):
+    members = members_of(config)
+    time_left = TimeLeft(len(members))
+    for member in members:
         seed = member.seed(config.seed)
         datamodule.use_fold(member.fold)
         datamodule.seed = seed
-        found = train_classifier(config, run_dir, loggers, datamodule, seed, member.name)
+        found = train_classifier(config, run_dir, loggers, datamodule, seed, member.name, [time_left])
         for name, value in found.items():
             logged[name].append(value)
     datamodule.seed = config.seed

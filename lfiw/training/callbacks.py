@@ -1,6 +1,7 @@
 """What is done while a training runs: checkpoints to resume from, the moving average, the watch over its loss."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, distributed
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -148,6 +150,36 @@ class LogPosition(Callback):
         if self._log is not None and trainer.is_global_zero and not unknown:
             log, prefix = self._log
             log.rewind(self._kept, prefix)
+
+
+class TimeLeft(Callback):
+    """Prints once, after the first epoch, how long training will take at most, if that is more than a minute.
+
+    Args:
+        trainings: how many trainings of this length there are, one after another, that share this callback.
+    """
+
+    def __init__(self, trainings: int = 1) -> None:
+        self.trainings = trainings
+        self._started: float | None = None
+        self._told = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._told or self._started is None or trainer.max_epochs is None:
+            return
+        self._told = True
+        seconds = time.perf_counter() - self._started  # of training and validation
+        minutes = seconds * (trainer.max_epochs * self.trainings - trainer.current_epoch - 1) / 60
+        if minutes > 1:
+            rank_zero_only(print)(
+                f"training takes about {minutes:,.0f} more minutes at most, {seconds:.1f} s per epoch"
+            )
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.trainings -= 1
 
 
 class MovingAverage(WeightAveraging):

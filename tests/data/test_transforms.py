@@ -1,5 +1,7 @@
 """Augmentation of whole batches against one sample at a time."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from lfiw.data.transforms import (
     affine,
     crop,
     crop_and_flip,
+    crop_only,
     draw_affine,
     draw_flips,
     draw_offsets,
@@ -21,6 +24,7 @@ from lfiw.data.transforms import (
     flip_only,
     standardise,
 )
+from lfiw.schemas import AUGMENTATIONS as WORDS
 
 DTYPES = [torch.uint8, torch.float32, torch.float64, torch.int64]
 
@@ -64,12 +68,13 @@ def test_memory_layout_is_irrelevant() -> None:
     assert torch.equal(crop_and_flip(images.repeat_interleave(2, 0)[::2], seed=1), expected)
 
 
+@pytest.mark.parametrize("augment", [crop_and_flip, crop_only, flip_only])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 12])
-def test_shares_of_a_batch_equal_the_whole(world_size: int) -> None:
+def test_shares_of_a_batch_equal_the_whole(world_size: int, augment: Callable[..., Tensor]) -> None:
     images = batch(12, 3, 16, 16)
-    whole = crop_and_flip(images, seed=7)
+    whole = augment(images, seed=7)
     for rank in range(world_size):
-        part = crop_and_flip(images[rank::world_size], 7, share=(rank, world_size), size=12)
+        part = augment(images[rank::world_size], 7, share=(rank, world_size), size=12)
         assert torch.equal(part, whole[rank::world_size])
 
 
@@ -81,6 +86,14 @@ def test_each_sample_has_its_own_parameters() -> None:
     assert 130 < kinds <= 162
     assert torch.equal(crop_and_flip(images, seed=0), changed)
     assert not torch.equal(crop_and_flip(images, seed=1), changed)
+
+
+def test_a_crop_alone_only_moves_images() -> None:
+    """Each sample is one of the 25 windows of the padded image, none of them mirrored, and all occur."""
+    images = batch(1, 2, 16, 16).expand(400, -1, -1, -1)
+    padded = TF.pad(images[0], [2] * 4)
+    windows = {tuple(TF.crop(padded, top, left, 16, 16).flatten().tolist()) for top in range(5) for left in range(5)}
+    assert {tuple(image.flatten().tolist()) for image in crop_only(images, seed=0)} == windows
 
 
 def test_parameters_are_uniform() -> None:
@@ -121,7 +134,9 @@ def test_standardise(values: Tensor, dtype: torch.dtype) -> None:
 
 
 def test_names() -> None:
-    assert {"none": None, "crop_flip": crop_and_flip, "flip": flip_only, "affine": affine} == AUGMENTATIONS
+    named = {"none": None, "crop": crop_only, "crop_flip": crop_and_flip, "flip": flip_only, "affine": affine}
+    assert named == AUGMENTATIONS
+    assert tuple(named) == WORDS
 
 
 def test_affine_is_scipys_map_of_the_drawn_parameters() -> None:

@@ -14,6 +14,7 @@ from lfiw.data import CacheWriter, SampleCache
 
 OWN = [
     "experiment=images",
+    "folds=1",
     "metrics.inception_score.classifier=null",
     "trainer.accelerator=cpu",
     "trainer.max_epochs=1",
@@ -259,6 +260,8 @@ def snapshot(folder):
     [
         (["run=runs/none"], ["runs/none", "not a run folder"]),
         (["run=/dev/null"], ["/dev/null"]),
+        (["runs/none"], ["runs/none", "not a run folder"]),
+        (["runs/a", "run=runs/b"], ["runs/a and runs/b", "compare=runs/a,runs/b"]),
         (["data=digits"], ["data=digits"]),
         (["evaluation.weights=1"], ["evaluation.weights"]),
         (["--fast"], ["'--fast'"]),

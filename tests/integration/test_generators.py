@@ -151,7 +151,7 @@ def test_to_object_storage_and_training_from_there(here, capsys):
     np.save(here / "real.npy", np.random.default_rng(0).integers(256, size=(300, 3, 8, 8), dtype=np.uint8))
     cache("npz", "real.npy", "--out", "memory://task/real")
     options = ["experiment=images", "data.real=memory://task/real", "data.generated=memory://task/generated"]
-    small = ["model=mlp", "evaluation.figures=false", "evaluation.weightings=[]", "run_dir=ratio"]
+    small = ["folds=1", "evaluation.figures=false", "evaluation.weightings=[]", "run_dir=ratio"]
     metrics, _ = module("train.py").train([*options, *small, *OFFLINE])
     assert np.isfinite(metrics["val/log_loss"])
     assert "log_ratio/ratio" in SampleCache("memory://task/generated").columns

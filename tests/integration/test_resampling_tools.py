@@ -66,7 +66,12 @@ def test_a_set_that_everything_downstream_reads(here, digits, generated, column,
     chosen.verify()
 
     features = [name for name in source.columns if name.startswith(("features/", "logits/"))]
-    arguments = ["experiment=images", f"data.real={digits.cwd / 'cache' / 'digits-real'}", "data.generated=set"]
+    arguments = [
+        "experiment=images",
+        "folds=1",
+        f"data.real={digits.cwd / 'cache' / 'digits-real'}",
+        "data.generated=set",
+    ]
     arguments += ["trainer.max_epochs=1", "trainer.accelerator=cpu", "evaluation.extractors=[pixels]", *QUICK]
     arguments += ["metrics.inception_score.classifier=null", "run_dir=runs/resampled"]
     code, out, err = launch("train.py", *arguments, cwd=here)

@@ -10,6 +10,7 @@ import torch
 import torch_fidelity.metric_prc
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from lfiw.errors import InputError
@@ -183,6 +184,22 @@ def test_equal_rows_are_at_distance_0_and_rims_are_inside(dtype: torch.dtype) ->
     grid = torch.arange(10, dtype=dtype)[:, None]
     # radius 1, at the ends 1 as well: each ball reaches the next row
     assert values(precision_recall(grid, grid + 1, neighbours=1)) == pytest.approx([1, 1, 2.7, 1], rel=1e-6)
+
+
+@pytest.mark.parametrize(("spread", "offset"), [(1e-1, 1.0), (1e-2, 0.0), (1e-3, 1.0), (1e-4, 0.0), (1e-6, 1.0)])
+def test_near_copies_keep_their_distances(spread: float, offset: float) -> None:
+    """Rows in tight clusters and copies of real rows, float32, against scipy's distances: the counts are equal."""
+    centres = samples(30, 17, d=64).repeat(6, 1) + offset
+    x = (centres + spread * samples(180, 18, d=64)).float()
+    y = torch.cat([centres + spread * samples(180, 19, d=64), x[:90] + spread * samples(90, 20, d=64)]).float()
+    rows = (x.double().numpy(), y.double().numpy())
+    radii = [np.sort(cdist(side, side), axis=1)[:, 3] for side in rows]
+    inside = cdist(*rows) <= radii[0][:, None]
+    recalled = (cdist(*rows) <= radii[1]).any(axis=1)
+    expected = [inside.any(axis=0).mean(), recalled.mean(), inside.sum() / (3 * len(y)), inside.any(axis=1).mean()]
+    assert values(precision_recall(x, y, block_size=20_000)) == pytest.approx(expected, rel=1e-12)
+    tiny = 2.0**-80  # squares are no float32
+    assert values(precision_recall(tiny * x, tiny * y)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_metric_behaviour() -> None:

@@ -155,7 +155,7 @@ def test_samples_unlike_each_other(side: str, other: Tensor) -> None:
     ("options", "message"),
     [
         ({"input": "imag"}, "no column 'imag': the table has image"),
-        ({"augment": "crop"}, "data.augment=crop: expected one of none, crop_flip"),
+        ({"augment": "cut"}, "data.augment=cut: expected one of none, crop, crop_flip"),
         ({"mixing": "even"}, "data.mixing=even: expected one of balanced, natural"),
         ({"num_workers": -1}, "data.num_workers=-1"),
         ({"fractions": {"train": 0.5, "validation": 0.5}}, "lack evaluation"),

@@ -1,8 +1,11 @@
 """The trainer of a run: its progress bar, and which hooks of callbacks it calls."""
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LambdaCallback
@@ -10,6 +13,7 @@ from torch.utils.data import DataLoader
 from trainings import ratio
 
 from lfiw.schemas import Trainer as TrainerOptions
+from lfiw.training import callbacks
 from lfiw.training.callbacks import FiniteLoss
 from lfiw.training.trainer import STEP_HOOKS, ProgressBar, build_trainer, fit, quiet
 
@@ -53,6 +57,21 @@ class Counting(Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.seen["on_train_batch_end"] += 1
+
+
+def test_the_time_that_is_left_is_told_once_where_it_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clock by which each epoch takes 30 s: three trainings of 2 epochs leave 5 epochs after the first, 150 s."""
+    for trainings, told in ((3, 1), (1, 0)):
+        ticks = itertools.count(step=30.0)
+        monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda ticks=ticks: next(ticks)))
+        time_left = callbacks.TimeLeft(trainings)
+        for number in range(trainings):
+            options = TrainerOptions(accelerator="cpu", max_epochs=2, progress=False)
+            trainer = build_trainer(options, tmp_path / f"{trainings}-{number}", [], callbacks=[time_left])
+            fit(trainer, *ratio())
+        assert capsys.readouterr().out.count("about 2 more minutes at most, 30.0 s per epoch") == told
 
 
 def test_only_empty_hooks_are_skipped(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from .cells import Study, by_name, cells, grid, markdown, names_of
 
+UNIFORM, SIGNS = "uniform", ("better", "worse")
 QUANTITIES = ("P(valley)", "E\\|x − μ\\|")
 # (name, metric) → what is shown of the statistics
 KNOWN_TRUTHS = {
@@ -77,6 +78,22 @@ def estimators(study: Study) -> str:
     titles = ["loss, data", "log-ratio RMSE", *(f"{kind} of {q}" for q in QUANTITIES for kind in ("bias", "sd"))]
     metrics = ["log_ratio_rmse", "bias_valley", "sd_valley", "bias_distance", "sd_distance"]
     return grid(study, titles, metrics, names_of(study))
+
+
+def strangers(study: Study) -> str:
+    """Before and after, by a judge that no ratio has seen."""
+    cell, found = cells(study), by_name(study)
+    metrics = ("class_distance@lenet", "fid@lenet", "kid@lenet")
+    titles = ["generator, setting: weighting", "CPU minutes", "ESS", "class distance ↓", "FID ↓", "KID ↓"]
+    titles += ["runs in which one of them is significantly better", "… worse", "FID ↓ in pixels"]
+    rows = []
+    for name in names_of(study, "fid@lenet"):
+        signs = ["–", "–"]
+        if not name.endswith(f": {UNIFORM}"):
+            of = found[name, "any_worse@lenet"]
+            signs = [f"{found[name, f'any_{sign}@lenet']['mean'] * of['n']:.0f} of {of['n']}" for sign in SIGNS]
+        rows.append([name, *(cell(name, m) for m in ("cpu_minutes", "ess", *metrics)), *signs, cell(name, "fid")])
+    return markdown(titles, rows)
 
 
 def resampling(study: Study, data: str, classifier: str) -> str:
