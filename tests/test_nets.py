@@ -124,13 +124,11 @@ def test_bad_options(name: str, change: dict[str, Any], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_unknown_or_missing() -> None:
+def test_unknown_names() -> None:
     with pytest.raises(InputError, match="no network 'foo'; networks: mlp, conv4, resnet"):
         build_net({"name": "foo"}, (3,))
     with pytest.raises(InputError, match="no network None"):
         build_net({}, (3,))
-    with pytest.raises(InputError, match=r"network mlp: .*missing"):
-        build_net({"name": "mlp"}, (3,))
 
 
 def test_options_are_left_as_they_are() -> None:
