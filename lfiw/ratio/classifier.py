@@ -229,7 +229,7 @@ class RatioClassifier(TrainedModule):
         if named is None:
             raise InputError("its network is not one of lfiw's: give it as load(path, net=…)")
         optimizer = {**kept["optimizer"], "compile": False}
-        make = partial(cls, named, optimizer, kept["spec"], kept["counts"], loss=kept.get("loss"))
+        make = partial(cls, named, optimizer, kept["spec"], tuple(kept["counts"]), loss=kept.get("loss"))
         if isinstance(named, Mapping):
             classifier = built_for(state, make)
         else:

@@ -2,9 +2,11 @@
 
 import copy
 import math
+import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -21,12 +23,13 @@ from lfiw.errors import InputError
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.nets import NETS, NetLike
 from lfiw.ratio.cross_fitting import CrossFitted, Scorer, cross_fit, train_classifier
+from lfiw.ratio.estimator_file import read_estimator, write_estimator
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.ratio.sklearn_classifier import SklearnRatio, check_classifier
 from lfiw.schemas import CALIBRATIONS, Trainer
 from lfiw.weighting.calibration import Sides
 from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
-from lfiw.weighting.gate import Choice, choose
+from lfiw.weighting.gate import choose
 from lfiw.weighting.weights import Weighting, pareto_k
 
 SMALL_IMAGE = 16  # pixels of the shorter side, below which convolutions have nothing to look at
@@ -67,6 +70,7 @@ class RatioEstimator(BaseEstimator):
         ess_, pareto_k_: effective number of the weights, and the shape of their tail (before smoothing).
         scores_: of the rows that neither trained nor calibrated: log-loss, accuracy, …, KL gain and its error.
         validation_: log-ratios of those rows, as trained and recalibrated.
+        encoding_, fitted_: how samples become tensors; the classifiers and their calibrators.
         n_features_in_: numbers per sample.
     """
 
@@ -177,28 +181,74 @@ class RatioEstimator(BaseEstimator):
             InputError: samples unlike those of `fit`.
         """
         check_is_fitted(self, "log_ratio_")
-        values = self._encoding(samples)
-        with undisturbed(one_thread=len(self._encoding.shape) == 1):
-            return self._fitted.log_ratio(values).numpy()
+        values = self.encoding_(samples)
+        with undisturbed(one_thread=len(self.encoding_.shape) == 1):
+            return self.fitted_.log_ratio(values).numpy()
 
     def _take(self, encoding: SampleEncoding, fitted: CrossFitted, sample_weight: Tensor | None) -> "RatioEstimator":
-        self._encoding, self._fitted, self.validation_ = encoding, fitted, fitted.validation
+        choice = choose(*fitted.validation.calibrated)
+        weights = choice.weighting(fitted.generated)
+        if sample_weight is not None:
+            weights = weights * sample_weight / (weights @ sample_weight)
+        unsmoothed = Weighting(choice.weighting.flatten, choice.weighting.clip)
+        found = {
+            "weighting": asdict(choice.weighting),
+            "verdict": choice.verdict,
+            "reason": choice.reason,
+            "scores": held_out_scores(*fitted.validation.calibrated),
+            "ess": effective_sample_size(weights).item(),
+            "pareto_k": pareto_k(unsmoothed.log_weights(fitted.generated)),
+        }
+        return self.restore(encoding, fitted, weights, found)
+
+    def restore(
+        self, encoding: SampleEncoding, fitted: CrossFitted, weights: Float[Tensor, " n"], found: Mapping[str, Any]
+    ) -> "RatioEstimator":
+        """Sets what `fit` sets.
+
+        Args:
+            found: weighting, verdict, reason, scores, ess and pareto_k.
+        """
+        self.encoding_, self.fitted_, self.validation_ = encoding, fitted, fitted.validation
         self.n_features_in_ = math.prod(encoding.shape)
         if encoding.columns is not None:
             self.feature_names_in_ = np.array(list(encoding.columns), dtype=object)
-        self.choice_: Choice = choose(*fitted.validation.calibrated)
-        self.weighting_: Weighting = self.choice_.weighting
-        self.verdict_, self.reason_ = self.choice_.verdict, self.choice_.reason
         self.log_ratio_, self.log_ratio_real_ = fitted.generated.numpy(), fitted.real.numpy()
-        weights = self.weighting_(fitted.generated)
-        if sample_weight is not None:
-            weights = weights * sample_weight / (weights @ sample_weight)
         self.weights_ = weights.numpy()
-        self.ess_ = effective_sample_size(weights).item()
-        unsmoothed = Weighting(self.weighting_.flatten, self.weighting_.clip)
-        self.pareto_k_ = pareto_k(unsmoothed.log_weights(fitted.generated))
-        self.scores_ = held_out_scores(*fitted.validation.calibrated)
+        self.weighting_ = Weighting(**found["weighting"])
+        self.verdict_, self.reason_ = str(found["verdict"]), str(found["reason"])
+        self.scores_: dict[str, float] = dict(found["scores"])
+        self.ess_, self.pareto_k_ = float(found["ess"]), float(found["pareto_k"])
         return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the fitted estimator into one file (safetensors), without pickle.
+
+        A classifier of another library needs skops. Your own torch module is kept without its code.
+
+        Raises:
+            NotFittedError: before `fit`.
+            InputError: no skops, or the file cannot be written.
+        """
+        check_is_fitted(self, "log_ratio_")
+        write_estimator(path, self)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], classifier: Any = None, trusted: Sequence[str] = ()
+    ) -> "RatioEstimator":
+        """Reads what `save` wrote; no code in the file is run.
+
+        Args:
+            classifier: the network, if it was your own.
+            trusted: types of another library's classifier that skops does not know, if you trust them.
+
+        Raises:
+            InputError: no such file, another one or a damaged one.
+        """
+        estimator = cls()
+        read_estimator(path, estimator, classifier, trusted)
+        return estimator
 
     def _check_options(self, shape: tuple[int, ...]) -> None:
         if self.folds < 2:

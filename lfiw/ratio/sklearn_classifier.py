@@ -11,7 +11,7 @@ from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor
 
 from lfiw.data.splits import GENERATED, REAL
-from lfiw.data.table import WEIGHT
+from lfiw.data.table import GROUP, WEIGHT
 from lfiw.errors import InputError, first_line
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.weighting.weights import log_ratio_from_logits
@@ -23,12 +23,12 @@ class SklearnRatio:
     """A fitted classifier's odds of `real`, the prior odds of its training rows taken out.
 
     Probabilities are cut to half a row of the smaller side, 1/(2n) … 1 − 1/(2n): n rows know no larger odds, and trees
-    give 0 and 1.
+    give 0 and 1. Rows of one group count as one.
 
     Args:
         classifier: fitted, of the classes 0 (generated) and 1 (real).
         masses: total weight of real and of generated training rows; numbers of rows, if they all weigh 1.
-        num_rows: training rows of the smaller side.
+        num_rows: training rows (groups) of the smaller side.
     """
 
     def __init__(self, classifier: Any, masses: tuple[float, float], num_rows: int) -> None:
@@ -58,7 +58,9 @@ class SklearnRatio:
             fitted.fit(np.concatenate(sides), labels, **options)
         except Exception as error:  # whatever another library raises
             raise InputError(f"{type(classifier).__name__}.fit: {first_line(error)}") from error
-        return cls(fitted, masses, min(map(len, sides)))
+        grouped = data.grouped
+        units = [len(subset.column(GROUP).unique()) if grouped else len(subset) for subset in subsets]
+        return cls(fitted, masses, min(units))
 
     def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Log density ratios, float64."""

@@ -33,13 +33,13 @@ from lfiw.weighting.resampling import systematic
 from lfiw.weighting.weights import Weighting
 
 FEATURES_BATCH = 1000
-Features = Callable[[Any], Any] | tuple[Any, Any] | None
+FEW_NUMBERS = 1_000_000  # features, up to which one thread scores as fast as several
 
 
 def correct(
     real: Any,
     generated: Any,
-    features: Features = None,
+    features: Any = None,
     *,
     groups: PerSide = (None, None),
     held_out: float = 0.4,
@@ -89,7 +89,7 @@ def correct(
         {column.name: column.generated, **{name: both[GENERATED] for name, both in images.items()}},
         torch.from_numpy(estimator.log_ratio_),
     )
-    with undisturbed(one_thread=False):
+    with undisturbed(one_thread=column.generated.numel() <= FEW_NUMBERS):
         record = score(
             rows,
             estimator.validation_,
@@ -281,11 +281,11 @@ class ScoredColumn:
 
     name: str
     real: Float[Tensor, "n d"]
-    generated: Float[Tensor, "m d"]
+    generated: Float[Tensor, "m e"]
 
 
 def feature_column(
-    features: Features, samples: tuple[Any, Any], sides: tuple[Tensor, Tensor], fitting: Tensor, scored: Tensor
+    features: Any, samples: tuple[Any, Any], sides: tuple[Tensor, Tensor], fitting: Tensor, scored: Tensor
 ) -> ScoredColumn:
     """The features that scores are computed in.
 
