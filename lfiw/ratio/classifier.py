@@ -111,7 +111,8 @@ class RatioClassifier(TrainedModule):
         outputs = self(batch[self.spec["column"]])
         # exponentials and means of half-precision outputs would overflow and round
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        loss = self.loss(outputs, batch["side"] == 0, batch.get(WEIGHT))
+        weights = [batch[WEIGHT]] if WEIGHT in batch else []
+        loss = self.loss(outputs, batch["side"] == 0, *weights)
         self.add_up(loss=loss)
         return loss
 
