@@ -31,7 +31,7 @@ from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, f
 from lfiw.untrusted import state_sha256
 from lfiw.weighting.calibration import Calibrator, Division, Sides, Validation, fit_calibrators
 from lfiw.weighting.diagnostics import effective_sample_size
-from lfiw.weighting.resampling import systematic
+from lfiw.weighting.resampling import drawn_by_weight
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def drawn_validation(validation: Validation, divisions: Sequence[Division], cali
         judging = [w[side] if calibration == "none" else w[side][~d.fits[side]] for d in divisions if (w := d.weights)]
         weights = torch.cat(judging)
         size = max(2, round(effective_sample_size(weights).item()))
-        rows = systematic(weights.double().log(), size, torch.Generator().manual_seed(mix_seeds(seed, side)))
+        rows = drawn_by_weight(weights, size, torch.Generator().manual_seed(mix_seeds(seed, side)))
         raw.append(validation.raw[side][rows])
         calibrated.append(validation.calibrated[side][rows])
     return Validation((raw[0], raw[1]), (calibrated[0], calibrated[1]))

@@ -28,7 +28,7 @@ from lfiw.data.splits import (
 from lfiw.data.table import GROUP, WEIGHT, Table, table_name
 from lfiw.errors import InputError
 from lfiw.schemas import MixedData, Run, check_values
-from lfiw.weighting.resampling import systematic
+from lfiw.weighting.resampling import drawn_by_weight
 
 PARTS = ("train", "validation", "evaluation")
 COARSE = 0.01  # of a column's spread: rounding that is worth a word
@@ -301,10 +301,10 @@ class MixedDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-def drawn_by_weight(subset: Subset, seed: int) -> Subset:
+def weighted_draw(subset: Subset, seed: int) -> Subset:
     """As many rows, drawn by their weights: a row of weight 2 stands there about twice."""
     generator = torch.Generator().manual_seed(seed)
-    return Subset(subset.table, subset.rows[systematic(subset.column(WEIGHT).log(), len(subset), generator)])
+    return Subset(subset.table, subset.rows[drawn_by_weight(subset.column(WEIGHT), len(subset), generator)])
 
 
 def warn_of_rounding(subset: Subset, name: str) -> None:
