@@ -288,10 +288,8 @@ class MixedDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         validation = self.splits["validation"]
         if self.weighted:
-            validation = (
-                drawn_by_weight(validation[REAL], self.seed),
-                drawn_by_weight(validation[GENERATED], self.seed),
-            )
+            real, generated = (weighted_draw(subset, self.seed) for subset in validation)
+            validation = real, generated
         rows = MixedRows(validation, [self.input])
         rank, world_size = self._processes()
         order = RowsInOrder(len(rows), batch_size=self.evaluation_batch_size, rank=rank, world_size=world_size)

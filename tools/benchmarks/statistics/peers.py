@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -56,19 +57,18 @@ def rulsif(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.n
 
 def reweighter(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """hep_ml's gradient-boosted reweighter (Rogozhnikov 2016), defaults, cross-fitted in five folds."""
-    from hep_ml.reweight import FoldingReweighter, GBReweighter
-
-    model = FoldingReweighter(GBReweighter(), n_folds=5, random_state=seed, verbose=False)
+    package = import_module("hep_ml.reweight")
+    model = package.FoldingReweighter(package.GBReweighter(), n_folds=5, random_state=seed, verbose=False)
     return {"hep_ml reweighter": model.fit(generated, real).predict_weights(generated)}
 
 
 def kliep(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """skada's KLIEP (Sugiyama et al. 2007), its width by cross-validation around the rule of the median distance."""
-    from skada import KLIEPReweightAdapter
     from sklearn.metrics import pairwise_distances
 
     median = np.median(pairwise_distances(real[:500]))
-    model = KLIEPReweightAdapter(gamma=[factor / (2 * median**2) for factor in (0.25, 1.0, 4.0)], random_state=seed)
+    widths = [factor / (2 * median**2) for factor in (0.25, 1.0, 4.0)]
+    model = import_module("skada").KLIEPReweightAdapter(gamma=widths, random_state=seed)
     rows = np.concatenate([generated, real])
     domain = np.repeat([1, -2], [len(generated), len(real)])  # source, target
     weights = model.fit(rows, sample_domain=domain).compute_weights(rows, sample_domain=domain)
