@@ -21,9 +21,10 @@ CATEGORICAL = ("category", "categorical", "enum")  # how the types of pandas and
 class SampleEncoding:
     """How samples become a tensor: images (n, c, h, w), or vectors (n, d).
 
-    Whole numbers and truth values become float64 in vectors; floating numbers keep their precision. The columns of a
-    data frame become numbers side by side: a numeric one is itself, a categorical one (text, categories, enumerations)
-    becomes one column of 0 and 1 per category, over the categories of both sides in the order of their names.
+    Images are uint8 in 0 … 255, or float32. Vectors keep float32 and float64, and become float64 otherwise. The columns
+    of a data frame become numbers side by side: a numeric one is itself, a categorical one (text, categories,
+    enumerations) becomes one column of 0 and 1 per category, over the categories of both sides in the order of their
+    names.
 
     Args:
         shape: of one sample.
@@ -176,8 +177,8 @@ def read_samples(samples: Any, name: str) -> Shaped[Tensor, "n ..."]:
                 raise
             raise InputError(f"{name} cannot be read as an array: give numbers of shape (n, d)") from None
     check_shape(values, name)
-    if values.ndim == 4 and (values.dtype == torch.uint8 or values.is_floating_point()):
-        return values if values.dtype != torch.float64 else values.float()
+    if values.ndim == 4:
+        return values if values.dtype == torch.uint8 else values.float()
     return values if values.is_floating_point() and values.dtype.itemsize >= 4 else values.double()
 
 

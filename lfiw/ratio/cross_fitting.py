@@ -149,7 +149,7 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CrossFitted:
     """What cross-fitting gives in memory.
 

@@ -266,7 +266,7 @@ class RatioEstimator(BaseEstimator):
         """There must be two rows that calibrate and two that judge, of both sides, in each fold."""
         units = 2 / (self.validation * (1 - 1 / self.folds))
         for name, own in zip(("real", "generated"), columns, strict=True):
-            rows = len(own[WEIGHT] if WEIGHT in own else next(iter(own.values())))
+            rows = len(next(iter(own.values())))
             if rows < 2 * units:
                 raise InputError(
                     f"{name} has {rows} row{'s' * (rows > 1)}: folds={self.folds} and validation={self.validation:g} "

@@ -120,7 +120,7 @@ def light_options() -> Options:
     return Options(permutations=0, exponents=[], reference="none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Correction:
     """What `correct` found. `print` shows the tables, a notebook the verdict and the scores.
 
