@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from lfiw.errors import InputError
     from lfiw.metrics.weighted_mean import weighted_mean
     from lfiw.ratio.classifier import RatioClassifier
+    from lfiw.ratio.estimator import RatioEstimator
+    from lfiw.tasks.correction import Correction, correct
     from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
     from lfiw.weighting.resampling import sir
     from lfiw.weighting.weights import Weighting, log_ratio_from_logits, pareto_k
 
 _HOMES = {
     "InputError": "errors",
+    "Correction": "tasks.correction",
     "RatioClassifier": "ratio.classifier",
+    "RatioEstimator": "ratio.estimator",
     "Weighting": "weighting.weights",
+    "correct": "tasks.correction",
     "effective_sample_size": "weighting.diagnostics",
     "kl_gain": "weighting.diagnostics",
     "log_ratio_from_logits": "weighting.weights",
@@ -29,10 +34,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Correction",
     "InputError",
     "RatioClassifier",
+    "RatioEstimator",
     "Weighting",
     "__version__",
+    "correct",
     "effective_sample_size",
     "kl_gain",
     "log_ratio_from_logits",

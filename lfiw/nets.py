@@ -4,7 +4,7 @@ They take samples of a given shape and know nothing of training.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -50,7 +50,14 @@ class MLP(Net):
     """(n, …) → (n, outputs): `depth` hidden layers of `width` units on the flattened sample."""
 
     def __init__(
-        self, shape: Sequence[int], *, width: int, depth: int, dropout: float, activation: str, outputs: int = 1
+        self,
+        shape: Sequence[int],
+        *,
+        width: int = 128,
+        depth: int = 2,
+        dropout: float = 0.0,
+        activation: str = "silu",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
@@ -73,7 +80,7 @@ class Conv4(Net):
     """
 
     def __init__(
-        self, shape: Sequence[int], *, width: int, dropout: float, norm: str = "batch", outputs: int = 1
+        self, shape: Sequence[int], *, width: int = 64, dropout: float = 0.0, norm: str = "batch", outputs: int = 1
     ) -> None:
         super().__init__()
         channels, height, side = image_shape(shape, "conv4")
@@ -113,7 +120,14 @@ class ResNet(Net):
     """(n, c, h, w) → (n, outputs). Group norm: a sample's logit does not depend on the batch it comes in."""
 
     def __init__(
-        self, shape: Sequence[int], *, width: int, blocks: int, stages: int, dropout: float, outputs: int = 1
+        self,
+        shape: Sequence[int],
+        *,
+        width: int = 32,
+        blocks: int = 1,
+        stages: int = 3,
+        dropout: float = 0.0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         channels, _, _ = image_shape(shape, "resnet")
@@ -131,6 +145,8 @@ class ResNet(Net):
         return self.blocks(x.contiguous(memory_format=torch.channels_last))
 
 
+# what a classifier may be given: a name, a name with options, a module, or a function from a sample's shape to one
+NetLike = str | Mapping[str, Any] | nn.Module | Callable[[tuple[int, ...]], nn.Module]
 NETS: dict[str, type[Net]] = {"mlp": MLP, "conv4": Conv4, "resnet": ResNet}
 
 
@@ -159,3 +175,34 @@ def build_net(options: Mapping[str, Any], shape: Sequence[int], outputs: int = 1
             if isinstance(layer, (nn.Linear, nn.Conv2d)):
                 parametrizations.spectral_norm(layer)
     return net
+
+
+def ratio_net(net: NetLike, shape: Sequence[int]) -> nn.Module:
+    """Makes a network with one output per sample, from whatever names it; a module is taken as it is.
+
+    Raises:
+        InputError: as `build_net`, or a module of the user's does not give one number per sample of this shape.
+    """
+    if isinstance(net, str):
+        return build_net({"name": net}, shape)
+    if isinstance(net, Mapping):
+        return build_net(net, shape)
+    made = net if isinstance(net, nn.Module) else net(tuple(shape))
+    if not isinstance(made, nn.Module):
+        raise InputError(f"the function for the network gave a {type(made).__name__}, expected a torch.nn.Module")
+    check_one_output(made, shape)
+    return made
+
+
+def check_one_output(net: nn.Module, shape: Sequence[int]) -> None:
+    """Tries a network on two samples of zeros; layers that wait for their first input are made by that."""
+    was_training = net.training
+    try:
+        with torch.no_grad():
+            outputs = net.eval()(torch.zeros(2, *shape))
+    except Exception as error:  # whatever a user's module raises
+        raise InputError(f"the network does not take samples of shape {tuple(shape)}: {first_line(error)}") from None
+    net.train(was_training)
+    if not isinstance(outputs, Tensor) or tuple(outputs.shape) not in ((2,), (2, 1)):
+        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise InputError(f"the network gives {got} for two samples, expected one logit each: (2,) or (2, 1)")

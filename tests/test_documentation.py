@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from integration.launch import launch
@@ -13,18 +14,17 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
 
 
-def python_blocks() -> list:
-    found = []
-    for page in PAGES:
-        for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S)):
-            found.append(pytest.param(block, id=f"{page.name}-{i}"))
-    return found
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
 
 
-@pytest.mark.parametrize("block", python_blocks())
-def test_python_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.name)
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page, one after another, as a reader types them."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "block", "exec"), {})
+    names: dict[str, Any] = {}
+    for i, block in enumerate(python_blocks(page)):
+        exec(compile(block, f"{page.name}, block {i}", "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

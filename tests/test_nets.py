@@ -1,5 +1,6 @@
 """Networks of the registry: shapes, options, bounds."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 from lfiw import InputError
 from lfiw.nets import NETS, build_net
+from lfiw.schemas import MODELS
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "mlp": {"width": 16, "depth": 2, "dropout": 0.1, "activation": "silu"},
@@ -124,13 +126,11 @@ def test_bad_options(name: str, change: dict[str, Any], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_unknown_or_missing() -> None:
+def test_unknown_names() -> None:
     with pytest.raises(InputError, match="no network 'foo'; networks: mlp, conv4, resnet"):
         build_net({"name": "foo"}, (3,))
     with pytest.raises(InputError, match="no network None"):
         build_net({}, (3,))
-    with pytest.raises(InputError, match=r"network mlp: .*missing"):
-        build_net({"name": "mlp"}, (3,))
 
 
 def test_options_are_left_as_they_are() -> None:
@@ -138,3 +138,11 @@ def test_options_are_left_as_they_are() -> None:
     kept = dict(options)
     build_net(options, (3,))
     assert options == kept
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_name_alone_gives_what_the_configuration_gives(name: str) -> None:
+    """Defaults stand in the classes and in the schemas: they must be the same."""
+    defaults = dataclasses.asdict(MODELS[name]())
+    of_name, of_schema = build_net({"name": name}, (1, 16, 16)), build_net(defaults, (1, 16, 16))
+    assert str(of_name) == str(of_schema)

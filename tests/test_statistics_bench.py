@@ -6,8 +6,9 @@ import torch
 from scipy import integrate, stats
 
 from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING
+from tools.benchmarks.statistics import contest, peers
 from tools.benchmarks.statistics.estimates import COMBINED, FOR_SCORES, REAL_ROWS, Found, fit, functions
-from tools.benchmarks.statistics.pairs import ClaytonNormals, Independent, Normals, StudentVector, build_cases
+from tools.benchmarks.statistics.pairs import Case, ClaytonNormals, Independent, Normals, StudentVector, build_cases
 from tools.benchmarks.statistics.summary import holm, refusals_that_are_right, significantly_worse, summarise
 
 CASES = build_cases()
@@ -124,3 +125,40 @@ def test_holm() -> None:
     assert holm([0.004, 0.5, 0.001], 0.01) == [True, False, True]
     assert holm([0.02, 0.5, 0.001], 0.01) == [False, False, True]
     assert holm([0.009, 0.009, 0.009], 0.01) == [False, False, False]
+
+
+def test_estimators_compete_on_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
+
+    def network(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        seen.append(generated)
+        return {"lfiw network": np.exp(generated[:, 0]), "lfiw network, no gate": np.ones(len(generated))}
+
+    def kliep(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        assert np.array_equal(generated, seen[-1])
+        raise RuntimeError("does not converge")
+
+    monkeypatch.setattr(contest, "installed", lambda: [network, kliep])
+    case = Case("unit shift", 1, Normals(1, [1.0]), Normals(1))  # log-ratio x − ½
+    found = contest.compete(case, range(2, 5), 500)
+    assert len(seen) == 3
+    assert found.errors["lfiw network"] == pytest.approx(found.errors["exact"])
+    assert found.errors["lfiw network, no gate"] == pytest.approx(found.errors["uniform"])
+    # what failed counts as uniform weights, and is counted
+    assert found.errors["skada KLIEP"] == found.errors["uniform"]
+    assert found.failed == {"lfiw network": 0, "lfiw network, no gate": 0, "skada KLIEP": 3}
+    rows = {(row["name"], row["metric"]): row["mean"] for row in contest.summarise([found])}
+    expected = np.mean(found.errors["exact"]) / np.mean(found.errors["uniform"])
+    assert rows["lfiw network", "median_mse_over_uniform"] == pytest.approx(expected)
+    assert rows["lfiw network", "lowest_of_peers_share"] == 1
+    assert rows["skada KLIEP", "failed"] == 3
+    assert contest.shown(contest.summarise([found]))[0][:3] == ["lfiw network", f"{expected:.3f}", "100%"]
+
+
+def test_peers_weight_every_row() -> None:
+    random = np.random.default_rng(0)
+    real, generated = random.normal(size=(80, 2)) + 1, random.normal(size=(90, 2))
+    for estimate in (peers.logistic_odds, peers.rulsif):
+        (weights,) = estimate(real, generated, 0).values()
+        assert weights.shape == (90,)
+        assert np.average(generated[:, 0], weights=weights) > generated[:, 0].mean() + 0.2

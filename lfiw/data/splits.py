@@ -74,6 +74,18 @@ def split_rows(num_rows: int, fractions: Mapping[str, float], seed: int) -> dict
     return parts
 
 
+def units_of(group: Tensor | None, num_rows: int) -> Int64[Tensor, " n"]:
+    """The number of each row's group, 0 … groups − 1; without groups every row is one of its own."""
+    if group is None:
+        return torch.arange(num_rows)
+    return torch.unique(group, return_inverse=True)[1]
+
+
+def rows_in(units: Int64[Tensor, " n"], chosen: Int64[Tensor, " k"]) -> Int64[Tensor, " _"]:
+    """Positions of the rows whose unit is one of those chosen, ascending."""
+    return torch.isin(units, chosen).nonzero().squeeze(1)
+
+
 def cross_fitting_rows(
     rows: Int64[Tensor, " n"], folds: int, fractions: Mapping[str, float], seed: int
 ) -> list[dict[str, Int64[Tensor, " _"]]]:

@@ -60,6 +60,8 @@ def check_numbers(array: np.ndarray, name: str = "the array") -> None:
         raise InputError(f"{name} has masked elements: fill them first, array.filled(value)")
 
 
+GROUP = "group"  # the column whose value rows share that must stay together
+WEIGHT = "weight"  # the column of the rows' weights
 ROW = "row"  # the column that holds the numbers of rows in the table that they are of
 Rows = slice | Tensor | np.ndarray | Sequence[int]
 

@@ -17,7 +17,7 @@ from lfiw.evaluation.figures import Picture, draw_evaluation
 from lfiw.evaluation.plots import contact_sheet, save
 from lfiw.evaluation.record import EvaluationRecord
 from lfiw.evaluation.recording import chasm_warning
-from lfiw.evaluation.samples import sample_groups, sample_pictures
+from lfiw.evaluation.samples import Group, sample_groups, sample_pictures
 from lfiw.evaluation.scoring import ScoredRows
 from lfiw.evaluation.tables import (
     Cells,
@@ -33,7 +33,7 @@ from lfiw.evaluation.tables import (
 from lfiw.evaluation.verdict import change_rows, verdict_of
 from lfiw.files import write_atomically
 from lfiw.training import tracking
-from lfiw.training.run_folder import TRAINING, VALIDATION, logged_losses, seconds_of
+from lfiw.training.run_folder import TRAINING, VALIDATION, Curve, logged_losses, seconds_of
 from lfiw.weighting.calibration import Validation
 
 TEMPLATES = Environment(
@@ -158,25 +158,53 @@ def show(
         if figures:
             log = run_dir / "metrics.jsonl"
             training = logged_losses(log, TRAINING) if training_loss else {}
-            pictures = draw_evaluation(record, rows.log_ratio, validation, logged_losses(log, VALIDATION), training)
-            drawn = {name: picture for section in pictures.values() for name, picture in section.items()}
+            pictures, groups = report_pictures(record, rows, validation, logged_losses(log, VALIDATION), training, seed)
+            drawn = {
+                name: picture
+                for section, named in pictures.items()
+                if section != "samples"
+                for name, picture in named.items()
+            }
             files = write_pictures(drawn, run_dir, progress=progress)
-            sections = {section: list(named.values()) for section, named in pictures.items()}
-            if "image" in rows.real.table.columns:
-                groups = sample_groups(rows.real, rows.generated, record, rows.log_ratio, seed=seed)
-                sections["samples"] = sample_pictures(groups)
+            if groups:
                 sheet = contact_sheet({group.title: group.images for group in groups})
                 files["samples"] = save(sheet, run_dir / "samples.png")
             write_report(
                 run_dir / "report.html",
                 record,
-                sections,
+                {section: list(named.values()) for section, named in pictures.items()},
                 configuration=configuration,
                 seconds=seconds_of(run_dir),
             )
             print(f"report: {run_dir / 'report.html'}")
         track(trainer, record, files, rows.log_ratio)
     trainer.strategy.barrier()
+
+
+def report_pictures(
+    record: EvaluationRecord,
+    rows: ScoredRows,
+    validation: Validation,
+    losses: Mapping[str, Curve] | None = None,
+    training: Mapping[str, Curve] | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, dict[str, Picture]], list[Group]]:
+    """Draws what a report shows.
+
+    Args:
+        rows: those that were scored.
+        validation: log-ratios of validation rows, as trained and recalibrated.
+        losses, training: as `draw_evaluation` takes them. If None, training is not drawn.
+        seed: of the images that are drawn at random.
+
+    Returns:
+        Section of the report → its pictures by name, and the groups of images that were scored, if they were images.
+    """
+    pictures = draw_evaluation(record, rows.log_ratio, validation, losses or {}, training or {})
+    if "image" not in rows.real.table.columns:
+        return pictures, []
+    groups = sample_groups(rows.real, rows.generated, record, rows.log_ratio, seed=seed)
+    return {**pictures, "samples": {p.title: p for p in sample_pictures(groups)}}, groups
 
 
 def write_pictures(pictures: Mapping[str, Picture], folder: Path, *, progress: bool) -> dict[str, Path]:

@@ -110,12 +110,10 @@ def of_the_balance(record: EvaluationRecord) -> str:
     if record.balance is None:
         return ""
     before, after = record.balance.before, record.balance.after
-    told_apart = before.auc - before.half_width > CHANCE
-    way = (
-        f" Weighting goes {(before.auc - after.auc) / (before.auc - CHANCE):.0%} of the way."
-        if after and told_apart
-        else ""
-    )
+    way = ""
+    if after and before.auc - before.half_width > CHANCE:
+        done = (before.auc - after.auc) / (before.auc - CHANCE)
+        way = f" Weighting goes {min(done, 1):.0%} of the way."
     return f" {balance_sentence(record.balance)}{way}"
 
 

@@ -139,6 +139,13 @@ class JudgingRows:
         """Returns the judge that sees a column of features."""
         return Judge(name, self.real.column(column), self.generated.column(column), self.log_ratio)
 
+    def by_coordinates(self, column: str) -> Judge:
+        """Returns the judge that sees vectors, each coordinate in standard deviations of both sides."""
+        real, generated = (subset.column(column).double() for subset in (self.real, self.generated))
+        std, mean = torch.std_mean(torch.cat([real, generated]), dim=0)
+        std = torch.where(std > 0, std, 1.0)
+        return Judge("the samples", (real - mean) / std, (generated - mean) / std, self.log_ratio)
+
     def by_classes(self, column: str) -> Judge:
         """Returns the judge that sees which class has the largest logit, one-hot: its KID is one of class shares."""
         real, generated = (one_hot(subset.column(column)) for subset in (self.real, self.generated))

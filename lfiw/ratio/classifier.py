@@ -3,18 +3,20 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import ModuleList
 
+from lfiw.data.table import WEIGHT
 from lfiw.data.transforms import standardise
 from lfiw.errors import InputError
 from lfiw.metrics.class_proportions import RatioScores
-from lfiw.nets import build_net
+from lfiw.nets import NetLike, ratio_net
 from lfiw.training.trained_module import TrainedModule, configure
 from lfiw.training.trainer import write_checkpoint
 from lfiw.untrusted import built_for, naming, read_checkpoint, read_network
@@ -45,7 +47,8 @@ class RatioClassifier(TrainedModule):
     checkpoint in `load`.
 
     Args:
-        net: name and options of the network (`lfiw.nets`).
+        net: name of the network, or name and options (`lfiw.nets`); or your own module with one output per sample, or a
+            function from a sample's shape to one. A checkpoint does not hold your own code: `load` needs it.
         optimizer: lr, betas, weight_decay, schedule and compile, as in `lfiw.schemas.Optimizer`.
         spec: `InputSpec` as a dictionary. If None, taken from the data module.
         counts: (num_real, num_generated) that the loss effectively saw. If None, taken from the data module.
@@ -58,7 +61,7 @@ class RatioClassifier(TrainedModule):
 
     def __init__(
         self,
-        net: Mapping[str, Any],
+        net: NetLike = "mlp",
         optimizer: Mapping[str, Any] | None = None,
         spec: Mapping[str, Any] | None = None,
         counts: tuple[int, int] | None = None,
@@ -68,7 +71,10 @@ class RatioClassifier(TrainedModule):
         super().__init__()
         self.loss_options = dict(loss or {"name": "logistic"})
         self.loss = build_loss(self.loss_options)
-        self.net_options = dict(net)
+        if isinstance(net, nn.Module):  # as a function: an attribute of this module would be a part of it
+            self.net_options: NetLike = partial(itself, net)
+        else:
+            self.net_options = {"name": net} if isinstance(net, str) else dict(net) if isinstance(net, Mapping) else net
         self.optimizer_options = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", **(optimizer or {})}
         self.seed = seed
         self.calibrator: Calibrator | None = None
@@ -93,19 +99,20 @@ class RatioClassifier(TrainedModule):
         self.register_buffer("std", torch.tensor(spec["std"], dtype=dtype).view(-1, *trailing))
         with torch.random.fork_rng(devices=[]):  # the same weights whatever else has drawn random numbers before
             torch.manual_seed(self.seed)
-            self.net = build_net(self.net_options, shape)
+            self.net = ratio_net(self.net_options, shape)
         if self.optimizer_options.get("compile"):
             self.net.compile()
 
     def forward(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Logits of P(real | x) for raw samples, as they stand in the tables (uint8 images in 0 … 255)."""
-        return self.net(standardise(samples, self.mean, self.std).to(self.dtype)).squeeze(1)
+        return self.net(standardise(samples, self.mean, self.std).to(self.dtype)).reshape(len(samples))
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         outputs = self(batch[self.spec["column"]])
         # exponentials and means of half-precision outputs would overflow and round
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        loss = self.loss(outputs, batch["side"] == 0)
+        weights = [batch[WEIGHT]] if WEIGHT in batch else []
+        loss = self.loss(outputs, batch["side"] == 0, *weights)
         self.add_up(loss=loss)
         return loss
 
@@ -166,23 +173,18 @@ class RatioClassifier(TrainedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["classifier"] = {
-            "kind": KIND,
-            "net": self.net_options,
-            "optimizer": self.optimizer_options,
-            "spec": self.spec,
-            "counts": self.counts,
-            "loss": self.loss_options,
-            "calibrator": self.calibrator.state() if self.calibrator is not None else None,
-        }
+        checkpoint["classifier"] = self.kept()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], device: str | torch.device = "cpu") -> "RatioClassifier":
+    def load(
+        cls, path: str | os.PathLike[str], device: str | torch.device = "cpu", net: NetLike | None = None
+    ) -> "RatioClassifier":
         """A trained classifier, in evaluation mode.
 
         Args:
             path: a checkpoint, or a run folder (its best checkpoint, or a `RatioEnsemble` of all of them if it trained
                 several). No code in the file is run.
+            net: the network, if it was one of your own.
 
         Raises:
             InputError: no such file, or it is not a checkpoint of a ratio classifier.
@@ -192,17 +194,56 @@ class RatioClassifier(TrainedModule):
             file = file / "checkpoints" / "best.ckpt"
             members = sorted(file.parent.glob("*/best.ckpt"))
             if members and not file.exists():
-                return RatioEnsemble([cls.load(member, device) for member in members])
+                return RatioEnsemble([cls.load(member, device, net) for member in members])
         with naming(file, "does not hold a whole ratio classifier"):
             remedy = "give a run folder of a finished run, or a checkpoint"
             kept, state = read_network(file, "classifier", "a ratio classifier", KIND, remedy=remedy)
-            optimizer = {**kept["optimizer"], "compile": False}
-            classifier = built_for(
-                state, lambda: cls(kept["net"], optimizer, kept["spec"], kept["counts"], loss=kept.get("loss"))
-            )
-            if kept.get("calibrator") is not None:
-                classifier.calibrator = calibrator_from_state(kept["calibrator"])
+            classifier = cls.from_kept(kept, state, net)
         return classifier.to(device).eval()
+
+    def kept(self) -> dict[str, Any]:
+        """Plain values from which, with the weights, `from_kept` makes it again."""
+        return {
+            "kind": KIND,
+            "net": self.net_options if isinstance(self.net_options, dict) else None,  # the user's code is not kept
+            "optimizer": self.optimizer_options,
+            "spec": self.spec,
+            "counts": self.counts,
+            "loss": self.loss_options,
+            "calibrator": self.calibrator.state() if self.calibrator is not None else None,
+        }
+
+    @classmethod
+    def from_kept(
+        cls, kept: Mapping[str, Any], state: Mapping[str, Tensor], net: NetLike | None = None
+    ) -> "RatioClassifier":
+        """The classifier whose `kept()` and `state_dict()` these are.
+
+        Args:
+            net: the network, if it was one of the user's own.
+
+        Raises:
+            InputError: it was and is not given.
+            KeyError, ValueError, …: contradictory content.
+        """
+        named = kept["net"] or net
+        if named is None:
+            raise InputError("its network is not one of lfiw's: give it as load(path, net=…)")
+        optimizer = {**kept["optimizer"], "compile": False}
+        make = partial(cls, named, optimizer, kept["spec"], tuple(kept["counts"]), loss=kept.get("loss"))
+        if isinstance(named, Mapping):
+            classifier = built_for(state, make)
+        else:
+            classifier = make()
+            classifier.load_state_dict(dict(state))
+        if kept.get("calibrator") is not None:
+            classifier.calibrator = calibrator_from_state(kept["calibrator"])
+        return classifier
+
+
+def itself(net: nn.Module, shape: Sequence[int]) -> nn.Module:
+    """A module as a function from the samples' shape."""
+    return net
 
 
 class RatioEnsemble(RatioClassifier):

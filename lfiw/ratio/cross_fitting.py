@@ -1,32 +1,39 @@
 """The classifiers of a run, one for each fold and ensemble member, and the one log-ratio per row that they give."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
+from rich.progress import track
 from torch import Tensor
 
 from lfiw.data import ColumnWriter, SampleCache
 from lfiw.data.batches import mix_seeds
+from lfiw.data.splits import GENERATED, REAL, units_of
+from lfiw.data.table import GROUP, WEIGHT
 from lfiw.features.extraction import distinct_caches, has_columns, write_columns
+from lfiw.nets import NetLike
 from lfiw.ratio.classifier import RatioClassifier, write_calibrator
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config
+from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.training.callbacks import TimeLeft
 from lfiw.training.run_folder import column_part
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 from lfiw.untrusted import state_sha256
-from lfiw.weighting.calibration import Calibrator, Sides, Validation, fit_calibrators
+from lfiw.weighting.calibration import Calibrator, Division, Sides, Validation, fit_calibrators
+from lfiw.weighting.diagnostics import effective_sample_size
+from lfiw.weighting.resampling import drawn_by_weight
 
 
 @dataclass(frozen=True)
@@ -51,42 +58,62 @@ class Member:
         return mix_seeds(seed, self.fold, self.number) % 2**32 if self.name else seed
 
 
-def members_of(config: Config) -> list[Member]:
+def members_of(folds: int, ensemble: int) -> list[Member]:
     """Fold by fold."""
-    several = config.folds * config.ensemble > 1
+    several = folds * ensemble > 1
     return [
         Member(fold, number, f"fold{fold}-member{number}" if several else "")
-        for fold in range(config.folds)
-        for number in range(config.ensemble)
+        for fold in range(folds)
+        for number in range(ensemble)
     ]
 
 
+def parts_of(config: Config) -> dict[str, Any]:
+    """What `train_classifier` takes of a configuration."""
+    return {
+        "net": asdict(config.model),
+        "optimizer": asdict(config.optimizer),
+        "loss": asdict(config.loss),
+        "options": config.trainer,
+        "resume": config.resume,
+    }
+
+
 def train_classifier(
-    config: Config,
-    run_dir: Path,
-    loggers: Sequence[Logger],
     datamodule: MixedDataModule,
+    *,
+    net: NetLike,
+    optimizer: Mapping[str, Any],
+    loss: Mapping[str, Any],
+    options: TrainerOptions,
     seed: int,
-    name: str,
+    run_dir: Path | None = None,
+    loggers: Sequence[Logger] = (),
+    name: str = "",
+    resume: str | None = None,
     callbacks: Sequence[Callback] = (),
-) -> dict[str, float]:
+) -> tuple[RatioClassifier, dict[str, float]]:
     """Trains one classifier on the data module's rows; a resumed run continues where it stopped.
 
     Args:
+        net, optimizer, loss: as `RatioClassifier` takes them.
+        options: of the trainer.
         seed: of the initial weights.
+        run_dir: of the run. If None, nothing is written, and the classifier is left as it was in its best epoch.
         name: of its folder below checkpoints/, and what its logged values are prefixed with; may be empty.
+        resume: the run that is resumed, if it is.
         callbacks: beside those of every training.
 
     Returns:
-        What the training logged last.
+        The classifier, and what the training logged last. With a run folder, the best epoch is in its checkpoint.
     """
-    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss))
+    classifier = RatioClassifier(net, optimizer, seed=seed, loss=loss)
     own = [Prefixed(logger, f"{name}/") for logger in loggers] if name else loggers
-    folder = run_dir / CHECKPOINTS / name
-    ema_decay = config.optimizer.ema_decay
-    trainer = build_trainer(config.trainer, run_dir, own, checkpoints=folder, ema_decay=ema_decay, callbacks=callbacks)
-    fit(trainer, classifier, datamodule, last_checkpoint(folder, config.resume))
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    folder = run_dir / CHECKPOINTS / name if run_dir is not None else None
+    ema_decay = optimizer.get("ema_decay", 0.0)
+    trainer = build_trainer(options, run_dir, own, checkpoints=folder, ema_decay=ema_decay, callbacks=callbacks)
+    fit(trainer, classifier, datamodule, last_checkpoint(folder, resume) if folder is not None else None)
+    return classifier, {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def train_members(
@@ -98,18 +125,142 @@ def train_members(
         What each training logged last, the mean over them.
     """
     logged: dict[str, list[float]] = defaultdict(list)
-    members = members_of(config)
+    members = members_of(config.folds, config.ensemble)
     time_left = TimeLeft(len(members))
-    for member in members:
-        seed = member.seed(config.seed)
-        datamodule.use_fold(member.fold)
-        datamodule.seed = seed
-        found = train_classifier(config, run_dir, loggers, datamodule, seed, member.name, [time_left])
+    for member, seed in each_member(datamodule, members, config.seed):
+        _, found = train_classifier(
+            datamodule,
+            seed=seed,
+            run_dir=run_dir,
+            loggers=loggers,
+            name=member.name,
+            callbacks=[time_left],
+            **parts_of(config),
+        )
         for name, value in found.items():
             logged[name].append(value)
-    datamodule.seed = config.seed
-    datamodule.use_fold(0)
     return {name: fmean(values) for name, values in logged.items()}
+
+
+def each_member(datamodule: MixedDataModule, members: Iterable[Member], seed: int) -> Iterator[tuple[Member, int]]:
+    """Each classifier to train and its seed, while the data module has its rows; then as it was."""
+    for member in members:
+        datamodule.use_fold(member.fold)
+        datamodule.seed = member.seed(seed)
+        yield member, datamodule.seed
+    datamodule.seed = seed
+    datamodule.use_fold(0)
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A trained classifier: a `RatioClassifier`, or any other."""
+
+    def log_ratio(self, samples: Tensor) -> Tensor:
+        """(n, …) → (n,) log density ratios, float64."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """What cross-fitting gives in memory.
+
+    Args:
+        classifiers: (folds, ensemble), as trained.
+        calibrators: one per fold. If None, it has none.
+        real, generated: (n,) log-ratios, each row by the classifiers of the fold that holds it out.
+        validation: log-ratios of the validation rows that neither trained nor calibrated.
+    """
+
+    classifiers: list[list[Scorer]]
+    calibrators: list[Calibrator | None]
+    real: Float[Tensor, " n"]
+    generated: Float[Tensor, " m"]
+    validation: Validation
+
+    def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Log-ratios of samples that no classifier was trained on: the mean over all folds."""
+        scores = torch.stack([torch.stack([c.log_ratio(samples) for c in fold]) for fold in self.classifiers])
+        return combine(scores, torch.full((len(samples),), -1), self.calibrators)[0]
+
+
+def cross_fit(
+    datamodule: MixedDataModule,
+    train: Callable[[MixedDataModule, int], Scorer],
+    *,
+    ensemble: int,
+    calibration: str,
+    seed: int,
+    progress: bool = False,
+) -> CrossFitted:
+    """Trains a classifier for each fold and ensemble member and scores every row by those that never saw it.
+
+    The same as `train_members` and `write_log_ratios`, in memory.
+
+    Args:
+        datamodule: set up, with folds, and all rows in them.
+        train: makes a classifier from the data module's training and validation rows and a seed.
+        calibration: a name in `CALIBRATIONS`.
+        seed: of the classifiers.
+        progress: show a progress bar.
+    """
+    folds = datamodule.folds
+    tables = [t for t in (datamodule.real, datamodule.generated) if t is not None]
+    fold_of = [datamodule.folds_of(table) for table in tables]
+    scores = [torch.full((folds, ensemble, len(table)), torch.nan, dtype=torch.float64) for table in tables]
+    classifiers: list[list[Scorer]] = [[] for _ in range(folds)]
+    members = members_of(folds, ensemble)
+    shown = track(members, "classifiers", transient=True, disable=not progress)
+    for member, own_seed in each_member(datamodule, shown, seed):
+        classifier = train(datamodule, own_seed)
+        classifiers[member.fold].append(classifier)
+        for side, subset in enumerate(datamodule.splits["validation"]):
+            # only rows that are needed: those that judge or calibrate, and those that are held out
+            rows = torch.cat([subset.rows, (fold_of[side] == member.fold).nonzero().squeeze(1)])
+            samples = tables[side].read(rows, [datamodule.input])[datamodule.input]
+            scores[side][member.fold, member.number, rows] = classifier.log_ratio(samples)
+
+    validating: list[Sides] = []
+    divisions: list[Division] = []
+    numbers: list[Sides] = []
+    for fold in range(folds):
+        datamodule.use_fold(fold)
+        real, generated = (
+            scores[side][fold][:, subset.rows].mean(0) for side, subset in enumerate(datamodule.splits["validation"])
+        )
+        validating.append((real, generated))
+        divisions.append(divided(datamodule))
+        of_real, of_generated = datamodule.splits["validation"]
+        numbers.append((of_real.rows, of_generated.rows))
+    datamodule.use_fold(0)
+    calibrators, validation = fit_calibrators(calibration, validating, divisions, numbers)
+    if datamodule.weighted:
+        validation = drawn_validation(validation, divisions, calibration, seed)
+    real, generated = (combine(s, of, calibrators)[0] for s, of in zip(scores, fold_of, strict=True))
+    return CrossFitted(classifiers, calibrators, real, generated, validation)
+
+
+def divided(datamodule: MixedDataModule) -> Division:
+    """The validation rows of a fold: those of every other group fit the calibrator, and rows weigh what they weigh."""
+    validation = datamodule.splits["validation"]
+    real, generated = (
+        units_of(subset.column(GROUP) if datamodule.grouped else None, len(subset)) % 2 == 0 for subset in validation
+    )
+    weights = (validation[REAL].column(WEIGHT), validation[GENERATED].column(WEIGHT)) if datamodule.weighted else None
+    return Division((real, generated), weights)
+
+
+def drawn_validation(validation: Validation, divisions: Sequence[Division], calibration: str, seed: int) -> Validation:
+    """Rows that judge, drawn by their weights, as many as their effective number: then each counts once."""
+    raw, calibrated = [], []
+    for side in (REAL, GENERATED):
+        judging = [w[side] if calibration == "none" else w[side][~d.fits[side]] for d in divisions if (w := d.weights)]
+        weights = torch.cat(judging)
+        size = max(2, round(effective_sample_size(weights).item()))
+        rows = drawn_by_weight(weights, size, torch.Generator().manual_seed(mix_seeds(seed, side)))
+        raw.append(validation.raw[side][rows])
+        calibrated.append(validation.calibrated[side][rows])
+    return Validation((raw[0], raw[1]), (calibrated[0], calibrated[1]))
 
 
 BLOCK = 1_000_000  # rows combined at a time
@@ -142,7 +293,7 @@ def write_log_ratios(
     Returns:
         The classifiers, calibrated, and the log-ratios of the validation rows that judge.
     """
-    members = members_of(config)
+    members = members_of(config.folds, config.ensemble)
     files = [best_checkpoint(member.checkpoints(run_dir)) for member in members]
     classifiers = [RatioClassifier.load(file) for file in files]
     stamps = []
@@ -183,7 +334,7 @@ def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tup
     """A calibrator per fold, and the log-ratios of the validation rows that are left to judge by."""
     log_ratios: list[Sides] = []
     rows: list[Sides] = []
-    members = members_of(config)
+    members = members_of(config.folds, config.ensemble)
     for fold in range(config.folds):
         datamodule.use_fold(fold)
         columns = [member_column(run_dir, member) for member in members if member.fold == fold]
@@ -194,7 +345,7 @@ def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tup
         of_real, of_generated = datamodule.splits["validation"]
         rows.append((of_real.rows, of_generated.rows))
     datamodule.use_fold(0)
-    return fit_calibrators(config.calibration, log_ratios, rows)
+    return fit_calibrators(config.calibration, log_ratios, rows=rows)
 
 
 def combined(

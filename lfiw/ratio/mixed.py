@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -11,10 +12,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lfiw.data.batches import MixedBatches, RowsInOrder, TrainingLoader, batch_loader, mix_seeds
-from lfiw.data.splits import GENERATED, REAL, Batch, MixedRows, Subset, cross_fitting_rows, everything, split_rows
-from lfiw.data.table import Table, table_name
+from lfiw.data.encoding import as_tables, samples_column
+from lfiw.data.splits import (
+    GENERATED,
+    REAL,
+    Batch,
+    MixedRows,
+    Subset,
+    cross_fitting_rows,
+    everything,
+    rows_in,
+    split_rows,
+    units_of,
+)
+from lfiw.data.table import GROUP, WEIGHT, Table, table_name
 from lfiw.errors import InputError
 from lfiw.schemas import MixedData, Run, check_values
+from lfiw.weighting.resampling import drawn_by_weight
 
 PARTS = ("train", "validation", "evaluation")
 COARSE = 0.01  # of a column's spread: rounding that is worth a word
@@ -43,10 +57,11 @@ class MixedDataModule(LightningDataModule):
     """Splits two tables, mixes them for training, and passes through them in order for everything else.
 
     Args:
-        real, generated: tables of samples with the same input column.
+        real, generated: tables of samples with the same input column; or arrays, tensors or data frames
+            (`lfiw.data.encoding`).
         real_evaluation, generated_evaluation: tables whose rows are all for evaluation; the training tables are then
             split into train and validation alone.
-        input: the column that the classifier sees.
+        input: the column that the classifier sees. If None, the samples themselves.
         fractions: shares of train, validation and evaluation rows, the same on both sides.
         split_seed, seed: of the split; of the batches and their augmentation.
         folds: K > 1 for cross-fitting: all generated rows are evaluation rows, and `use_fold` chooses which K-th of the
@@ -54,6 +69,10 @@ class MixedDataModule(LightningDataModule):
         mixing: balanced or natural (`MixedBatches`).
         batch_size: rows per training step over all processes; evaluation_batch_size: rows per step and process.
         augment: name in `lfiw.schemas.AUGMENTATIONS`.
+        grouped: rows that share a value of the column `group` stay in one part and one fold; the fractions are then of
+            the groups.
+        weighted: the column `weight` weights the rows in training, each side on a scale of its own; validation rows are
+            drawn by it.
 
     Raises:
         InputError: an option has no such value; (in `setup`) the sides' samples differ in shape or dtype, there are no
@@ -62,12 +81,12 @@ class MixedDataModule(LightningDataModule):
 
     def __init__(
         self,
-        real: Table | None,
-        generated: Table | None,
+        real: Any,
+        generated: Any,
         *,
         real_evaluation: Table | None = None,
         generated_evaluation: Table | None = None,
-        input: str = "image",
+        input: str | None = None,
         fractions: Mapping[str, float] | None = None,
         split_seed: int = 0,
         seed: int = 0,
@@ -77,13 +96,18 @@ class MixedDataModule(LightningDataModule):
         evaluation_batch_size: int = 1000,
         augment: str = "none",
         num_workers: int = 0,
+        grouped: bool = False,
+        weighted: bool = False,
     ) -> None:
         super().__init__()
         check_values({"mixing": mixing, "augment": augment, "num_workers": num_workers}, MixedData, "data.")
         check_values({"folds": folds}, Run)
-        self.real, self.generated = real, generated
+        if real is not None and generated is not None:
+            real, generated = as_tables(real, generated)
+        self.real: Table | None = real
+        self.generated: Table | None = generated
         self.real_evaluation, self.generated_evaluation = real_evaluation, generated_evaluation
-        self.input = input
+        self.input = input or (samples_column(real) if real is not None else "image")
         self.fractions = dict(fractions or zip(PARTS, (0.4, 0.2, 0.4), strict=True))
         if absent := set(PARTS) - set(self.fractions):
             raise InputError(f"fractions {self.fractions} lack {', '.join(sorted(absent))}: 0 leaves a part empty")
@@ -95,6 +119,7 @@ class MixedDataModule(LightningDataModule):
         self.split_seed, self.seed, self.folds = split_seed, seed, folds
         self.mixing, self.batch_size, self.evaluation_batch_size = mixing, batch_size, evaluation_batch_size
         self.augment, self.num_workers = augment, num_workers
+        self.grouped, self.weighted = grouped, weighted
         self.splits: dict[str, tuple[Subset, Subset]] = {}
         self._fold_splits: list[dict[str, tuple[Subset, Subset]]] = []
         self.classifier_weights: Path | None = None  # data sets that make a classifier of their classes say where
@@ -133,6 +158,7 @@ class MixedDataModule(LightningDataModule):
         assert table is not None
         seed = 2 * self.split_seed + side
         available = self.available_rows(side)
+        units = units_of(table[GROUP][available] if self.grouped else None, len(available))
         fractions = dict(self.fractions)
         whole = evaluation is not None or (self.folds > 1 and side == GENERATED)
         if evaluation is not None:
@@ -142,18 +168,24 @@ class MixedDataModule(LightningDataModule):
         if whole:
             del fractions["evaluation"]
             fractions = shares_of(fractions)
-        rows = {name: available[chosen] for name, chosen in split_rows(len(available), fractions, seed).items()}
+        num_units = int(units.max()) + 1
+        parts_of_units = split_rows(num_units, fractions, seed)
+
+        def rows_of(chosen: Tensor) -> Tensor:
+            return available[rows_in(units, chosen) if self.grouped else chosen]
+
         if evaluation is not None:
             scored = everything(evaluation)
         else:
-            scored = Subset(table, available if whole else rows.pop("evaluation"))
+            scored = Subset(table, available if whole else rows_of(parts_of_units.pop("evaluation")))
         if self.folds > 1:
-            kept = torch.cat([rows["train"], rows["validation"]]).sort().values
+            kept = torch.cat([parts_of_units["train"], parts_of_units["validation"]]).sort().values
             fitting = shares_of({name: self.fractions[name] for name in ("train", "validation")})
             # seeds of their own: the folds of one side and the split of the other would else draw the same order
             parts = cross_fitting_rows(kept, self.folds, fitting, seed=mix_seeds(self.split_seed, side, self.folds))
         else:
-            parts = [{**rows, "held_out": rows["train"][:0]}]
+            parts = [{**parts_of_units, "held_out": parts_of_units["train"][:0]}]
+        parts = [{name: rows_of(chosen) for name, chosen in part.items()} for part in parts]
         for name in ("train", "validation"):
             if any(not len(part[name]) for part in parts):
                 raise InputError(f"data.fractions.{name}={self.fractions[name]:g} leaves no row for it")
@@ -196,7 +228,7 @@ class MixedDataModule(LightningDataModule):
     def samples(self) -> str:
         """The column of the samples themselves: `image`, or `vector` where there are no images."""
         assert self.real is not None
-        return "image" if "image" in self.real.columns else "vector"
+        return samples_column(self.real)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -250,16 +282,27 @@ class MixedDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
-        return TrainingLoader(MixedRows((real, generated), [self.input], self.augment), batches, self.num_workers)
+        columns = [self.input, *([WEIGHT] if self.weighted else [])]
+        return TrainingLoader(MixedRows((real, generated), columns, self.augment), batches, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        rows = MixedRows(self.splits["validation"], [self.input])
+        validation = self.splits["validation"]
+        if self.weighted:
+            real, generated = (weighted_draw(subset, self.seed) for subset in validation)
+            validation = real, generated
+        rows = MixedRows(validation, [self.input])
         rank, world_size = self._processes()
         order = RowsInOrder(len(rows), batch_size=self.evaluation_batch_size, rank=rank, world_size=world_size)
         return batch_loader(rows, order, self.num_workers)
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def weighted_draw(subset: Subset, seed: int) -> Subset:
+    """As many rows, drawn by their weights: a row of weight 2 stands there about twice."""
+    generator = torch.Generator().manual_seed(seed)
+    return Subset(subset.table, subset.rows[drawn_by_weight(subset.column(WEIGHT), len(subset), generator)])
 
 
 def warn_of_rounding(subset: Subset, name: str) -> None:

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from lfiw.evaluation.plots import save
 from lfiw.evaluation.plots.style import BLUE, INK, UNIFORM, UNIFORM_LINE, dressed, new_figure
 from lfiw.evaluation.tables import number, print_table
 from lfiw.ratio.classifier import RatioClassifier
+from lfiw.ratio.cross_fitting import parts_of, train_classifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, Run, ToyCase, ToyData
 from lfiw.tasks.results import Row, row, write_study
 from lfiw.training import tracking
-from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit
+from lfiw.training.trainer import CHECKPOINTS, best_checkpoint
 from lfiw.weighting.weights import Weighting
 
 
@@ -265,9 +266,7 @@ def repeat(config: Config, case: ToyCase, n: int, seed: int, folder: Path) -> Re
         **mixing_options(config.data),
         seed=seed,
     )
-    classifier = RatioClassifier(asdict(config.model), asdict(config.optimizer), seed=seed, loss=asdict(config.loss))
-    trainer = build_trainer(config.trainer, folder, [], ema_decay=config.optimizer.ema_decay)
-    fit(trainer, classifier, datamodule)
+    train_classifier(datamodule, seed=seed, run_dir=folder, **parts_of(replace(config, resume=None)))
     best = RatioClassifier.load(best_checkpoint(folder / CHECKPOINTS))
 
     x = model.sample(config.data.num_evaluation, generator)

@@ -117,6 +117,28 @@ class BestCheckpoint(ModelCheckpoint):
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
 
+class BestWeights(Callback):
+    """Keeps the weights of the best epoch in memory, and leaves the module with them: nothing is written.
+
+    Args:
+        monitor: the best epoch has the lowest value of this.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor, self.lowest = monitor, math.inf
+        self.weights: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = float(trainer.callback_metrics[self.monitor])
+        if trainer.state.fn == TrainerFn.FITTING and value < self.lowest:
+            self.lowest = value
+            self.weights = {name: weights.clone() for name, weights in pl_module.state_dict().items()}
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.weights:
+            pl_module.load_state_dict(self.weights)
+
+
 class Patience(EarlyStopping):
     """A training that had stopped early is still over when it is resumed, unless with more patience."""
 
@@ -264,18 +286,18 @@ class Step(NamedTuple):
 class FiniteLoss(Callback):
     """Ends a training by an InputError at the first step whose loss is NaN or infinite.
 
-    The rows of that batch are written to `not_finite.json` in the run's folder. A step that a gradient scaler skips has
-    a finite loss, and is none of these. No checkpoint is written of a training that has ended so.
+    The rows of that batch are written to `not_finite.json` in the run's folder, if there is one. A step that a gradient
+    scaler skips has a finite loss, and is none of these. No checkpoint is written of a training that has ended so.
 
     A module whose optimization is manual returns its `loss` from `training_step`, for this.
 
     Args:
-        folder: of the run.
+        folder: of the run. If None, nothing is written.
         every: steps after which losses are read. If None, each step on a CPU; every 50 on a GPU or with several
             processes, and before anything is saved.
     """
 
-    def __init__(self, folder: Path, every: int | None = None) -> None:
+    def __init__(self, folder: Path | None, every: int | None = None) -> None:
         self.folder, self.every = folder, every
         self._unread: list[Step] = []
 
@@ -312,18 +334,20 @@ class FiniteLoss(Callback):
         step = steps[found]
         own = bool(wrong[found])
         where = f"{step.step:,} (epoch {step.epoch}, batch {step.batch_number})"
-        rows = f"the batch's rows are in {self._write(trainer, step)}: look for odd values there, or " if own else ""
+        rows = ""
+        if own and self.folder is not None:
+            rows = f"the batch's rows are in {self._write(self.folder, trainer, step)}: look for odd values there, or "
         wider = "; bf16-mixed has a wider range than 16-mixed" if trainer.precision == "16-mixed" else ""
         raise InputError(
             f"training diverged at step {where}: the loss is {step.loss.item() if own else 'not finite elsewhere'}; "
             f"{rows}lower optimizer.lr{wider}"
         )
 
-    def _write(self, trainer: Trainer, step: Step) -> Path:
+    def _write(self, folder: Path, trainer: Trainer, step: Step) -> Path:
         loader: Any = trainer.train_dataloader
         dataset = getattr(loader, "dataset", None)
         rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-        file = (self.folder / FILE).with_stem(Path(FILE).stem + rank)
+        file = (folder / FILE).with_stem(Path(FILE).stem + rank)
         loss = step.loss.item()
         content = {
             "step": step.step,

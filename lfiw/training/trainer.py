@@ -24,6 +24,7 @@ from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.training.callbacks import (
     LAST,
     BestCheckpoint,
+    BestWeights,
     FiniteLoss,
     LastCheckpoint,
     LogPosition,
@@ -117,7 +118,7 @@ class ProgressBar(RichProgressBar):
 
 def build_trainer(
     options: TrainerOptions,
-    run_dir: Path,
+    run_dir: Path | None,
     loggers: Sequence[Logger],
     *,
     checkpoints: Path | None = None,
@@ -130,7 +131,8 @@ def build_trainer(
 
     Args:
         options: as in the configuration.
-        run_dir: of the run.
+        run_dir: of the run. If None, nothing is written: the module is left with the weights of the best epoch, and no
+            moving average is taken.
         checkpoints: folder of the two checkpoints. If None, the run's.
         ema_decay: of the moving average of the weights. If 0, there is none.
         monitor, mode: the best epoch has the lowest (min) or highest (max) value of this. If None, only the last epoch
@@ -140,20 +142,25 @@ def build_trainer(
         InputError: Lightning does not take an option's value, or the machine has no such device.
     """
     quiet()
-    folder = checkpoints or run_dir / CHECKPOINTS
-    own = [FiniteLoss(run_dir), LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
-    kept: list[Callback] = [*own, *callbacks]
+    kept: list[Callback] = [FiniteLoss(run_dir), *callbacks]
+    if run_dir is None:
+        assert monitor is not None
+        kept.append(BestWeights(monitor))
+    else:
+        folder = checkpoints or run_dir / CHECKPOINTS
+        kept[1:1] = [LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
     if monitor:
-        # both after validation and before last.ckpt is written, which knows of it
-        best = BestCheckpoint(
-            folder,
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        )
-        kept.insert(1, best)
+        if run_dir is not None:
+            # both after validation and before last.ckpt is written, which knows of it
+            best = BestCheckpoint(
+                folder,
+                filename="best",
+                monitor=monitor,
+                mode=mode,
+                save_on_train_epoch_end=False,
+                enable_version_counter=False,
+            )
+            kept.insert(1, best)
         if options.patience:
             kept.append(
                 Patience(
@@ -181,6 +188,7 @@ def build_trainer(
             use_distributed_sampler=False,  # ours are distributed and give no row twice
             enable_model_summary=False,
             enable_progress_bar=options.progress,
+            enable_checkpointing=run_dir is not None,
             num_sanity_val_steps=0,
             log_every_n_steps=50,
         )

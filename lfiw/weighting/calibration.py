@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lfiw.errors import InputError
-from lfiw.weighting.diagnostics import balanced_log_loss
 from lfiw.weighting.weights import check_log_ratio
 
 Sides = tuple[Tensor, Tensor]  # log-ratios of real and of generated rows
@@ -92,13 +91,17 @@ class Isotonic:
 
 
 def fit_calibrator(
-    name: str, log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+    name: str,
+    log_ratio_real: Float[Tensor, " n"],
+    log_ratio_generated: Float[Tensor, " m"],
+    weights: Sides | None = None,
 ) -> Calibrator:
     """The calibrator of that name with the lowest log-loss on these rows, each side counting half.
 
     Args:
         name: temperature, beta or isotonic.
         log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.
+        weights: of the rows, each side on a scale of its own. If None, uniform.
 
     Raises:
         InputError: an unknown name, a value that is NaN or infinite, or a side with fewer than 2 rows.
@@ -107,14 +110,19 @@ def fit_calibrator(
         check_log_ratio(log_ratio)
         if log_ratio.numel() < 2:
             raise InputError(f"calibration: the {side} side has {log_ratio.numel()} row; at least 2 are needed")
-    fits: dict[str, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
+    fits: dict[str, Callable[[Rows, Rows], Calibrator]] = {
         "temperature": _fit_temperature,
         "beta": _fit_beta,
         "isotonic": _fit_isotonic,
     }
     if name not in fits:
         raise InputError(f"calibration={name}: expected one of {', '.join(fits)}")
-    return fits[name](log_ratio_real.double().cpu().numpy(), log_ratio_generated.double().cpu().numpy())
+    weights = weights or (torch.ones_like(log_ratio_real), torch.ones_like(log_ratio_generated))
+    real, generated = (
+        Rows(log_ratio.double().cpu().numpy(), (w.double() / w.double().sum()).cpu().numpy())
+        for log_ratio, w in zip((log_ratio_real, log_ratio_generated), weights, strict=True)
+    )
+    return fits[name](real, generated)
 
 
 def calibrator_from_state(state: Mapping[str, Any]) -> Calibrator:
@@ -151,11 +159,20 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -values))
 
 
-def _fit_temperature(real: np.ndarray, generated: np.ndarray) -> Temperature:
+@dataclass(frozen=True)
+class Rows:
+    """Log-ratios of one side, and their weights, which sum to 1."""
+
+    log_ratio: np.ndarray
+    weights: np.ndarray
+
+
+def _fit_temperature(real: Rows, generated: Rows) -> Temperature:
     def slope(inverse: float) -> float:
         """Derivative of the log-loss, which is convex in 1/T: it grows."""
-        of_real = -(real * _sigmoid(-inverse * real)).mean()
-        return float(of_real + (generated * _sigmoid(inverse * generated)).mean())
+        of_real = real.log_ratio * _sigmoid(-inverse * real.log_ratio)
+        of_generated = generated.log_ratio * _sigmoid(inverse * generated.log_ratio)
+        return float(of_generated @ generated.weights - of_real @ real.weights)
 
     low, high = 1 / STEEPEST, STEEPEST
     if slope(low) >= 0:
@@ -165,15 +182,19 @@ def _fit_temperature(real: np.ndarray, generated: np.ndarray) -> Temperature:
     return Temperature(float(brentq(slope, low, high, xtol=1e-12)))
 
 
-def _fit_beta(real: np.ndarray, generated: np.ndarray) -> Beta:
+def _fit_beta(real: Rows, generated: Rows) -> Beta:
     # log p and −log(1 − p) of each row
-    features = [np.stack([-np.logaddexp(0, -x), np.logaddexp(0, x), np.ones_like(x)]) for x in (real, generated)]
+    features = [
+        np.stack([-np.logaddexp(0, -x), np.logaddexp(0, x), np.ones_like(x)])
+        for x in (real.log_ratio, generated.log_ratio)
+    ]
 
     def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         of_real, of_generated = (parameters @ f for f in features)
-        gradient = (features[1] * _sigmoid(of_generated)).mean(1) - (features[0] * _sigmoid(-of_real)).mean(1)
-        loss = balanced_log_loss(torch.from_numpy(of_real), torch.from_numpy(of_generated))
-        return loss.item(), gradient / 2
+        loss = np.logaddexp(0, -of_real) @ real.weights + np.logaddexp(0, of_generated) @ generated.weights
+        gradient = features[1] @ (_sigmoid(of_generated) * generated.weights)
+        gradient -= features[0] @ (_sigmoid(-of_real) * real.weights)
+        return loss / 2, gradient / 2
 
     bounds = [(0, STEEPEST), (0, STEEPEST), (None, None)]
     found = minimize(
@@ -187,13 +208,13 @@ def _fit_beta(real: np.ndarray, generated: np.ndarray) -> Beta:
     return Beta(*map(float, found.x))
 
 
-def _fit_isotonic(real: np.ndarray, generated: np.ndarray) -> Isotonic:
-    smallest = 1 / (2 * min(len(real), len(generated)))
+def _fit_isotonic(real: Rows, generated: Rows) -> Isotonic:
+    smallest = 1 / (2 * min(len(real.log_ratio), len(generated.log_ratio)))
     fitted = IsotonicRegression(y_min=smallest, y_max=1 - smallest)
     fitted.fit(
-        np.concatenate([real, generated]),
-        np.concatenate([np.ones(len(real)), np.zeros(len(generated))]),
-        sample_weight=np.concatenate([np.full(len(x), 0.5 / len(x)) for x in (real, generated)]),
+        np.concatenate([real.log_ratio, generated.log_ratio]),
+        np.concatenate([np.ones(len(real.log_ratio)), np.zeros(len(generated.log_ratio))]),
+        sample_weight=np.concatenate([real.weights, generated.weights]) / 2,
     )
     probability = fitted.y_thresholds_
     return Isotonic(
@@ -261,31 +282,63 @@ class Validation:
     rows: tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]] | None = None
 
 
+@dataclass(frozen=True)
+class Division:
+    """How one fold's validation rows are divided, and what they weigh: masks and weights of real and generated rows.
+
+    Args:
+        fits: the rows that fit the calibrator; the others judge.
+        weights: of the rows, each side on a scale of its own. If None, uniform.
+    """
+
+    fits: Sides
+    weights: Sides | None = None
+
+
 def fit_calibrators(
-    method: str, folds: Sequence[Sides], rows: Sequence[Sides] | None = None
+    method: str,
+    folds: Sequence[Sides],
+    divisions: Sequence[Division] | None = None,
+    rows: Sequence[Sides] | None = None,
 ) -> tuple[list[Calibrator | None], Validation]:
-    """From each fold's validation log-ratios: every other one fits its calibrator, the rest is left to judge by.
+    """From each fold's validation log-ratios: some rows fit its calibrator, the rest is left to judge by.
 
     Args:
         method: a name in `CALIBRATIONS`.
+        divisions: of each fold. If None, every other row fits, and all weigh the same.
         rows: the validation rows' numbers in their tables, fold by fold.
     """
-    judging = slice(None) if method == "none" else slice(1, None, 2)
     calibrators: list[Calibrator | None] = []
     raw: list[Sides] = []
     calibrated: list[Sides] = []
-    for real, generated in folds:
+    numbers: list[Sides] = []
+    for i, sides in enumerate(folds):
         if method == "none":
             calibrators.append(None)
-            raw.append((real, generated))
-            calibrated.append((real, generated))
+            raw.append(sides)
+            calibrated.append(sides)
+            numbers += [rows[i]] if rows else []
             continue
-        calibrator = fit_calibrator(method, real[0::2], generated[0::2])
+        division = divisions[i] if divisions else Division((every_other(sides[0]), every_other(sides[1])))
+        weights = division.weights and chosen(division.weights, division.fits)
+        calibrator = fit_calibrator(method, *chosen(sides, division.fits), weights)
+        judges = ~division.fits[0], ~division.fits[1]
+        judging = chosen(sides, judges)
         calibrators.append(calibrator)
-        raw.append((real[judging], generated[judging]))
-        calibrated.append((calibrator(real[judging]), calibrator(generated[judging])))
-    numbers = None if rows is None else pooled([(real[judging], generated[judging]) for real, generated in rows])
-    return calibrators, Validation(pooled(raw), pooled(calibrated), numbers)
+        raw.append(judging)
+        calibrated.append((calibrator(judging[0]), calibrator(judging[1])))
+        numbers += [chosen(rows[i], judges)] if rows else []
+    return calibrators, Validation(pooled(raw), pooled(calibrated), pooled(numbers) if rows else None)
+
+
+def every_other(rows: Tensor) -> Bool[Tensor, " n"]:
+    """A mask of the first row, the third, …"""
+    return torch.arange(len(rows)) % 2 == 0
+
+
+def chosen(sides: Sides, masks: Sides) -> Sides:
+    """Some rows of both sides."""
+    return sides[0][masks[0]], sides[1][masks[1]]
 
 
 def pooled(folds: Sequence[Sides]) -> Sides:

@@ -23,8 +23,14 @@ class RatioLoss:
 
     uses_prior_odds = False
 
-    def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-        """Returns the loss of a batch with rows of both sides."""
+    def __call__(
+        self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+    ) -> Float[Tensor, ""]:
+        """Returns the loss of a batch with rows of both sides.
+
+        Args:
+            weights: of the rows, each side on a scale of its own. If None, uniform.
+        """
         raise NotImplementedError
 
     def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -32,9 +38,21 @@ class RatioLoss:
         return outputs
 
 
-def side_mean(values: Float[Tensor, " n"], rows: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+def side_mean(
+    values: Float[Tensor, " n"], rows: Bool[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+) -> Float[Tensor, ""]:
     """Averages over some rows of a batch; 0 where it has none of them, as the last batch of a side may."""
-    return (values * rows).sum() / rows.sum().clamp(min=1)
+    if weights is None:
+        return (values * rows).sum() / rows.sum().clamp(min=1)
+    mass = weights * rows
+    return (values * mass).sum() / mass.sum().clamp(min=torch.finfo(mass.dtype).tiny)
+
+
+def mean_one_per_side(weights: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Scales the weights of a batch so that each side's have the mean 1: they leave the prior odds as they are."""
+    ones = torch.ones_like(weights)
+    means = [side_mean(weights, rows).clamp(min=torch.finfo(weights.dtype).tiny) for rows in (is_real, ~is_real)]
+    return weights / torch.where(is_real, means[0] * ones, means[1] * ones)
 
 
 class Logistic(RatioLoss):
@@ -42,8 +60,12 @@ class Logistic(RatioLoss):
 
     uses_prior_odds = True
 
-    def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-        return F.binary_cross_entropy_with_logits(outputs, is_real.to(outputs.dtype))
+    def __call__(
+        self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+    ) -> Float[Tensor, ""]:
+        if weights is not None:
+            weights = mean_one_per_side(weights, is_real).to(outputs.dtype)
+        return F.binary_cross_entropy_with_logits(outputs, is_real.to(outputs.dtype), weights)
 
 
 LARGEST = 50.0  # e^50 and its gradient are finite in float32
@@ -58,10 +80,12 @@ class Kliep(RatioLoss):
     where the sides are separated the loss ends at −50 instead of −∞.
     """
 
-    def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+    def __call__(
+        self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+    ) -> Float[Tensor, ""]:
         low = outputs.clamp(max=LARGEST)
         ratio = low.exp() * (1 + outputs - low)
-        return side_mean(ratio, ~is_real) - side_mean(low, is_real)
+        return side_mean(ratio, ~is_real, weights) - side_mean(low, is_real, weights)
 
 
 class Squared(RatioLoss):
@@ -71,9 +95,11 @@ class Squared(RatioLoss):
     few rows of large ratio first. softplus grows linearly: no output overflows.
     """
 
-    def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+    def __call__(
+        self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+    ) -> Float[Tensor, ""]:
         ratio = F.softplus(outputs)
-        return side_mean(ratio.square(), ~is_real) / 2 - side_mean(ratio, is_real)
+        return side_mean(ratio.square(), ~is_real, weights) / 2 - side_mean(ratio, is_real, weights)
 
     def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         # log softplus(x) = x for very negative x, where softplus itself is 0
@@ -97,11 +123,15 @@ class Relative(RatioLoss):
             raise InputError(f"loss.alpha={alpha} must lie in (0, 1)")
         self.alpha = alpha
 
-    def __call__(self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+    def __call__(
+        self, outputs: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+    ) -> Float[Tensor, ""]:
         ratio = torch.sigmoid(outputs + math.log(self.alpha / (1 - self.alpha))) / self.alpha
         square = ratio.square()
-        mixed = self.alpha * side_mean(square, is_real) + (1 - self.alpha) * side_mean(square, ~is_real)
-        return mixed / 2 - side_mean(ratio, is_real)
+        mixed = self.alpha * side_mean(square, is_real, weights) + (1 - self.alpha) * side_mean(
+            square, ~is_real, weights
+        )
+        return mixed / 2 - side_mean(ratio, is_real, weights)
 
 
 LOSSES: dict[str, type[RatioLoss]] = {

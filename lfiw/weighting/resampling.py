@@ -149,6 +149,14 @@ def systematic(
     return rows_at(points, torch.softmax(log_ratio, dim=0))
 
 
+def drawn_by_weight(
+    weights: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
+) -> Int[Tensor, " num_samples"]:
+    """Systematic resampling by weights of any scale; a row of weight zero is never drawn."""
+    positive = (weights > 0).nonzero().squeeze(1)
+    return positive[systematic(weights[positive].double().log(), num_samples, generator)]
+
+
 def residual(
     log_ratio: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, " num_samples"]:

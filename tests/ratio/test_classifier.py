@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning
 import sklearn.metrics
 import torch
 from torch import Tensor
@@ -16,9 +17,10 @@ from torch import Tensor
 from lfiw import InputError, RatioClassifier
 from lfiw.data import TensorTable
 from lfiw.ratio.classifier import write_calibrator
+from lfiw.ratio.cross_fitting import train_classifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Trainer
-from lfiw.training.trainer import build_trainer, fit
+from lfiw.training.trainer import build_trainer, fit, quiet
 from lfiw.weighting.calibration import Beta, fit_calibrator
 from lfiw.weighting.losses import LOSSES
 
@@ -342,3 +344,71 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.ckpt"):
         with pytest.raises(InputError, match="does not exist: give a run folder of a finished run, or a checkpoint"):
             RatioClassifier.load(path)
+
+
+def plain_trainer(folder: Path, **options: Any) -> Any:
+    """Lightning's own, as in a user's script."""
+    quiet()
+    return pytorch_lightning.Trainer(
+        accelerator="cpu", max_epochs=6, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=folder, **options,
+    )  # fmt: skip
+
+
+def test_trains_on_arrays_in_a_users_own_trainer(tmp_path: Path) -> None:
+    sides = {name: table["x"].numpy() for name, table in gaussians(2500, 2500).items()}
+    data = MixedDataModule(**sides)
+    best = pytorch_lightning.callbacks.ModelCheckpoint(tmp_path, monitor="val/log_loss")
+    trainer = plain_trainer(tmp_path, callbacks=[best])
+    classifier = RatioClassifier("mlp", {"lr": 0.003})
+    trainer.fit(classifier, data)
+    loaded = RatioClassifier.load(best.best_model_path)
+    x = covered()
+    for trained in (classifier, loaded):
+        assert np.corrcoef(trained.log_ratio(x), exact(x))[0, 1] > 0.97
+    assert loaded.net_options == {"name": "mlp"}
+
+
+class Sine(torch.nn.Module):
+    """A user's network; it gives (n,)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(2, 16), torch.nn.Linear(16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).sin()).squeeze(1)
+
+
+@pytest.mark.parametrize("net", [Sine(), lambda shape: Sine()], ids=["module", "function"])
+def test_a_network_of_ones_own(net: Any, tmp_path: Path) -> None:
+    run = train(tmp_path, gaussians(400, 400), net=net, optimizer={"lr": 0.01})
+    parameters = sum(p.numel() for p in run.classifier.parameters())
+    assert parameters == sum(p.numel() for p in Sine().parameters())  # held once
+    with pytest.raises(InputError, match=r"its network is not one of lfiw's: give it as load\(path, net=…\)"):
+        RatioClassifier.load(tmp_path)
+    last = RatioClassifier.load(tmp_path / "checkpoints" / "last.ckpt", net=Sine())
+    assert torch.equal(last.log_ratio(covered()), run.classifier.log_ratio(covered()))
+    with pytest.raises(InputError, match="does not hold a whole ratio classifier"):
+        RatioClassifier.load(tmp_path, net=torch.nn.Linear(2, 1))
+
+
+def test_in_memory_it_is_left_as_in_its_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same training with and without a run folder."""
+    monkeypatch.chdir(tmp_path)
+    options: dict[str, Any] = {
+        "net": MLP, "optimizer": {"lr": 0.03}, "loss": {"name": "logistic"}, "seed": 0,
+        "options": Trainer(accelerator="cpu", max_epochs=8, progress=False),
+    }  # fmt: skip
+
+    def data() -> MixedDataModule:
+        return MixedDataModule(**gaussians(150, 150), input="x", fractions=SPLITS, batch_size=64)
+
+    in_memory, _ = train_classifier(data(), **options)
+    assert list(tmp_path.iterdir()) == []
+    train_classifier(data(), run_dir=tmp_path / "run", **options)
+    x = covered()
+    best = RatioClassifier.load(tmp_path / "run")
+    assert torch.equal(in_memory.log_ratio(x), best.log_ratio(x))
+    last = RatioClassifier.load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert not torch.equal(best.log_ratio(x), last.log_ratio(x))  # or the first says nothing

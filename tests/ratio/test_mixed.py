@@ -237,3 +237,40 @@ def test_subsets_are_those_of_split_rows() -> None:
     expected = split_rows(N_GENERATED, {"train": 0.4, "validation": 0.2, "evaluation": 0.4}, seed=7)
     assert isinstance(data.splits["train"][GENERATED], Subset)
     assert torch.equal(data.splits["train"][GENERATED].rows, expected["train"])
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_rows_of_a_group_stay_in_one_part(folds: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    tables = [
+        TensorTable({"vector": torch.randn(n, 2), "group": torch.randint(20, (n,), generator=random) * 7}, name)
+        for n, name in ((150, "real"), (120, "generated"))
+    ]
+    data = MixedDataModule(*tables, grouped=True, folds=folds)
+    data.setup()
+    for fold in range(folds):
+        data.use_fold(fold)
+        for side, table in enumerate(tables):
+            held_out = (data.folds_of(table) == fold).nonzero().squeeze(1)
+            parts = [data.splits[name][side].rows for name in ("train", "validation")] + [held_out]
+            if folds == 1:
+                parts[-1] = data.splits["evaluation"][side].rows
+            groups = [set(table["group"][rows].tolist()) for rows in parts]
+            assert sum(map(len, groups)) == len(set.union(*groups))
+            assert all(groups)
+
+
+def test_weights_come_with_the_training_rows_and_validation_rows_are_drawn_by_them() -> None:
+    weight = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64).repeat(100)
+    tables = [TensorTable({"vector": weight[:, None].float(), "weight": weight}) for _ in range(2)]
+    data = MixedDataModule(*tables, weighted=True, fractions={"train": 0.5, "validation": 0.5, "evaluation": 0.0})
+    data.setup()
+    for batch in data.train_dataloader():
+        assert torch.equal(batch["vector"][:, 0].double(), batch["weight"])
+    drawn = torch.cat([batch["vector"][:, 0] for batch in data.val_dataloader()])
+    expected = torch.cat([subset.column("weight") for subset in data.splits["validation"]])
+    assert len(drawn) == len(expected)
+    assert (drawn > 0).all()
+    # of two sides, systematic draws miss a value's share by at most two rows
+    share = expected[expected == 3].sum() / expected.sum()
+    assert (drawn == 3).double().mean() == pytest.approx(share.item(), abs=0.05)

@@ -14,7 +14,14 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from lfiw.errors import InputError
 from lfiw.schemas import CALIBRATIONS
-from lfiw.weighting.calibration import Isotonic, calibrator_from_state, fit_calibrator, reliability
+from lfiw.weighting.calibration import (
+    Division,
+    Isotonic,
+    calibrator_from_state,
+    fit_calibrator,
+    fit_calibrators,
+    reliability,
+)
 from lfiw.weighting.diagnostics import balanced_log_loss
 
 FITTED = [name for name in CALIBRATIONS if name != "none"]
@@ -162,3 +169,24 @@ def test_reliability_of_certain_rows() -> None:
 
 def test_isotonic_outside_its_knots_is_constant() -> None:
     assert Isotonic((0.0, 1.0), (-2.0, 2.0))(torch.tensor([-9.0, 0.5, 9.0])).tolist() == [-2.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["temperature", "beta", "isotonic"])
+def test_a_weight_of_three_is_three_copies(name: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    sides = (1.5 * torch.randn(80, generator=random) + 0.8, 1.5 * torch.randn(60, generator=random) - 0.8)
+    counts = tuple(torch.randint(1, 4, (len(side),), generator=random) for side in sides)
+    copies = fit_calibrator(name, *(side.repeat_interleave(n) for side, n in zip(sides, counts, strict=True)))
+    # the scale of a side's weights is irrelevant
+    weighted = fit_calibrator(name, *sides, (counts[0] * 10.0, counts[1] * 0.1))
+    inner = torch.linspace(-2, 2, 50, dtype=torch.float64)  # isotonic clips at half a row, of which copies are more
+    torch.testing.assert_close(weighted(inner), copies(inner), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_that_fit_and_rows_that_judge() -> None:
+    random = torch.Generator().manual_seed(0)
+    sides = (torch.randn(50, generator=random) + 1, torch.randn(40, generator=random))
+    fits = (torch.rand(50, generator=random) < 0.3, torch.rand(40, generator=random) < 0.3)
+    (calibrator,), validation = fit_calibrators("temperature", [sides], [Division(fits)])
+    assert calibrator == fit_calibrator("temperature", sides[0][fits[0]], sides[1][fits[1]])
+    assert all(torch.equal(raw, side[~f]) for raw, side, f in zip(validation.raw, sides, fits, strict=True))

@@ -105,3 +105,16 @@ def test_relative_is_bounded() -> None:
 def test_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_loss(options)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_weight_of_three_is_three_copies(name: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    outputs = torch.randn(40, generator=random)
+    is_real = torch.arange(40) < 20
+    counts = torch.randint(1, 4, (40,), generator=random)
+    counts[20:] = counts[:20].flip(0)  # as many copies of both sides: copies leave the prior odds as they are
+    loss = build_loss({"name": name})
+    copies = loss(outputs.repeat_interleave(counts), is_real.repeat_interleave(counts))
+    # each side's weights have a scale of its own
+    torch.testing.assert_close(loss(outputs, is_real, torch.where(is_real, 7.0, 0.5) * counts), copies)

@@ -131,7 +131,7 @@ def cross_fitted_log_ratios(
     folder = run_dir / FOLDER
     train_members(own, folder, loggers, datamodule)
 
-    members = members_of(own)
+    members = members_of(config.folds, config.ensemble)
     classifiers = [RatioClassifier.load(best_checkpoint(member.checkpoints(folder))) for member in members]
     sides: dict[int, Tensor] = {}  # (folds, members, rows)
     for side, table in tables.items():

@@ -12,7 +12,7 @@ from torch import Tensor
 from lfiw.data.batches import mix_seeds
 from lfiw.data.table import TensorTable
 from lfiw.ratio.classifier import RatioClassifier, RatioEnsemble, write_calibrator
-from lfiw.ratio.cross_fitting import train_classifier
+from lfiw.ratio.cross_fitting import parts_of, train_classifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, LogisticLoss
 from lfiw.tasks.ope.dynamics import DynamicsModel, Transitions, TransitionsDataModule
@@ -109,7 +109,14 @@ def train_ratio(
     judging: list[Sides] = []
     for fold in range(config.folds):
         datamodule.use_fold(fold)
-        train_classifier(config, run_dir, loggers, datamodule, mix_seeds(config.seed, fold) % 2**32, f"fold{fold}")
+        train_classifier(
+            datamodule,
+            seed=mix_seeds(config.seed, fold) % 2**32,
+            run_dir=run_dir,
+            loggers=loggers,
+            name=f"fold{fold}",
+            **parts_of(config),
+        )
         files.append(best_checkpoint(run_dir / CHECKPOINTS / f"fold{fold}"))
         classifiers.append(RatioClassifier.load(files[-1]))
         if config.folds > 1:
@@ -171,7 +178,7 @@ def measure_shift(
     )
     options = replace(config.trainer, max_epochs=min(10, config.trainer.max_epochs))
     own = replace(config, trainer=options, loss=LogisticLoss(), optimizer=replace(config.optimizer, ema_decay=0.0))
-    train_classifier(own, run_dir, [], datamodule, config.seed, "shift")
+    train_classifier(datamodule, seed=config.seed, run_dir=run_dir, name="shift", **parts_of(own))
     best = RatioClassifier.load(best_checkpoint(run_dir / CHECKPOINTS / "shift"))
     of_evaluation, of_behaviour = (
         best.log_ratio(subset.column("vector")) for subset in datamodule.splits["evaluation"]

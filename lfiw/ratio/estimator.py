@@ -1,0 +1,386 @@
+"""The density ratio of two sets of samples, as an estimator of scikit-learn's kind."""
+
+import copy
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from lfiw.data.encoding import SampleEncoding
+from lfiw.data.splits import Subset
+from lfiw.data.table import GROUP, WEIGHT, TensorTable
+from lfiw.errors import InputError, LostScore
+from lfiw.metrics.class_proportions import RatioScores
+from lfiw.metrics.selection import JudgingRows, choose_by_kernel_distance
+from lfiw.nets import NETS, NetLike
+from lfiw.ratio.cross_fitting import CrossFitted, Scorer, cross_fit, train_classifier
+from lfiw.ratio.estimator_file import read_estimator, write_estimator
+from lfiw.ratio.mixed import MixedDataModule
+from lfiw.ratio.sklearn_classifier import SklearnRatio, check_classifier
+from lfiw.schemas import CALIBRATIONS, Trainer
+from lfiw.weighting.calibration import Sides
+from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
+from lfiw.weighting.gate import Choice, choose
+from lfiw.weighting.weights import Weighting, pareto_k
+
+SMALL_IMAGE = 16  # pixels of the shorter side, below which convolutions have nothing to look at
+MOST_BATCH, LEAST_BATCH, LEAST_STEPS = 512, 16, 8  # of training rows; steps per epoch
+PerSide = tuple[Any, Any]
+
+
+class RatioEstimator(BaseEstimator):
+    """Estimates log p_data/p_model from real and generated samples by cross-fitted, recalibrated classifiers.
+
+        ratio = RatioEstimator().fit(real, generated)
+        ratio.weights_ @ values          # a mean under the data, from generated samples
+
+    Each of `folds` classifiers is trained without one part of the rows of both sides, and scores that part. Of the
+    other rows, a share `validation` stops the training (networks) and then, in two halves, fits the calibrator and is
+    what the gate chooses the weighting by.
+
+    Args:
+        classifier: name of a network (mlp, conv4, resnet) or name and options; a torch module, or a function from a
+            sample's shape to one; or a classifier with `fit` and `predict_proba` (scikit-learn, xgboost, lightgbm, a
+            pipeline), which is cloned for each fold. If None, a small network by the samples' shape.
+        folds: at least 2.
+        calibration: temperature, beta, isotonic or none.
+        ensemble: classifiers per fold, whose log-ratios are averaged.
+        seed: of the folds, the initial weights, the batches, and each random state that is None.
+        loss: of a network, its name or name and options (`lfiw.weighting.losses`).
+        validation: share of a fold's rows that is not trained on.
+        lr, weight_decay, max_epochs, patience: of a network's training.
+        batch_size: rows of both sides per step. If None, an eighth of the training rows, between 16 and 512.
+        augment: of images, as `data.augment`.
+        accelerator: auto takes a GPU if there is one.
+        progress: show a progress bar.
+
+    Attributes:
+        log_ratio_, log_ratio_real_: (n,) float64, of each generated and real row by classifiers that never saw it.
+        weights_: (n_generated,) float64, summing to 1: those of `weighting_`, times `sample_weight` if it was given.
+        weighting_, verdict_, reason_: what the gate chose, and why.
+        ess_, pareto_k_: effective number of the weights, and the shape of their tail (before smoothing).
+        scores_: of the rows that neither trained nor calibrated: log-loss, accuracy, …, KL gain and its error.
+        validation_: log-ratios of those rows, as trained and recalibrated.
+        encoding_, fitted_: how samples become tensors; the classifiers and their calibrators.
+        n_features_in_: numbers per sample.
+    """
+
+    def __init__(
+        self,
+        classifier: Any = None,
+        folds: int = 5,
+        calibration: str = "temperature",
+        ensemble: int = 1,
+        seed: int = 0,
+        *,
+        loss: str | Mapping[str, Any] = "logistic",
+        validation: float = 0.2,
+        lr: float = 3e-3,
+        weight_decay: float = 0.01,
+        batch_size: int | None = None,
+        max_epochs: int = 30,
+        patience: int = 3,
+        augment: str = "none",
+        accelerator: str = "auto",
+        progress: bool = False,
+    ) -> None:
+        self.classifier = classifier
+        self.folds = folds
+        self.calibration = calibration
+        self.ensemble = ensemble
+        self.seed = seed
+        self.loss = loss
+        self.validation = validation
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.augment = augment
+        self.accelerator = accelerator
+        self.progress = progress
+
+    def fit(
+        self, real: Any, generated: Any, groups: PerSide | None = None, sample_weight: PerSide | None = None
+    ) -> "RatioEstimator":
+        """Trains, calibrates, and chooses the weighting.
+
+        Args:
+            real, generated: (n, d) vectors or (n, c, h, w) images as arrays or tensors; data frames with the same
+                columns; or tables (`lfiw.data`).
+            groups: of real and of generated rows; rows of one group are held out together. None for a side without.
+            sample_weight: of real and of generated rows, each side on a scale of its own. None for a side without. The
+                ratio is then that of the weighted sides.
+
+        Raises:
+            InputError: samples or options that cannot be, in one line.
+        """
+        encoding = SampleEncoding.of(real, generated)
+        sides = encoding(real, "real"), encoding(generated, "generated")
+        return self.fit_encoded(encoding, sides, groups or (None, None), sample_weight or (None, None))
+
+    def fit_encoded(
+        self,
+        encoding: SampleEncoding,
+        sides: Sides,
+        groups: PerSide = (None, None),
+        sample_weight: PerSide = (None, None),
+    ) -> "RatioEstimator":
+        """As `fit`, with samples that have been encoded.
+
+        Args:
+            encoding: of samples that come later.
+            sides: real and generated samples.
+        """
+        self._check_options(encoding.shape)
+        named = list(zip(("real", "generated"), sides, strict=True))
+        columns = [{encoding.column: samples} for _, samples in named]
+        for kind, given, read in ((GROUP, groups, read_groups), (WEIGHT, sample_weight, read_weights)):
+            if any(values is not None for values in given):
+                for (name, samples), values, own in zip(named, given, columns, strict=True):
+                    own[kind] = read(values, len(samples), name)
+        self._check_rows(columns)
+        data = MixedDataModule(
+            *(TensorTable(own, name) for own, (name, _) in zip(columns, named, strict=True)),
+            fractions={"train": 1 - self.validation, "validation": self.validation, "evaluation": 0.0},
+            split_seed=self.seed,
+            seed=self.seed,
+            folds=self.folds,
+            augment=self.augment,
+            batch_size=self.batch_size or batch_size(min(map(len, sides)), self.folds, self.validation),
+            evaluation_batch_size=10_000 if len(encoding.shape) == 1 else 1000,
+            grouped=GROUP in columns[0],
+            weighted=WEIGHT in columns[0],
+        )
+        with undisturbed(one_thread=len(encoding.shape) == 1):
+            data.setup()
+            fitted = cross_fit(
+                data,
+                self._training(encoding.shape),
+                ensemble=self.ensemble,
+                calibration=self.calibration,
+                seed=self.seed,
+                progress=self.progress,
+            )
+            return self._take(encoding, fitted, data, columns[1].get(WEIGHT))
+
+    def log_ratio(self, samples: Any) -> Float[np.ndarray, " n"]:
+        """Log density ratios of samples that were not in `fit`, the mean over the folds, float64.
+
+        Raises:
+            NotFittedError: before `fit`.
+            InputError: samples unlike those of `fit`.
+        """
+        check_is_fitted(self, "log_ratio_")
+        values = self.encoding_(samples)
+        with undisturbed(one_thread=len(self.encoding_.shape) == 1):
+            return self.fitted_.log_ratio(values).numpy()
+
+    def _take(
+        self, encoding: SampleEncoding, fitted: CrossFitted, data: MixedDataModule, sample_weight: Tensor | None
+    ) -> "RatioEstimator":
+        choice = chosen_by_samples(fitted, data)
+        weights = choice.weighting(fitted.generated)
+        if sample_weight is not None:
+            weights = weights * sample_weight / (weights @ sample_weight)
+        unsmoothed = Weighting(choice.weighting.flatten, choice.weighting.clip)
+        found = {
+            "weighting": asdict(choice.weighting),
+            "verdict": choice.verdict,
+            "reason": choice.reason,
+            "scores": held_out_scores(*fitted.validation.calibrated),
+            "ess": effective_sample_size(weights).item(),
+            "pareto_k": pareto_k(unsmoothed.log_weights(fitted.generated)),
+        }
+        return self.restore(encoding, fitted, weights, found)
+
+    def restore(
+        self, encoding: SampleEncoding, fitted: CrossFitted, weights: Float[Tensor, " n"], found: Mapping[str, Any]
+    ) -> "RatioEstimator":
+        """Sets what `fit` sets.
+
+        Args:
+            found: weighting, verdict, reason, scores, ess and pareto_k.
+        """
+        self.encoding_, self.fitted_, self.validation_ = encoding, fitted, fitted.validation
+        self.n_features_in_ = math.prod(encoding.shape)
+        if encoding.columns is not None:
+            self.feature_names_in_ = np.array(list(encoding.columns), dtype=object)
+        self.log_ratio_, self.log_ratio_real_ = fitted.generated.numpy(), fitted.real.numpy()
+        self.weights_ = weights.numpy()
+        self.weighting_ = Weighting(**found["weighting"])
+        self.verdict_, self.reason_ = str(found["verdict"]), str(found["reason"])
+        self.scores_: dict[str, float] = dict(found["scores"])
+        self.ess_, self.pareto_k_ = float(found["ess"]), float(found["pareto_k"])
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the fitted estimator into one file (safetensors), without pickle.
+
+        A classifier of another library needs skops. Your own torch module is kept without its code.
+
+        Raises:
+            NotFittedError: before `fit`.
+            InputError: no skops, or the file cannot be written.
+        """
+        check_is_fitted(self, "log_ratio_")
+        write_estimator(path, self)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], classifier: Any = None, trusted: Sequence[str] = ()
+    ) -> "RatioEstimator":
+        """Reads what `save` wrote; no code in the file is run.
+
+        Args:
+            classifier: the network, if it was your own.
+            trusted: types of another library's classifier that skops does not know, if you trust them.
+
+        Raises:
+            InputError: no such file, another one or a damaged one.
+        """
+        estimator = cls()
+        read_estimator(path, estimator, classifier, trusted)
+        return estimator
+
+    def _check_options(self, shape: tuple[int, ...]) -> None:
+        if self.folds < 2:
+            raise InputError(f"folds={self.folds} must be at least 2: each row is scored by a classifier without it")
+        if self.ensemble < 1:
+            raise InputError(f"ensemble={self.ensemble} must be at least 1")
+        if self.calibration not in CALIBRATIONS:
+            raise InputError(f"calibration={self.calibration}: expected one of {', '.join(CALIBRATIONS)}")
+        if not 0 < self.validation < 1:
+            raise InputError(f"validation={self.validation} must lie in (0, 1)")
+        if as_network(self.classifier, shape) is None:
+            check_classifier(self.classifier)
+
+    def _check_rows(self, columns: list[dict[str, Tensor]]) -> None:
+        """There must be two rows that calibrate and two that judge, of both sides, in each fold."""
+        units = 2 / (self.validation * (1 - 1 / self.folds))
+        for name, own in zip(("real", "generated"), columns, strict=True):
+            rows = len(next(iter(own.values())))
+            if rows < 2 * units:
+                raise InputError(
+                    f"{name} has {rows} row{'s' * (rows > 1)}: folds={self.folds} and validation={self.validation:g} "
+                    f"need at least {math.ceil(2 * units)}"
+                )
+            if GROUP in own and (count := len(own[GROUP].unique())) < units:
+                raise InputError(f"{name} has {count} groups: folds={self.folds} needs at least {math.ceil(units)}")
+
+    def _training(self, shape: tuple[int, ...]) -> Callable[[MixedDataModule, int], Scorer]:
+        net = as_network(self.classifier, shape)
+        if net is None:
+            return partial(SklearnRatio.fit, self.classifier)
+        loss = {"name": self.loss} if isinstance(self.loss, str) else dict(self.loss)
+        optimizer = {"lr": self.lr, "weight_decay": self.weight_decay}
+        options = Trainer(
+            accelerator=self.accelerator,
+            max_epochs=self.max_epochs,
+            patience=self.patience,
+            progress=False,
+        )
+
+        def train(data: MixedDataModule, seed: int) -> Scorer:
+            own = partial(copied, net) if isinstance(net, nn.Module) else net
+            return train_classifier(data, net=own, optimizer=optimizer, loss=loss, options=options, seed=seed)[0]
+
+        return train
+
+
+def chosen_by_samples(fitted: CrossFitted, data: MixedDataModule) -> Choice:
+    """The gate's choice by the KID of the samples themselves, or by the KL gain where validation rows are weighted."""
+    validation, num_scored = fitted.validation, len(fitted.generated)
+    if validation.rows is None or data.weighted or data.real is None or data.generated is None:
+        return choose(*validation.calibrated, num_scored=num_scored)
+    subsets = [Subset(table, rows) for table, rows in zip((data.real, data.generated), validation.rows, strict=True)]
+    judging = JudgingRows.of(subsets[0], subsets[1], validation.calibrated[1])
+    judge = judging.by_pixels() if data.input == "image" else judging.by_coordinates(data.input)
+    try:
+        return choose_by_kernel_distance([judge], *validation.calibrated, num_scored=num_scored)
+    except LostScore:
+        return choose(*validation.calibrated, num_scored=num_scored)
+
+
+def as_network(classifier: Any, shape: tuple[int, ...]) -> NetLike | None:
+    """What a network is built from; None if it is none, but a classifier of another library."""
+    if classifier is None:
+        small = len(shape) != 3 or min(shape[1:]) < SMALL_IMAGE
+        return {"name": "mlp", "width": 64} if small else {"name": "resnet", "width": 16}
+    if isinstance(classifier, str) and classifier not in NETS:
+        raise InputError(f"classifier={classifier}: no such network; networks: {', '.join(NETS)}")
+    if isinstance(classifier, str | Mapping | nn.Module):
+        return classifier
+    is_foreign = hasattr(classifier, "fit") or hasattr(classifier, "predict_proba")
+    return classifier if callable(classifier) and not is_foreign else None
+
+
+def copied(net: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    """A copy of a module, with its weights."""
+    return copy.deepcopy(net)
+
+
+def batch_size(rows: int, folds: int, validation: float) -> int:
+    """An eighth of the training rows of both sides, an even number."""
+    training = 2 * rows * (1 - 1 / folds) * (1 - validation)
+    return 2 * round(min(MOST_BATCH, max(LEAST_BATCH, training / LEAST_STEPS)) / 2)
+
+
+def read_groups(values: Any, rows: int, name: str) -> Tensor:
+    """Numbers of the groups; each row is one of its own where none are given."""
+    if values is None:
+        return torch.arange(rows)
+    found = np.asarray(values)
+    if found.shape != (rows,):
+        raise InputError(f"groups of {name}: expected one per row, ({rows},), got {found.shape}")
+    return torch.from_numpy(np.unique(found, return_inverse=True)[1])
+
+
+def read_weights(values: Any, rows: int, name: str) -> Float[Tensor, " n"]:
+    """Weights in float64; 1 where none are given."""
+    if values is None:
+        return torch.ones(rows, dtype=torch.float64)
+    found = torch.from_numpy(np.array(values, dtype=np.float64))
+    if tuple(found.shape) != (rows,):
+        raise InputError(f"sample_weight of {name}: expected one per row, ({rows},), got {tuple(found.shape)}")
+    if not torch.isfinite(found).all() or (found < 0).any() or not (found > 0).any():
+        raise InputError(f"sample_weight of {name}: expected finite numbers of at least 0, some of them above")
+    return found
+
+
+def held_out_scores(real: Float[Tensor, " n"], generated: Float[Tensor, " m"]) -> dict[str, float]:
+    """Scores of log-ratios on rows that neither trained nor calibrated: `RatioScores`, the KL gain and its error."""
+    scores = RatioScores()
+    scores.update(torch.cat([real, generated]), torch.arange(len(real) + len(generated)) < len(real))
+    gain, error = kl_gain(real, generated)
+    named = {name: value.item() for name, value in scores.compute().items()}
+    return {**named, "kl_gain": gain.item(), "kl_gain_error": error.item()}
+
+
+@contextmanager
+def undisturbed(*, one_thread: bool) -> Iterator[None]:
+    """Leaves the caller's random numbers, warnings and threads as they are.
+
+    Args:
+        one_thread: of small networks: two threads wait for one another longer than they compute.
+    """
+    threads = torch.get_num_threads()
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        try:
+            if one_thread:
+                torch.set_num_threads(1)
+            yield
+        finally:
+            torch.set_num_threads(threads)
