@@ -98,21 +98,24 @@ def test_real_rows_that_are_scored_train_calibrate_and_choose_nothing(grouped: b
     random = np.random.default_rng(0)
     rows = np.column_stack([np.arange(400.0), random.normal(size=400)])
     groups = random.permutation(np.repeat(np.arange(50), 4))
-    scored: list[float] = []
-
-    def features(batch: np.ndarray) -> np.ndarray:
-        scored.extend(batch[:, 0])
-        return batch
-
-    correct(
-        rows[:200], rows[200:], features, groups=(groups, None) if grouped else (None, None), classifier=Spy(), folds=2
+    found = correct(
+        rows[:200],
+        rows[200:],
+        lambda batch: batch,
+        groups=(groups, None) if grouped else (None, None),
+        classifier=Spy(),
+        folds=2,
     )
-    of_real = {int(row) for row in scored if row < 200}
+    scored_real, scored_generated = (
+        {int(row) for row in subset.column("features/lambda")[:, 0]}
+        for subset in (found.rows.real, found.rows.generated)
+    )
+    of_real = {row for row in scored_real if row < 200}
     seen = {int(row) for row in Spy.seen if row < 200}
     assert not of_real & seen
     assert of_real | seen == set(range(200))
     assert len(of_real) == pytest.approx(80, abs=4)
-    assert {row for row in scored if row >= 200} == set(range(200, 400))  # every generated row is scored
+    assert scored_generated == set(range(200, 400))  # every generated row is scored
     if grouped:
         assert not {groups[row] for row in of_real} & {groups[row] for row in seen}
 
@@ -166,7 +169,7 @@ def test_resampled_samples_have_the_form_of_the_generated_ones(form: str) -> Non
 
 def test_what_there_is_to_read(result: Correction, tmp_path: Path) -> None:
     text = str(result)
-    for part in ("2,000 generated against 800 real rows", "auto ★", "FID ↓", "KID ↓", "★ auto corrects: "):
+    for part in ("2,000 generated against 800 real rows", "auto ★", "FID ↓", "KID ↓", "★ auto: corrects. "):
         assert part in text
     assert "auto ★" in str(result.scores)
     assert repr(result).startswith("<Correction of 2,000 generated samples, ★ auto corrects: ")
