@@ -35,28 +35,38 @@ class Member:
         fold: whose held-out rows it never sees.
         number: in the ensemble of that fold.
         name: of its folder and its column; empty where there is no other.
+        input: number of the column that it sees, in the data module's `inputs`.
+        alone: the only one of its input.
     """
 
     fold: int
     number: int
     name: str
+    input: int = 0
+    alone: bool = False
 
     def checkpoints(self, run_dir: Path) -> Path:
         return run_dir / CHECKPOINTS / self.name
 
     def seed(self, seed: int) -> int:
-        """Of the initial weights and the batches; the run's own seed for the first one."""
-        return mix_seeds(seed, self.fold, self.number) % 2**32 if self.name else seed
+        """Of the initial weights and the batches, as in a run on its input alone: the run's own seed if it is alone."""
+        return seed if self.alone else mix_seeds(seed, self.fold, self.number) % 2**32
 
 
-def members_of(config: Config) -> list[Member]:
-    """Fold by fold."""
-    several = config.folds * config.ensemble > 1
-    return [
-        Member(fold, number, f"fold{fold}-member{number}" if several else "")
-        for fold in range(config.folds)
-        for number in range(config.ensemble)
-    ]
+def members_of(config: Config, inputs: int = 1) -> list[Member]:
+    """Input by input, fold by fold.
+
+    Args:
+        inputs: columns that have classifiers of their own.
+    """
+    alone = config.folds * config.ensemble == 1
+    members = []
+    for input in range(inputs):
+        for fold in range(config.folds):
+            for number in range(config.ensemble):
+                parts = [f"input{input}"] * (inputs > 1) + [f"fold{fold}-member{number}"] * (not alone)
+                members.append(Member(fold, number, "-".join(parts), input, alone))
+    return members
 
 
 def train_classifier(
@@ -88,14 +98,16 @@ def train_members(
         What each training logged last, the mean over them.
     """
     logged: dict[str, list[float]] = defaultdict(list)
-    for member in members_of(config):
+    for member in members_of(config, len(datamodule.inputs)):
         seed = member.seed(config.seed)
+        datamodule.use_input(member.input)
         datamodule.use_fold(member.fold)
         datamodule.seed = seed
         found = train_classifier(config, run_dir, loggers, datamodule, seed, member.name)
         for name, value in found.items():
             logged[name].append(value)
     datamodule.seed = config.seed
+    datamodule.use_input(0)
     datamodule.use_fold(0)
     return {name: fmean(values) for name, values in logged.items()}
 
@@ -125,16 +137,18 @@ def write_log_ratios(
 
     Each classifier scores every row. A row that a fold holds out takes the mean over that fold's ensemble; rows that
     no classifier trains on, the mean over all folds. Each fold has a calibrator of its own, fitted on every other one
-    of its validation rows and kept in its checkpoints; the rest of them judges.
+    of its validation rows and kept in its checkpoints; the rest of them judges. All that is done for each input, and
+    the mean over the inputs is the row's log-ratio.
 
     Returns:
         The classifiers, calibrated, and the log-ratios of the validation rows that judge.
     """
-    members = members_of(config)
+    members = members_of(config, len(datamodule.inputs))
     files = [best_checkpoint(member.checkpoints(run_dir)) for member in members]
     classifiers = [RatioClassifier.load(file) for file in files]
     stamps = []
     for member, classifier in zip(members, classifiers, strict=True):
+        datamodule.use_input(member.input)
         classifier.calibrator = None
         stamp: dict[str, Any] = {"sha256": state_sha256(classifier.state_dict()), "counts": list(classifier.counts)}
         columns = {"log_ratio": member_column(run_dir, member)}
@@ -148,14 +162,17 @@ def write_log_ratios(
             **datamodule.reading,
         )
         stamps.append(stamp)
+    datamodule.use_input(0)
 
     calibrators, judging = calibrate(config, run_dir, datamodule)
     for member, file, classifier in zip(members, files, classifiers, strict=True):
-        classifier.calibrator = calibrators[member.fold]
+        classifier.calibrator = calibrators[member.input][member.fold]
         if trainer.is_global_zero:
-            write_calibrator(file, calibrators[member.fold])
-    states = [c.state() if c is not None else None for c in calibrators]
+            write_calibrator(file, classifier.calibrator)
+    states = [c.state() if c is not None else None for of_input in calibrators for c in of_input]
     stamp = {"name": "RatioClassifier", "members": stamps, "folds": config.folds, "calibration": states}
+    if len(datamodule.inputs) > 1:
+        stamp["inputs"] = datamodule.inputs
     names = [log_ratio_column(run_dir)] + ([spread_column(run_dir)] if config.ensemble > 1 else [])
     for table in distinct_caches(datamodule.tables.values()):
         if not has_columns(table, names, stamp):
@@ -167,11 +184,22 @@ def write_log_ratios(
     return classifiers, judging
 
 
-def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrator | None], Validation]:
-    """A calibrator per fold, and the log-ratios of the validation rows that are left to judge by."""
+Calibrators = Sequence[Calibrator | None]  # one per fold
+
+
+def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrators], Validation]:
+    """Each input's calibrators, and the log-ratios of the validation rows that are left to judge by: their mean."""
+    found = [calibrate_input(config, run_dir, datamodule, number) for number in range(len(datamodule.inputs))]
+    return [calibrators for calibrators, _ in found], joined_validation([validation for _, validation in found])
+
+
+def calibrate_input(
+    config: Config, run_dir: Path, datamodule: MixedDataModule, input: int
+) -> tuple[Calibrators, Validation]:
+    """A calibrator per fold of one input's classifiers, and the log-ratios of the validation rows that judge."""
     log_ratios: list[Sides] = []
     rows: list[Sides] = []
-    members = members_of(config)
+    members = [member for member in members_of(config, len(datamodule.inputs)) if member.input == input]
     for fold in range(config.folds):
         datamodule.use_fold(fold)
         columns = [member_column(run_dir, member) for member in members if member.fold == fold]
@@ -185,23 +213,47 @@ def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tup
     return fit_calibrators(config.calibration, log_ratios, rows)
 
 
+def joined_validation(inputs: Sequence[Validation]) -> Validation:
+    """The mean over the inputs of the same rows' log-ratios."""
+
+    def mean(sides: Sequence[Sides]) -> Sides:
+        return torch.stack([real for real, _ in sides]).mean(0), torch.stack(
+            [generated for _, generated in sides]
+        ).mean(0)
+
+    return Validation(mean([v.raw for v in inputs]), mean([v.calibrated for v in inputs]), inputs[0].rows)
+
+
 def combined(
     table: SampleCache,
     run_dir: Path,
     members: Sequence[Member],
-    calibrators: Sequence[Calibrator | None],
+    calibrators: Sequence[Calibrators],
     fold_of: Int64[Tensor, " n"],
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(first row, log-ratios, their spread) of one block of rows after another."""
+    """(first row, log-ratios, their spread) of one block of rows after another.
+
+    Args:
+        calibrators: of each input.
+    """
     columns = [member_column(run_dir, member) for member in members]
+    inputs, folds = len(calibrators), len(calibrators[0])
     for start in range(0, len(table), BLOCK):
         block = slice(start, min(start + BLOCK, len(table)))
         values = table.read(block, columns)
-        by_fold = [
-            torch.stack([values[name] for name, member in zip(columns, members, strict=True) if member.fold == fold])
-            for fold in range(len(calibrators))
-        ]
-        yield start, *combine(torch.stack(by_fold), fold_of[block], calibrators)
+        log_ratio = torch.stack([values[name] for name in columns]).unflatten(0, (inputs, folds, -1))
+        yield start, *joined(log_ratio, fold_of[block], calibrators)
+
+
+def joined(
+    log_ratio: Float[Tensor, "inputs folds members n"],
+    fold_of: Int64[Tensor, " n"],
+    calibrators: Sequence[Calibrators],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """As `combine`, the mean over the inputs; the spread is that over the ensembles' members, as they were trained."""
+    each = [combine(values, fold_of, own)[0] for values, own in zip(log_ratio, calibrators, strict=True)]
+    _, spread = combine(log_ratio.mean(0), fold_of, [None] * log_ratio.shape[1])
+    return torch.stack(each).mean(0), spread
 
 
 def combine(
