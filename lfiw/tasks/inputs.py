@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -170,24 +171,25 @@ class Scorer:
         log_ratios = [c.log_ratio(self._values(column, batch)) for column, c in self.classifiers.items()]
         return torch.stack(log_ratios).mean(0)
 
+    @cached_property
+    def _config(self) -> Config:
+        return load(self.run).config
+
     def _values(self, column: str, batch: Mapping[str, Tensor]) -> Tensor:
         if column in batch:
             return batch[column]
-        if column.startswith("features/") and "image" in batch:
-            config = load(self.run).config
-            if config.join == "concatenate" and len(config.data.input) > 1:
-                parts = column.removeprefix("features/").split("+")
-                return torch.cat([self._features(f"features/{part}", batch["image"], config) for part in parts], dim=1)
-            return self._features(column, batch["image"], config)
-        raise InputError(f"{self.run} was trained on column {column!r}, the samples have {', '.join(batch)}")
-
-    def _features(self, column: str, images: Tensor, config: Config) -> Tensor:
+        if not column.startswith("features/") or "image" not in batch:
+            raise InputError(f"{self.run} was trained on column {column!r}, the samples have {', '.join(batch)}")
+        if self._config.join == "concatenate" and "+" in column:
+            parts = column.removeprefix("features/").split("+")
+            return torch.cat([self._values(f"features/{part}", batch) for part in parts], dim=1)
         if column not in self._extractors:
-            self._extractors[column] = self._extractor_of(column, images, config)
+            self._extractors[column] = self._extractor_of(column, batch["image"])
         with torch.inference_mode():
-            return self._extractors[column](images)["features"]
+            return self._extractors[column](batch["image"])["features"]
 
-    def _extractor_of(self, column: str, images: Tensor, config: Config) -> Extractor:
+    def _extractor_of(self, column: str, images: Tensor) -> Extractor:
+        config = self._config
         options = feature_options(config.features, build_datamodule(config.data, config.seed))
         for name in (input.removeprefix("features/") for input in config.data.input):
             if is_computed(name) and column.startswith(f"features/{column_name(name)}"):
@@ -197,6 +199,6 @@ class Scorer:
                     return extractor
                 raise InputError(f"{self.run} was trained on {column}; these weights make {found}")
         raise InputError(
-            f"{self.run} was trained on column {column!r}, which no extractor computes: score caches that have it, by "
-            "training on them"
+            f"{self.run} was trained on column {column!r}, which no extractor of its configuration computes: new samples "
+            "cannot be scored"
         )
