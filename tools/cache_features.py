@@ -56,9 +56,9 @@ def compute_features(options: argparse.Namespace, caches: "list[SampleCache]") -
         accelerator = "cpu" if options.source == "callable" else "auto"
         trainer = build_trainer(Trainer(accelerator=accelerator, progress=sys.stderr.isatty()), Path(folder), [])
         extract(trainer, extractor, distinct_caches(caches), samples[0], batch_size=options.batch_size, num_workers=0)
-    for cache, was_there in zip(caches, done, strict=True):
+    for path, cache, was_there in zip(options.cache, caches, done, strict=True):
         for name in names:
-            report(cache, name, "was there" if was_there else "added")
+            report(path, cache, name, "was there" if was_there else "added")
 
 
 def opened(options: argparse.Namespace, shape: tuple[int, ...]) -> "Extractor":
@@ -106,7 +106,7 @@ def import_features(options: argparse.Namespace, caches: "list[SampleCache]") ->
     # the file differs from cache to cache: what has to agree from one to the other are name, sha256 and preprocessing
     stamp = {"name": options.name, "sha256": "", "preprocessing": "given", "file": hash_file(options.file)}
     cache.add_column(name, values, stamp=stamp)
-    report(cache, name, "added")
+    report(options.cache[0], cache, name, "added")
 
 
 def stored_name(name: str) -> str:
@@ -120,9 +120,9 @@ def stored_name(name: str) -> str:
     return name
 
 
-def report(cache: "SampleCache", name: str, what: str) -> None:
+def report(path: str, cache: "SampleCache", name: str, what: str) -> None:
     column = cache.column(name)
-    print(f"{cache.path}: {name} {what}, {len(cache):,} rows of {column.shape[0]:,} numbers")
+    print(f"{path}: {name} {what}, {len(cache):,} rows of {column.shape[0]:,} numbers")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

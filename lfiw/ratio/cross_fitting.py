@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lfiw.data import ColumnWriter, SampleCache
 from lfiw.data.batches import mix_seeds
+from lfiw.errors import InputError
 from lfiw.features.extraction import distinct_caches, has_columns, write_columns
 from lfiw.ratio.classifier import RatioClassifier, write_calibrator
 from lfiw.ratio.mixed import MixedDataModule
@@ -149,6 +150,7 @@ def write_log_ratios(
     stamps = []
     for member, classifier in zip(members, classifiers, strict=True):
         datamodule.use_input(member.input)
+        check_input(classifier, datamodule.input, run_dir)
         classifier.calibrator = None
         stamp: dict[str, Any] = {"sha256": state_sha256(classifier.state_dict()), "counts": list(classifier.counts)}
         columns = {"log_ratio": member_column(run_dir, member)}
@@ -182,6 +184,16 @@ def write_log_ratios(
             trainer.strategy.barrier()
             table.refresh()
     return classifiers, judging
+
+
+def check_input(classifier: RatioClassifier, column: str, run_dir: Path) -> None:
+    """Raises InputError for another column than the classifier was trained on."""
+    trained_on = classifier.spec["column"]
+    if trained_on != column:
+        raise InputError(
+            f"data.input: {run_dir} was trained on column {trained_on!r} where {column!r} is to be scored: a finished run "
+            "keeps its inputs, their order and their weights"
+        )
 
 
 Calibrators = Sequence[Calibrator | None]  # one per fold

@@ -199,6 +199,5 @@ class Scorer:
                     return extractor
                 raise InputError(f"{self.run} was trained on {column}; these weights make {found}")
         raise InputError(
-            f"{self.run} was trained on column {column!r}, which no extractor of its configuration computes: new samples "
-            "cannot be scored"
+            f"{self.run} was trained on column {column!r}, which no extractor computes: new samples cannot be scored"
         )

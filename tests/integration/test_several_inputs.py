@@ -80,6 +80,8 @@ def test_new_samples_are_scored_as_the_cached_ones(capfd: pytest.CaptureFixture[
     np.testing.assert_allclose(np.load("w.npz")["log_ratio"], expected, rtol=1e-6)
     shown, _ = module("evaluate.py").evaluate(["run=runs/two"])
     assert np.isfinite(shown["test/uniform/fid"])
+    told = refused(capfd, "evaluate.py", "run=runs/two", "data.input=[features/pixels, image]")
+    assert "runs/two was trained on column 'image' where 'features/pixels' is to be scored" in told
     told = refused(capfd, "train.py", *OPTIONS, "data.input=[image, image]")
     assert "data.input=['image', 'image']: expected one column or several different ones" in told
 
@@ -94,7 +96,7 @@ def test_concatenated_inputs_are_one_input() -> None:
     Path("joined/config.yaml").write_text(compose([*OPTIONS, *joined]).text)
     batch = {"image": cache["image"], "features/a": cache["features/a"]}
     np.testing.assert_allclose(Scorer(Path("joined"))(batch), found, rtol=1e-6)
-    with pytest.raises(InputError, match="which no extractor of its configuration computes"):
+    with pytest.raises(InputError, match="which no extractor computes"):
         Scorer(Path("joined"))({"image": cache["image"]})
 
 
