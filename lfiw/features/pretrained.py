@@ -132,13 +132,13 @@ def from_timm(name: str, model: str, shape: Sequence[int], file: Path | None) ->
     if not timm.is_model(model):
         raise InputError(f"extractor {name}: timm has no such model{nearest(model, timm.list_models())}")
     try:
-        net: Any = timm.create_model(model, pretrained=False)
+        net: Any = timm.create_model(model, pretrained=False, num_classes=0)
     except RuntimeError as error:  # an unknown tag after the dot
         raise InputError(f"extractor {name}: {first_line(error)}") from None
     data: dict[str, Any] = resolve_data_config({}, model=net)
+    heads = net.pretrained_cfg.get("classifier") or ()
     places = cached_by_timm(net.pretrained_cfg)
-    load_weights(net, found_file(name, file, places), name)
-    net.reset_classifier(0)
+    load_weights(net, found_file(name, file, places), name, (heads,) if isinstance(heads, str) else heads)
     return PretrainedFeatures(
         name,
         shape,
@@ -210,10 +210,13 @@ def found_file(name: str, given: Path | None, places: Sequence[Path]) -> Path:
     )
 
 
-def load_weights(net: nn.Module, file: Path, name: str) -> None:
+def load_weights(net: nn.Module, file: Path, name: str, heads: Sequence[str] = ()) -> None:
     """Loads a state dict: safetensors, or a checkpoint, bare or under `state_dict` or `model`.
 
     Names may begin with `module.`.
+
+    Args:
+        heads: modules whose weights are left out: the network has none.
 
     Raises:
         InputError: a file that cannot be read, or weights of another network.
@@ -226,6 +229,7 @@ def load_weights(net: nn.Module, file: Path, name: str) -> None:
         raw = raw[key] if isinstance(raw, Mapping) and isinstance(raw.get(key), Mapping) else raw
     try:
         state = {key.removeprefix("module."): value for key, value in raw.items()}
+        state = {key: value for key, value in state.items() if not key.startswith(tuple(f"{head}." for head in heads))}
         missing, unexpected = net.load_state_dict(state, strict=False)
     except (AttributeError, RuntimeError, TypeError) as error:
         raise InputError(f"{file} does not hold the weights of {name}: {' '.join(str(error).split())[:200]}") from None

@@ -191,8 +191,8 @@ def check_input(classifier: RatioClassifier, column: str, run_dir: Path) -> None
     trained_on = classifier.spec["column"]
     if trained_on != column:
         raise InputError(
-            f"data.input: {run_dir} was trained on column {trained_on!r} where {column!r} is to be scored: a finished run "
-            "keeps its inputs, their order and their weights"
+            f"data.input: {run_dir} was trained on column {trained_on!r} where {column!r} is to be scored: a finished "
+            "run keeps its inputs, their order and their weights"
         )
 
 
@@ -229,9 +229,8 @@ def joined_validation(inputs: Sequence[Validation]) -> Validation:
     """The mean over the inputs of the same rows' log-ratios."""
 
     def mean(sides: Sequence[Sides]) -> Sides:
-        return torch.stack([real for real, _ in sides]).mean(0), torch.stack(
-            [generated for _, generated in sides]
-        ).mean(0)
+        real, generated = zip(*sides, strict=True)
+        return torch.stack(real).mean(0), torch.stack(generated).mean(0)
 
     return Validation(mean([v.raw for v in inputs]), mean([v.calibrated for v in inputs]), inputs[0].rows)
 

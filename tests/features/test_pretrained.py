@@ -65,7 +65,7 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 def test_timm_with_its_own_preprocessing(of_timm: Any, files: list[str]) -> None:
     extractor = build_extractor(f"timm:{TIMM}", SHAPE, FeatureOptions(files=files))
-    config = timm.data.config.resolve_data_config({}, model=of_timm)  # type: ignore[attr-defined]
+    config = timm.data.config.resolve_data_config({}, model=of_timm)
     assert config["interpolation"] == "bicubic"
     transform: Any = create_transform(**{**config, "crop_mode": "squash", "crop_pct": 1.0})  # resized as a whole
     with torch.inference_mode():
