@@ -19,9 +19,9 @@ from lfiw.evaluation.balance_record import with_balance
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.recording import evaluation_record, held_out_scores
-from lfiw.evaluation.selection import Judge, JudgingRows, choose_by_kernel_distance
 from lfiw.evaluation.uncertainty import scored_metrics, uncertainties_of
 from lfiw.evaluation.verdict import with_verdict
+from lfiw.metrics.selection import Judge, JudgingRows, choose_by_kernel_distance
 from lfiw.schemas import Evaluation as Options
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.schemas import check_values

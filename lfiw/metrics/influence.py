@@ -313,8 +313,8 @@ def class_distance_contributions(
     Raises:
         InputError: a weight is negative or not finite.
     """
-    w = normalised_columns(weight_columns(weights, generated), "generated")
     of_real, of_generated = (one_hot(classes, num_classes).double() for classes in (real, generated))
+    w = normalised_columns(weight_columns(weights, of_generated), "generated")
     gap = w.T @ of_generated - of_real.mean(0)
     signs = gap.sign().T / 2
     equal = w.new_full((len(real), 1), 1 / len(real))

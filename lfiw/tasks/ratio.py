@@ -15,8 +15,8 @@ from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
 from lfiw.evaluation.recording import table_records
 from lfiw.evaluation.report import show
 from lfiw.evaluation.scoring import ScoredRows, check_options, score
-from lfiw.evaluation.selection import JudgingRows
 from lfiw.features.extraction import check_columns_can_be_added
+from lfiw.metrics.selection import JudgingRows
 from lfiw.ratio.classifier import by_input
 from lfiw.ratio.cross_fitting import log_ratio_column, train_members, write_log_ratios
 from lfiw.ratio.mixed import MixedDataModule

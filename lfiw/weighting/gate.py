@@ -1,6 +1,6 @@
 """Which weighting to use, by log-ratios alone: decided on validation rows, never on those that scores are reported on.
 
-Where features of the validation rows are there, the scores themselves are asked (`lfiw.evaluation.selection`). Means
+Where features of the validation rows are there, the scores themselves are asked (`lfiw.metrics.selection`). Means
 of functions that are known have a rule of their own (`lfiw.metrics.weighted_mean`).
 """
 

@@ -105,8 +105,9 @@ def test_what_it_says(tmp_path: Path) -> None:
         seconds={"training": 12.34},
         configuration="seed: 0\n",
     )
-    for text in ("20,000 generated samples against 1,000 real ones", "Weighting “half”, as asked for: corrects.", "Because.",
-                 "above 0.70", "half ★", "distance to real", "paper's official code", "lfiw 9.9", "Features: pixels",
+    for text in ("20,000 generated samples against 1,000 real ones", "Weighting “half”, as asked for: corrects.",
+                 "Because.", "above 0.70", "half ★", "distance to real", "paper's official code", "lfiw 9.9",
+                 "Features: pixels",
                  "2,500 rows, SHA-256 " + "ab" * 32, "12.3", "seed: 0", "run first"):  # fmt: skip
         assert text in made.text, text
     assert made.text.index("as asked for") < made.text.index("Scores of every weighting")

@@ -370,3 +370,15 @@ def test_scripts_by_themselves(digits, tmp_path):
     code, out, err = launch("tools/score.py", "new.npy", "--out", "w.npz", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "30 weights" in out
+
+
+def test_isotonic_calibration_corrects_though_its_weights_are_tied(tmp_path):
+    """Its plateaus leave no tail to fit: k̂ is not a number, and the ESS of rows of both sides decides."""
+    options = ["seed=1", "data.split_seed=1", "trainer.progress=false", "logger=none", "evaluation.figures=false",
+               "evaluation.permutations=0", "evaluation.exponents=[]", "evaluation.balance=false"]  # fmt: skip
+    with contextlib.chdir(tmp_path):
+        _, objects = train("calibration=isotonic", "run_dir=runs/isotonic", *options)
+    uniform, *_, auto = objects["record"]["weightings"]
+    assert objects["record"]["verdict"] == "corrects"
+    assert "largest weights tied" in objects["record"]["reason"]
+    assert auto["metrics"]["fid"]["value"] < 0.6 * uniform["metrics"]["fid"]["value"]

@@ -12,6 +12,7 @@ from lfiw.errors import InputError
 from lfiw.metrics import frechet_distance_from_features, inception_score, kernel_distance
 from lfiw.metrics.influence import (
     Contributions,
+    class_distance_contributions,
     effective_degrees_of_freedom,
     frechet_contributions,
     inception_score_contributions,
@@ -232,3 +233,27 @@ def test_equal_terms_have_no_degrees_of_freedom_to_lack() -> None:
     assert half_width(2.0, Contributions(terms_of[0], terms_of, terms_of[:0]).degrees_of_freedom().item()) == (
         pytest.approx(2 * 1.959964)
     )
+
+
+def test_class_distances_and_their_parts_are_those_of_the_shares() -> None:
+    """Against the shares by numpy, and the change when one row's weight grows."""
+    random = np.random.default_rng(0)
+    real, generated = (
+        torch.from_numpy(random.choice(4, 300, p=p)) for p in ([0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4])
+    )
+    weights = torch.from_numpy(random.uniform(0.5, 1.5, (300, 2)))
+
+    def distance(w: np.ndarray) -> float:
+        shares = [np.bincount(real, minlength=4) / 300, np.bincount(generated, w / w.sum(), minlength=4)]
+        return float(np.abs(shares[0] - shares[1]).sum() / 2)
+
+    found = class_distance_contributions(real, generated, weights, 4)
+    for k in range(2):
+        w = weights[:, k].numpy()
+        assert found.score[k].item() == pytest.approx(distance(w), rel=1e-12)
+        for i in (0, 7, 100):
+            grown = w.copy()
+            grown[i] += (step := 1e-6 * w.sum())
+            derivative = (distance(grown) - distance(w)) / step * w[i]  # of the score by the row's own weight
+            scale = (1 - w[i] / w.sum()) ** 0.5
+            assert found.generated[i, k].item() == pytest.approx(derivative / scale, rel=1e-3)

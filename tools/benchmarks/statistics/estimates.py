@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from lfiw.evaluation.selection import Judge, choose_by_kernel_distance
 from lfiw.metrics.influence import Contributions, terms
 from lfiw.metrics.sample_size import MIN_DEGREES_OF_FREEDOM
+from lfiw.metrics.selection import Judge, choose_by_kernel_distance
 from lfiw.metrics.weighted_mean import SMOOTHED, weighted_mean
 from lfiw.tasks.ope.dynamics import EnsembleMLP
 from lfiw.weighting.calibration import fit_calibrator
