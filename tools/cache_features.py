@@ -103,7 +103,7 @@ def import_features(options: argparse.Namespace, caches: "list[SampleCache]") ->
     if not torch.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values.numpy()).all(1))[0])
         raise InputError(f"{options.file}: row {row:,} has NaN or infinite values")
-    # the file differs from cache to cache: what has to agree from one to the other are name, sha256 and preprocessing
+    # the file differs from cache to cache: what has to agree from one to the other are sha256 and preprocessing
     stamp = {"name": options.name, "sha256": "", "preprocessing": "given", "file": hash_file(options.file)}
     cache.add_column(name, values, stamp=stamp)
     report(options.cache[0], cache, name, "added")

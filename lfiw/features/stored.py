@@ -10,7 +10,7 @@ from lfiw.data.table import table_name
 from lfiw.errors import InputError
 from lfiw.features.extractor import Extractor
 
-SAME = ("name", "sha256", "preprocessing")  # of a stamp: what has to agree from table to table
+SAME = ("sha256", "preprocessing")  # of a stamp: what has to agree from table to table
 
 
 class StoredFeatures(Extractor):

@@ -101,7 +101,7 @@ def test_concatenated_inputs_are_one_input() -> None:
 
 
 def test_features_that_differ_in_origin_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    SampleCache("real").add_column("features/a", torch.zeros(ROWS, 3), stamp={"name": "other"})
+    SampleCache("real").add_column("features/a", torch.zeros(ROWS, 3), stamp={"name": "a", "sha256": "other"})
     told = refused(capfd, "train.py", *OPTIONS, "data.input=features/a")
     assert "column 'features/a' differs" in told
     assert refused(capfd, "train.py", *OPTIONS, "evaluation.extractors=[a]").startswith("column 'features/a' differs")
