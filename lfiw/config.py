@@ -73,6 +73,8 @@ def typed(name: str, value: Any, kind: Any, of: Field[Any] | None = None) -> Any
     if isinstance(value, dict) and is_dataclass(kind):
         assert isinstance(kind, type)
         return typed_fields(value, kind, f"{name}.")
+    if isinstance(value, str) and kind == list[str] and value not in (*NULLS, "~"):
+        value = [value]  # one word for a list of one
     if isinstance(value, list) and get_origin(kind) is list:
         return [typed(f"{name}[{i}]", item, *get_args(kind)) for i, item in enumerate(value)]
     if isinstance(value, Plain):

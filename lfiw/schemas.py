@@ -19,6 +19,7 @@ AUGMENTATIONS = ("none", "crop", "crop_flip", "flip", "affine")
 BASELINES = ("importance_sampling", "doubly_robust", "fitted_q")
 CALIBRATIONS = ("none", "temperature", "beta", "isotonic")
 CRITICS = ("plain", "projected")
+JOINS = ("mean", "concatenate")
 MIXINGS = ("balanced", "natural")
 NORMS = ("batch", "group")
 PIXELS = ("mean", "sample")
@@ -133,7 +134,7 @@ class Fractions:
 class MixedData:
     """How two tables of samples are split and mixed."""
 
-    input: str = key("image", "column that the classifier sees: image, or features/<extractor>")
+    input: list[str] = key(["image"], "column that the classifier sees: image, features/<extractor>, or several")
     fractions: Fractions = key(Fractions, "how the rows of each side are split")
     split_seed: int = key(0, "seed of the split", splits=True, **SEEDS)
     mixing: str = key("balanced", "as many real as generated rows per batch, or every row once per epoch", MIXINGS)
@@ -205,7 +206,7 @@ class ToyData(MixedData):
     """Samples of known densities, made in memory."""
 
     name: str = key("toy", "kind of data")
-    input: str = key("vector", "column that the classifier sees")
+    input: list[str] = key(["vector"], "column that the classifier sees")
     cases: list[ToyCase] = key([], "data densities")
     num_evaluation: int = key(20_000, "fresh samples of the fitted Gaussian to weight", at_least=1)
 
@@ -443,6 +444,7 @@ class Features:
     resnet56_weights: str | None = path_key(None, "file of `resnet56`: a state dict of pytorch_resnet_cifar10")
     dinov2_weights: str | None = path_key(None, "file of `dinov2`: dinov2_vit…14_pretrain.pth")
     classifier_weights: str | None = path_key(None, "file of `classifier`; null: what the data set makes")
+    files: list[str] = key([], "timm:NAME=FILE, torchvision:NAME=FILE: weights that the library's cache lacks")
 
 
 @dataclass
@@ -565,6 +567,7 @@ class Run:
     calibration: str = key("none", "recalibration of the log-ratios, by every other validation row", CALIBRATIONS)
     folds: int = key(1, "above 1: cross-fitting: no row is scored by a classifier that saw it", splits=True, at_least=1)
     ensemble: int = key(1, "classifiers per fold, whose log-ratios are averaged", splits=True, at_least=1)
+    join: str = key("mean", "of several data.input: their classifiers' mean log-ratio, or one classifier on all", JOINS)
     weighting: str = key("auto", "weighting to recommend: auto, by validation rows; or one of evaluation.weightings")
     run_dir: str | None = path_key(None, "run folder; null: runs/<experiment>/<date>-<seed>")
     resume: str | None = path_key(None, "run folder of an interrupted run to resume")

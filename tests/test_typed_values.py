@@ -187,3 +187,12 @@ def test_the_arguments_of_tools_are_read_alike(subcommand: bool, monkeypatch: py
     for argument in ("--out", "--cache"):
         with pytest.raises(InputError, match=f"argument {argument}: ~nobody-here: there is no user 'nobody-here'"):
             parser.parse_args([*words, argument, "~nobody-here"])
+
+
+def test_one_word_is_a_list_of_one() -> None:
+    pair = ["experiment=vectors", "data.real=a", "data.generated=b"]
+    assert compose(pair).config.data.input == ["vector"]  # the experiment's file has the word
+    assert compose([*pair, "data.input=features/a"]).config.data.input == ["features/a"]
+    several = compose([*pair, "data.input=[image, features/timm:b]", "evaluation.extractors=timm:b"]).config
+    assert several.data.input == ["image", "features/timm:b"]
+    assert several.evaluation.extractors == ["timm:b"]

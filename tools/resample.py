@@ -262,7 +262,7 @@ def candidates_of(
 
     if options.generator == "cache":
         columns = SampleCache(options.cache).columns
-        names = [name for name in dict.fromkeys(("image", "vector", scorer.column)) if name in columns]
+        names = [name for name in dict.fromkeys(("image", "vector", *scorer.classifiers)) if name in columns]
         return candidates(import_cache(options.cache, names), options.batch, generator)
     if options.generator == "trained":
         return candidates(open_generator("trained", options.checkpoint), options.batch, generator)

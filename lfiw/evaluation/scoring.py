@@ -21,6 +21,7 @@ from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.recording import evaluation_record, held_out_scores
 from lfiw.evaluation.uncertainty import scored_metrics, uncertainties_of
 from lfiw.evaluation.verdict import with_verdict
+from lfiw.features.hog import histograms
 from lfiw.metrics.selection import Judge, JudgingRows, choose_by_kernel_distance
 from lfiw.schemas import Evaluation as Options
 from lfiw.schemas import Trainer as TrainerOptions
@@ -189,11 +190,17 @@ def gated(
 
 
 def judges_of(judging: JudgingRows, features: Sequence[FeatureColumn], logits: Sequence[LogitColumn]) -> list[Judge]:
-    """Returns the judges: the scored features, the main ones first, and classes; without another one, the pixels."""
-    judges = [judging.by_features(column.suffix or column.name, column.name) for column in features]
+    """Returns the judges: the scored features, the main ones first, and the classes; without others, edges too.
+
+    Pixels are judges only where there is nothing else: they see brightness before shapes, and on samples whose class
+    shares were far off their KID rose when the shares were put right (docs/results/strangers.md).
+    """
+    images = "image" in judging.generated.table.columns
+    seeing = [column for column in features if not (images and column.name.startswith("features/pixels"))]
+    judges = [judging.by_features(column.name.removeprefix("features/"), column.name) for column in seeing]
     judges += [judging.by_classes(column.name) for column in logits[-1:]]
-    if len(judges) == 1 and "pixels" not in features[0].name and "image" in judging.generated.table.columns:
-        judges.append(judging.by_pixels())
+    if images and len(judges) < 2 and not any(column.name == "features/hog" for column in seeing):
+        judges.append(judging.by_images("hog", histograms))
     return judges
 
 

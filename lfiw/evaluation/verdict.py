@@ -61,6 +61,8 @@ def verdict_of(record: EvaluationRecord) -> Verdict:
             [m for m, word in readings.items() if word == kind] for kind in (BETTER, WORSE, UNCLEAR)
         )
         word = MIXED if better and worse else CORRECTS if better else WORSENS if worse else UNCHANGED
+        if not readings or not (better or worse or unclear):
+            word = record.verdict  # without intervals there is the gate's word alone
         summary = in_a_sentence(better, unclear, worse) + of_the_unseen(record, [*better, *unclear, *worse])
     summary += of_the_balance(record)
     doubts = doubts_about(record)

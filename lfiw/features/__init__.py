@@ -1,15 +1,19 @@
 """Images to features, by name."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lfiw.data import Table
 from lfiw.errors import InputError
 from lfiw.features.dinov2 import DINOv2
 from lfiw.features.extractor import Extractor, Pixels
+from lfiw.features.hog import OrientedGradients
 from lfiw.features.inception import InceptionFeatures
+from lfiw.features.pretrained import LIBRARIES, PretrainedFeatures, pretrained, pretrained_name
 from lfiw.features.resnet import ResNet56
 from lfiw.features.small_classifier import Classifier
+from lfiw.features.stored import StoredFeatures, stored_names
 
 __all__ = [
     "EXTRACTORS",
@@ -19,8 +23,12 @@ __all__ = [
     "FeatureOptions",
     "InceptionFeatures",
     "Pixels",
+    "PretrainedFeatures",
     "ResNet56",
+    "StoredFeatures",
     "build_extractor",
+    "column_name",
+    "is_computed",
 ]
 
 Path = str | os.PathLike[str]
@@ -35,6 +43,7 @@ class FeatureOptions:
     classifier_weights: Path | None = None
     resnet56_weights: Path | None = None
     dinov2_weights: Path | None = None
+    files: Sequence[str] = ()
 
 
 def _classifier(shape: Sequence[int], options: FeatureOptions) -> Extractor:
@@ -45,6 +54,7 @@ def _classifier(shape: Sequence[int], options: FeatureOptions) -> Extractor:
 
 EXTRACTORS: dict[str, Callable[[Sequence[int], FeatureOptions], Extractor]] = {
     "pixels": lambda shape, _: Pixels(shape),
+    "hog": lambda shape, _: OrientedGradients(shape),
     "classifier": _classifier,
     "inception": lambda shape, options: InceptionFeatures(shape, options.weights, options.precision),
     "resnet56": lambda shape, options: ResNet56(shape, options.resnet56_weights),
@@ -52,12 +62,37 @@ EXTRACTORS: dict[str, Callable[[Sequence[int], FeatureOptions], Extractor]] = {
 }
 
 
-def build_extractor(name: str, shape: Sequence[int], options: FeatureOptions | None = None) -> Extractor:
+def column_name(name: str) -> str:
+    """How the columns of an extractor begin, after features/: `timm-NAME` of `timm:NAME`."""
+    return pretrained_name(name) or name
+
+
+def is_computed(name: str) -> bool:
+    """Whether an extractor of that name computes features, which otherwise have to stand in the tables already."""
+    return name in EXTRACTORS or pretrained_name(name) is not None
+
+
+def build_extractor(
+    name: str, shape: Sequence[int], options: FeatureOptions | None = None, tables: Mapping[str, Table] | None = None
+) -> Extractor:
     """The extractor of that name for samples of that shape, in evaluation mode.
+
+    Args:
+        name: one of `EXTRACTORS`, `timm:NAME`, `torchvision:NAME`, or that of features that all tables have.
+        tables: by what they hold.
 
     Raises:
         InputError: an unknown name, or its weights are missing or broken.
     """
-    if name not in EXTRACTORS:
-        raise InputError(f"no extractor {name!r}; extractors: {', '.join(EXTRACTORS)}")
-    return EXTRACTORS[name](shape, options or FeatureOptions()).eval()
+    options = options or FeatureOptions()
+    if name in EXTRACTORS:
+        return EXTRACTORS[name](shape, options).eval()
+    if network := pretrained_name(name):
+        return pretrained(network, shape, options.files).eval()
+    if name in stored_names(tables or {}):
+        return StoredFeatures(name, tables or {}).eval()
+    others = [f"{library}:NAME" for library in LIBRARIES]
+    raise InputError(
+        f"no extractor {name!r}; extractors: {', '.join([*EXTRACTORS, *others])}, and features that "
+        "tools/cache_features.py added to every table"
+    )

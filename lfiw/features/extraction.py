@@ -13,6 +13,7 @@ from torch import Tensor
 from lfiw.data import ColumnWriter, SampleCache, Table
 from lfiw.data.cache.remote import cache_folder
 from lfiw.data.splits import InOrderDataModule, Subset
+from lfiw.errors import InputError
 from lfiw.features import Extractor
 from lfiw.files import check_writable
 
@@ -117,7 +118,7 @@ def write_columns(
     trainer: Trainer,
     module: LightningModule,
     tables: Iterable[Table],
-    input: str,
+    input: str | Sequence[str],
     columns: Mapping[str, str],
     stamp: Mapping[str, Any],
     *,
@@ -129,7 +130,7 @@ def write_columns(
     Rows that an interrupted pass has written are not computed again.
 
     Args:
-        input: the column that a batch holds.
+        input: the column that a batch holds, or several.
         columns: output of `predict_step` → name of the column.
         stamp: what computes them.
         batch_size: rows per step and process.
@@ -138,7 +139,8 @@ def write_columns(
     if not lacking:
         return
     writer = ColumnsWriter(lacking, columns, stamp)
-    rows = InOrderDataModule(writer.missing, [input], batch_size=batch_size, num_workers=num_workers)
+    inputs = [input] if isinstance(input, str) else input
+    rows = InOrderDataModule(writer.missing, inputs, batch_size=batch_size, num_workers=num_workers)
     trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     try:
         trainer.predict(module, datamodule=rows, return_predictions=False)
@@ -146,6 +148,43 @@ def write_columns(
         trainer.callbacks.remove(writer)  # type: ignore[attr-defined]
     for cache in lacking:
         cache.refresh()
+
+
+class Concatenation(LightningModule):
+    """Puts features side by side."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__()
+        self.columns = list(columns)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        return {"features": torch.cat([batch[column] for column in self.columns], dim=1)}
+
+
+def concatenate(
+    trainer: Trainer, tables: Iterable[Table], columns: Sequence[str], *, batch_size: int, num_workers: int
+) -> str:
+    """Writes several feature columns side by side into one, in every table on disk → the column's name.
+
+    Raises:
+        InputError: a column of something else than features.
+    """
+    if other := next((name for name in columns if not name.startswith("features/")), None):
+        raise InputError(f"join=concatenate puts columns features/… side by side, not {other!r}: use join=mean")
+    name = f"features/{'+'.join(column.removeprefix('features/') for column in columns)}"
+    for cache in distinct_caches(tables):
+        stamp = {"name": "concatenation", "parts": [[column, cache.column(column).stamp] for column in columns]}
+        write_columns(
+            trainer,
+            Concatenation(columns),
+            [cache],
+            columns,
+            {"features": name},
+            stamp,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
+    return name
 
 
 def check_columns_can_be_added(tables: Iterable[Table]) -> None:

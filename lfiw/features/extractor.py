@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -49,7 +49,7 @@ class Extractor(nn.Module):
         batch_size: most samples per step, where the network is slow. If None, as many as the data module's.
     """
 
-    name: ClassVar[str]
+    name: str
     sha256: str = ""
     preprocessing: str = ""
     num_features: int

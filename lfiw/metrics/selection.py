@@ -1,6 +1,6 @@
 """The gate for scores: which weighting the scores themselves ask for, on validation rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -151,19 +151,12 @@ class JudgingRows:
         real, generated = (one_hot(subset.column(column)) for subset in (self.real, self.generated))
         return Judge("the class shares", real, generated, self.log_ratio)
 
-    def by_pixels(self) -> Judge:
-        """Returns the judge that sees the images themselves, averaged down to at most 8 × 8."""
-        real, generated = (small(subset.column("image")) for subset in (self.real, self.generated))
-        return Judge("the pixels", real, generated, self.log_ratio)
+    def by_images(self, name: str, features: Callable[[Tensor], Tensor]) -> Judge:
+        """Returns the judge that sees features of the images, (n, c, h, w) → (n, d)."""
+        real, generated = (features(subset.column("image")) for subset in (self.real, self.generated))
+        return Judge(name, real, generated, self.log_ratio)
 
 
 def one_hot(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
     classes: Int64[Tensor, " n"] = logits.argmax(dim=1)
     return F.one_hot(classes, logits.shape[1]).double()
-
-
-def small(images: Tensor) -> Float[Tensor, "n d"]:
-    """(n, c, h, w), uint8 or in [0, 1] → vectors in [0, 1]."""
-    scaled = images.double() / 255 if images.dtype == torch.uint8 else images.double()
-    height, width = images.shape[2:]
-    return F.adaptive_avg_pool2d(scaled, (min(8, height), min(8, width))).flatten(1)

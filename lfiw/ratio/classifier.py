@@ -1,6 +1,7 @@
 """The classifier whose odds are the density ratio."""
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -192,9 +193,14 @@ class RatioClassifier(TrainedModule):
         file = Path(path)
         if file.is_dir():
             file = file / "checkpoints" / "best.ckpt"
-            members = sorted(file.parent.glob("*/best.ckpt"))
-            if members and not file.exists():
-                return RatioEnsemble([cls.load(member, device, net) for member in members])
+            if not file.exists() and any(file.parent.glob("*/best.ckpt")):
+                found = load_by_input(Path(path), device, net)
+                if len(found) > 1:
+                    raise InputError(
+                        f"{path} has classifiers of several inputs ({', '.join(found)}): load_by_input loads them, "
+                        "tools/score.py joins their log-ratios"
+                    )
+                return next(iter(found.values()))
         with naming(file, "does not hold a whole ratio classifier"):
             remedy = "give a run folder of a finished run, or a checkpoint"
             kept, state = read_network(file, "classifier", "a ratio classifier", KIND, remedy=remedy)
@@ -273,6 +279,30 @@ class RatioEnsemble(RatioClassifier):
 
     def _classifiers(self) -> list[RatioClassifier]:
         return [member for member in self.members if isinstance(member, RatioClassifier)]
+
+
+def by_input(classifiers: Sequence[RatioClassifier]) -> dict[str, RatioClassifier]:
+    """Column → the classifier that sees it, or the ensemble of several."""
+    grouped: dict[str, list[RatioClassifier]] = defaultdict(list)
+    for classifier in classifiers:
+        grouped[classifier.spec["column"]].append(classifier)
+    return {column: own[0] if len(own) == 1 else RatioEnsemble(own) for column, own in grouped.items()}
+
+
+def load_by_input(
+    run: str | os.PathLike[str], device: str | torch.device = "cpu", net: NetLike | None = None
+) -> dict[str, RatioClassifier]:
+    """A run's classifiers by the column that they see; the mean of their log-ratios is the run's.
+
+    Args:
+        net: as `RatioClassifier.load` takes it.
+
+    Raises:
+        InputError: as `RatioClassifier.load`.
+    """
+    folder = Path(run) / "checkpoints"
+    files = [] if (folder / "best.ckpt").exists() else sorted(folder.glob("*/best.ckpt"))
+    return by_input([RatioClassifier.load(file, device, net) for file in files or [Path(run)]])
 
 
 def write_calibrator(file: Path, calibrator: Calibrator | None) -> None:

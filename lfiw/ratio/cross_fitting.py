@@ -20,6 +20,7 @@ from lfiw.data import ColumnWriter, SampleCache
 from lfiw.data.batches import mix_seeds
 from lfiw.data.splits import GENERATED, REAL, units_of
 from lfiw.data.table import GROUP, WEIGHT
+from lfiw.errors import InputError
 from lfiw.features.extraction import distinct_caches, has_columns, write_columns
 from lfiw.nets import NetLike
 from lfiw.ratio.classifier import RatioClassifier, write_calibrator
@@ -44,28 +45,38 @@ class Member:
         fold: whose held-out rows it never sees.
         number: in the ensemble of that fold.
         name: of its folder and its column; empty where there is no other.
+        input: number of the column that it sees, in the data module's `inputs`.
+        alone: the only one of its input.
     """
 
     fold: int
     number: int
     name: str
+    input: int = 0
+    alone: bool = False
 
     def checkpoints(self, run_dir: Path) -> Path:
         return run_dir / CHECKPOINTS / self.name
 
     def seed(self, seed: int) -> int:
-        """Of the initial weights and the batches; the run's own seed for the first one."""
-        return mix_seeds(seed, self.fold, self.number) % 2**32 if self.name else seed
+        """Of the initial weights and the batches, as in a run on its input alone: the run's own seed if it is alone."""
+        return seed if self.alone else mix_seeds(seed, self.fold, self.number) % 2**32
 
 
-def members_of(folds: int, ensemble: int) -> list[Member]:
-    """Fold by fold."""
-    several = folds * ensemble > 1
-    return [
-        Member(fold, number, f"fold{fold}-member{number}" if several else "")
-        for fold in range(folds)
-        for number in range(ensemble)
-    ]
+def members_of(folds: int, ensemble: int, inputs: int = 1) -> list[Member]:
+    """Input by input, fold by fold.
+
+    Args:
+        inputs: columns that have classifiers of their own.
+    """
+    alone = folds * ensemble == 1
+    members = []
+    for input in range(inputs):
+        for fold in range(folds):
+            for number in range(ensemble):
+                parts = [f"input{input}"] * (inputs > 1) + [f"fold{fold}-member{number}"] * (not alone)
+                members.append(Member(fold, number, "-".join(parts), input, alone))
+    return members
 
 
 def parts_of(config: Config) -> dict[str, Any]:
@@ -125,7 +136,7 @@ def train_members(
         What each training logged last, the mean over them.
     """
     logged: dict[str, list[float]] = defaultdict(list)
-    members = members_of(config.folds, config.ensemble)
+    members = members_of(config.folds, config.ensemble, len(datamodule.inputs))
     time_left = TimeLeft(len(members))
     for member, seed in each_member(datamodule, members, config.seed):
         _, found = train_classifier(
@@ -145,10 +156,12 @@ def train_members(
 def each_member(datamodule: MixedDataModule, members: Iterable[Member], seed: int) -> Iterator[tuple[Member, int]]:
     """Each classifier to train and its seed, while the data module has its rows; then as it was."""
     for member in members:
+        datamodule.use_input(member.input)
         datamodule.use_fold(member.fold)
         datamodule.seed = member.seed(seed)
         yield member, datamodule.seed
     datamodule.seed = seed
+    datamodule.use_input(0)
     datamodule.use_fold(0)
 
 
@@ -288,16 +301,19 @@ def write_log_ratios(
 
     Each classifier scores every row. A row that a fold holds out takes the mean over that fold's ensemble; rows that
     no classifier trains on, the mean over all folds. Each fold has a calibrator of its own, fitted on every other one
-    of its validation rows and kept in its checkpoints; the rest of them judges.
+    of its validation rows and kept in its checkpoints; the rest of them judges. All that is done for each input, and
+    the mean over the inputs is the row's log-ratio.
 
     Returns:
         The classifiers, calibrated, and the log-ratios of the validation rows that judge.
     """
-    members = members_of(config.folds, config.ensemble)
+    members = members_of(config.folds, config.ensemble, len(datamodule.inputs))
     files = [best_checkpoint(member.checkpoints(run_dir)) for member in members]
     classifiers = [RatioClassifier.load(file) for file in files]
     stamps = []
     for member, classifier in zip(members, classifiers, strict=True):
+        datamodule.use_input(member.input)
+        check_input(classifier, datamodule.input, run_dir)
         classifier.calibrator = None
         stamp: dict[str, Any] = {"sha256": state_sha256(classifier.state_dict()), "counts": list(classifier.counts)}
         columns = {"log_ratio": member_column(run_dir, member)}
@@ -311,14 +327,17 @@ def write_log_ratios(
             **datamodule.reading,
         )
         stamps.append(stamp)
+    datamodule.use_input(0)
 
     calibrators, judging = calibrate(config, run_dir, datamodule)
     for member, file, classifier in zip(members, files, classifiers, strict=True):
-        classifier.calibrator = calibrators[member.fold]
+        classifier.calibrator = calibrators[member.input][member.fold]
         if trainer.is_global_zero:
-            write_calibrator(file, calibrators[member.fold])
-    states = [c.state() if c is not None else None for c in calibrators]
+            write_calibrator(file, classifier.calibrator)
+    states = [c.state() if c is not None else None for of_input in calibrators for c in of_input]
     stamp = {"name": "RatioClassifier", "members": stamps, "folds": config.folds, "calibration": states}
+    if len(datamodule.inputs) > 1:
+        stamp["inputs"] = datamodule.inputs
     names = [log_ratio_column(run_dir)] + ([spread_column(run_dir)] if config.ensemble > 1 else [])
     for table in distinct_caches(datamodule.tables.values()):
         if not has_columns(table, names, stamp):
@@ -330,11 +349,33 @@ def write_log_ratios(
     return classifiers, judging
 
 
-def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrator | None], Validation]:
-    """A calibrator per fold, and the log-ratios of the validation rows that are left to judge by."""
+def check_input(classifier: RatioClassifier, column: str, run_dir: Path) -> None:
+    """Raises InputError for another column than the classifier was trained on."""
+    trained_on = classifier.spec["column"]
+    if trained_on != column:
+        raise InputError(
+            f"data.input: {run_dir} was trained on column {trained_on!r} where {column!r} is to be scored: a finished "
+            "run keeps its inputs, their order and their weights"
+        )
+
+
+Calibrators = Sequence[Calibrator | None]  # one per fold
+
+
+def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tuple[list[Calibrators], Validation]:
+    """Each input's calibrators, and the log-ratios of the validation rows that are left to judge by: their mean."""
+    found = [calibrate_input(config, run_dir, datamodule, number) for number in range(len(datamodule.inputs))]
+    return [calibrators for calibrators, _ in found], joined_validation([validation for _, validation in found])
+
+
+def calibrate_input(
+    config: Config, run_dir: Path, datamodule: MixedDataModule, input: int
+) -> tuple[Calibrators, Validation]:
+    """A calibrator per fold of one input's classifiers, and the log-ratios of the validation rows that judge."""
     log_ratios: list[Sides] = []
     rows: list[Sides] = []
-    members = members_of(config.folds, config.ensemble)
+    members = members_of(config.folds, config.ensemble, len(datamodule.inputs))
+    members = [member for member in members if member.input == input]
     for fold in range(config.folds):
         datamodule.use_fold(fold)
         columns = [member_column(run_dir, member) for member in members if member.fold == fold]
@@ -348,23 +389,46 @@ def calibrate(config: Config, run_dir: Path, datamodule: MixedDataModule) -> tup
     return fit_calibrators(config.calibration, log_ratios, rows=rows)
 
 
+def joined_validation(inputs: Sequence[Validation]) -> Validation:
+    """The mean over the inputs of the same rows' log-ratios."""
+
+    def mean(sides: Sequence[Sides]) -> Sides:
+        real, generated = zip(*sides, strict=True)
+        return torch.stack(real).mean(0), torch.stack(generated).mean(0)
+
+    return Validation(mean([v.raw for v in inputs]), mean([v.calibrated for v in inputs]), inputs[0].rows)
+
+
 def combined(
     table: SampleCache,
     run_dir: Path,
     members: Sequence[Member],
-    calibrators: Sequence[Calibrator | None],
+    calibrators: Sequence[Calibrators],
     fold_of: Int64[Tensor, " n"],
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(first row, log-ratios, their spread) of one block of rows after another."""
+    """(first row, log-ratios, their spread) of one block of rows after another.
+
+    Args:
+        calibrators: of each input.
+    """
     columns = [member_column(run_dir, member) for member in members]
+    inputs, folds = len(calibrators), len(calibrators[0])
     for start in range(0, len(table), BLOCK):
         block = slice(start, min(start + BLOCK, len(table)))
         values = table.read(block, columns)
-        by_fold = [
-            torch.stack([values[name] for name, member in zip(columns, members, strict=True) if member.fold == fold])
-            for fold in range(len(calibrators))
-        ]
-        yield start, *combine(torch.stack(by_fold), fold_of[block], calibrators)
+        log_ratio = torch.stack([values[name] for name in columns]).unflatten(0, (inputs, folds, -1))
+        yield start, *joined(log_ratio, fold_of[block], calibrators)
+
+
+def joined(
+    log_ratio: Float[Tensor, "inputs folds members n"],
+    fold_of: Int64[Tensor, " n"],
+    calibrators: Sequence[Calibrators],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """As `combine`, the mean over the inputs; the spread is that over the ensembles' members, as they were trained."""
+    each = [combine(values, fold_of, own)[0] for values, own in zip(log_ratio, calibrators, strict=True)]
+    _, spread = combine(log_ratio.mean(0), fold_of, [None] * log_ratio.shape[1])
+    return torch.stack(each).mean(0), spread
 
 
 def combine(

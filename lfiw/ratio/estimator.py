@@ -21,6 +21,7 @@ from lfiw.data.encoding import SampleEncoding
 from lfiw.data.splits import Subset
 from lfiw.data.table import GROUP, WEIGHT, TensorTable
 from lfiw.errors import InputError, LostScore
+from lfiw.features.hog import histograms
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.metrics.selection import JudgingRows, choose_by_kernel_distance
 from lfiw.nets import NETS, NetLike
@@ -306,7 +307,7 @@ def chosen_by_samples(fitted: CrossFitted, data: MixedDataModule) -> Choice:
         return choose(*validation.calibrated, num_scored=num_scored)
     subsets = [Subset(table, rows) for table, rows in zip((data.real, data.generated), validation.rows, strict=True)]
     judging = JudgingRows.of(subsets[0], subsets[1], validation.calibrated[1])
-    judge = judging.by_pixels() if data.input == "image" else judging.by_coordinates(data.input)
+    judge = judging.by_images("hog", histograms) if data.input == "image" else judging.by_coordinates(data.input)
     try:
         return choose_by_kernel_distance([judge], *validation.calibrated, num_scored=num_scored)
     except LostScore:

@@ -1,6 +1,6 @@
 """Real and generated samples together: the data module that every ratio classifier trains on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ class MixedDataModule(LightningDataModule):
             (`lfiw.data.encoding`).
         real_evaluation, generated_evaluation: tables whose rows are all for evaluation; the training tables are then
             split into train and validation alone.
-        input: the column that the classifier sees. If None, the samples themselves.
+        input: the column that the classifier sees; or several, each for classifiers of its own. If None, the samples
+            themselves.
         fractions: shares of train, validation and evaluation rows, the same on both sides.
         split_seed, seed: of the split; of the batches and their augmentation.
         folds: K > 1 for cross-fitting: all generated rows are evaluation rows, and `use_fold` chooses which K-th of the
@@ -86,7 +87,7 @@ class MixedDataModule(LightningDataModule):
         *,
         real_evaluation: Table | None = None,
         generated_evaluation: Table | None = None,
-        input: str | None = None,
+        input: str | Sequence[str] | None = None,
         fractions: Mapping[str, float] | None = None,
         split_seed: int = 0,
         seed: int = 0,
@@ -107,7 +108,12 @@ class MixedDataModule(LightningDataModule):
         self.real: Table | None = real
         self.generated: Table | None = generated
         self.real_evaluation, self.generated_evaluation = real_evaluation, generated_evaluation
-        self.input = input or (samples_column(real) if real is not None else "image")
+        input = input or (samples_column(real) if real is not None else "image")
+        self.inputs = [input] if isinstance(input, str) else list(input)
+        if not self.inputs or len(set(self.inputs)) < len(self.inputs):
+            raise InputError(f"data.input={self.inputs}: expected one column or several different ones")
+        self._input = 0
+        self.concatenated: list[str] = []  # what the one input was put together from
         self.fractions = dict(fractions or zip(PARTS, (0.4, 0.2, 0.4), strict=True))
         if absent := set(PARTS) - set(self.fractions):
             raise InputError(f"fractions {self.fractions} lack {', '.join(sorted(absent))}: 0 leaves a part empty")
@@ -131,13 +137,14 @@ class MixedDataModule(LightningDataModule):
         self.open_tables()
         assert self.real is not None
         assert self.generated is not None
-        check_same_samples(self.real, self.generated, self.input)
-        shape = self.real.column(self.input).shape
-        if not shape or (self.augment != "none" and len(shape) != 3):
-            raise InputError(
-                f"column {self.input!r} has samples of shape {shape}; expected (d,), or (channels, height, width) for "
-                f"images and their augmentation (data.augment={self.augment})"
-            )
+        for column in self.inputs:
+            check_same_samples(self.real, self.generated, column)
+            shape = self.real.column(column).shape
+            if not shape or (self.augment != "none" and len(shape) != 3):
+                raise InputError(
+                    f"column {column!r} has samples of shape {shape}; expected (d,), or (channels, height, width) for "
+                    f"images and their augmentation (data.augment={self.augment})"
+                )
         real, generated = (self._split_side(side) for side in (REAL, GENERATED))
         self._fold_splits = [
             {name: (of_real[name], of_generated[name]) for name in of_real}
@@ -145,7 +152,26 @@ class MixedDataModule(LightningDataModule):
         ]
         self.use_fold(0)
         for subset in self.splits["train"]:
-            warn_of_rounding(subset, self.input)
+            for column in self.inputs:
+                warn_of_rounding(subset, column)
+
+    @property
+    def input(self) -> str:
+        """The column that is trained on now; it can be set to be the only one."""
+        return self.inputs[self._input]
+
+    @input.setter
+    def input(self, column: str) -> None:
+        self.inputs, self._input = [column], 0
+
+    def use_input(self, number: int) -> None:
+        """Train on this one of `inputs` from now on."""
+        self._input = number
+
+    @property
+    def seen(self) -> list[str]:
+        """All columns that some classifier of the run sees."""
+        return [*self.inputs, *self.concatenated]
 
     def use_fold(self, fold: int) -> None:
         """Train and validate by this fold from now on; without cross-fitting there is one, 0."""
@@ -162,7 +188,8 @@ class MixedDataModule(LightningDataModule):
         fractions = dict(self.fractions)
         whole = evaluation is not None or (self.folds > 1 and side == GENERATED)
         if evaluation is not None:
-            check_same_samples(table, evaluation, self.input)
+            for column in self.inputs:
+                check_same_samples(table, evaluation, column)
             if same_table(table, evaluation):
                 raise InputError(f"{table} is given for evaluation too: leave that out to evaluate on a part of it")
         if whole:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from lfiw.config import load
 from lfiw.data import SampleCache
 from lfiw.errors import InputError
 from lfiw.evaluation.module import FeatureColumn, LogitColumn
-from lfiw.features import EXTRACTORS, Extractor, FeatureOptions, build_extractor
-from lfiw.features.extraction import extract
-from lfiw.ratio.classifier import RatioClassifier
+from lfiw.features import Extractor, FeatureOptions, StoredFeatures, build_extractor, column_name, is_computed
+from lfiw.features.extraction import concatenate, extract
+from lfiw.features.stored import check_same_origin
+from lfiw.ratio.classifier import load_by_input
 from lfiw.ratio.digits import DigitsDataModule, SkewedDataModule
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import CachedData, Config, DigitsData, Features, PoliciesData, RealData, SkewedData, ToyData
@@ -25,7 +27,7 @@ from lfiw.schemas import CachedData, Config, DigitsData, Features, PoliciesData,
 def extractor_for(name: str, datamodule: MixedDataModule, features: Features) -> Extractor:
     """The extractor of that name for the data module's samples; its weights, or those that the data set makes."""
     shape = datamodule.tables["real"].column(datamodule.samples).shape
-    return build_extractor(name, shape, feature_options(features, datamodule))
+    return build_extractor(name, shape, feature_options(features, datamodule), datamodule.tables)
 
 
 def feature_options(features: Features, datamodule: MixedDataModule) -> FeatureOptions:
@@ -44,32 +46,55 @@ def build_extractors(config: Config, datamodule: MixedDataModule) -> dict[str, E
 
 def extract_all(trainer: Trainer, extractor: Extractor, datamodule: MixedDataModule) -> None:
     """The extractor's columns in every table of the data module."""
+    if isinstance(extractor, StoredFeatures):
+        return
     extract(trainer, extractor, datamodule.tables.values(), datamodule.samples, **datamodule.reading)
 
 
-def prepare_input(trainer: Trainer, datamodule: MixedDataModule, features: Features) -> None:
-    """If the classifier is to see the features of an extractor (data.input=features/NAME), compute them."""
-    name = datamodule.input.removeprefix("features/")
-    if name == datamodule.input or name not in EXTRACTORS:
-        return
-    extractor = extractor_for(name, datamodule, features)
-    extract_all(trainer, extractor, datamodule)
-    datamodule.input = extractor.columns["features"]
+def prepare_inputs(trainer: Trainer, datamodule: MixedDataModule, features: Features, join: str) -> None:
+    """Computes what the classifiers are to see where it is features (data.input=features/NAME).
+
+    Args:
+        join: a name in `lfiw.schemas.JOINS`; several inputs that are to be concatenated become one.
+    """
+    datamodule.inputs = [prepared_input(trainer, datamodule, column, features) for column in datamodule.inputs]
+    if join == "concatenate" and len(datamodule.inputs) > 1:
+        parts = datamodule.inputs
+        datamodule.input = concatenate(trainer, datamodule.tables.values(), parts, **datamodule.reading)
+        datamodule.concatenated = parts
 
 
-def feature_columns(extractors: Mapping[str, Extractor], names: Sequence[str], input: str) -> list[FeatureColumn]:
+def prepared_input(trainer: Trainer, datamodule: MixedDataModule, column: str, features: Features) -> str:
+    """The column itself, or, of features that an extractor computes, the one that it has written."""
+    name = column.removeprefix("features/")
+    if name == column:
+        return column
+    if is_computed(name):
+        extractor = extractor_for(name, datamodule, features)
+        extract_all(trainer, extractor, datamodule)
+        return extractor.columns["features"]
+    tables = datamodule.tables
+    if all(column in table.columns for table in tables.values()):
+        check_same_origin(column, tables.values())
+    return column
+
+
+def feature_columns(
+    extractors: Mapping[str, Extractor], names: Sequence[str], inputs: Sequence[str]
+) -> list[FeatureColumn]:
     """The columns for FID and KID; all but those of the main extractor are labelled by its name.
 
     Args:
-        input: the column that the ratio's classifiers see; pixels are those of the samples themselves.
+        inputs: the columns that the ratio's classifiers see; pixels are those of the samples themselves.
     """
+    from_samples = not {"image", "vector"}.isdisjoint(inputs)
     named = [(name, extractors[name]) for name in names]
     return [
         FeatureColumn(
             e.columns["features"],
             e.num_features,
-            f"@{n}" if i else "",
-            seen=input == e.columns["features"] or (n == "pixels" and input in ("image", "vector")),
+            f"@{e.name}" if i else "",
+            seen=e.columns["features"] in inputs or (n == "pixels" and from_samples),
         )
         for i, (n, e) in enumerate(named)
     ]
@@ -88,7 +113,7 @@ def logit_columns(classifier: str | None, extractors: Mapping[str, Extractor], m
         )
     named = {name: extractors[name] for name in (main, classifier) if name}
     return [
-        LogitColumn(e.columns["logits"], e.num_classes, "" if name == main else f"@{name}")
+        LogitColumn(e.columns["logits"], e.num_classes, "" if name == main else f"@{e.name}")
         for name, e in named.items()
         if e.num_classes
     ]
@@ -123,13 +148,14 @@ def build_datamodule(
 
 
 class Scorer:
-    """Log-ratios of new samples by a run's classifier.
+    """Log-ratios of new samples by a run's classifiers.
 
     Args:
         run: folder of a finished run.
 
     Attributes:
-        column: what the classifier sees; it is extracted from `image` where it is features that a batch lacks.
+        classifiers: column → the classifier, or the ensemble, that sees it. Features that a batch lacks are extracted
+            from its `image`.
 
     Raises:
         InputError: no classifier there, or (when called) samples that it was not trained on.
@@ -137,27 +163,41 @@ class Scorer:
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self.classifier = RatioClassifier.load(run)
-        self.column: str = self.classifier.spec["column"]
-        self._extractor: Extractor | None = None
+        self.classifiers = load_by_input(run)
+        self._extractors: dict[str, Extractor] = {}
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Float[Tensor, " n"]:
-        values = batch.get(self.column)
-        if values is None and self.column.startswith("features/") and "image" in batch:
-            with torch.inference_mode():
-                values = self._extractor_of(batch["image"])(batch["image"])["features"]
-        if values is None:
-            raise InputError(f"{self.run} was trained on column {self.column!r}, the samples have {', '.join(batch)}")
-        return self.classifier.log_ratio(values)
+        """The mean over the inputs."""
+        log_ratios = [c.log_ratio(self._values(column, batch)) for column, c in self.classifiers.items()]
+        return torch.stack(log_ratios).mean(0)
 
-    def _extractor_of(self, images: Tensor) -> Extractor:
-        if self._extractor is None:
-            config = load(self.run).config
-            name = self.column.removeprefix("features/").partition("-")[0]
-            options = feature_options(config.features, build_datamodule(config.data, config.seed))
-            extractor = build_extractor(name, images.shape[1:], options).eval()
-            found = extractor.columns["features"]
-            if found != self.column:
-                raise InputError(f"{self.run} was trained on {self.column}; these weights make {found}")
-            self._extractor = extractor
-        return self._extractor
+    @cached_property
+    def _config(self) -> Config:
+        return load(self.run).config
+
+    def _values(self, column: str, batch: Mapping[str, Tensor]) -> Tensor:
+        if column in batch:
+            return batch[column]
+        if not column.startswith("features/") or "image" not in batch:
+            raise InputError(f"{self.run} was trained on column {column!r}, the samples have {', '.join(batch)}")
+        if self._config.join == "concatenate" and "+" in column:
+            parts = column.removeprefix("features/").split("+")
+            return torch.cat([self._values(f"features/{part}", batch) for part in parts], dim=1)
+        if column not in self._extractors:
+            self._extractors[column] = self._extractor_of(column, batch["image"])
+        with torch.inference_mode():
+            return self._extractors[column](batch["image"])["features"]
+
+    def _extractor_of(self, column: str, images: Tensor) -> Extractor:
+        config = self._config
+        options = feature_options(config.features, build_datamodule(config.data, config.seed))
+        for name in (input.removeprefix("features/") for input in config.data.input):
+            if is_computed(name) and column.startswith(f"features/{column_name(name)}"):
+                extractor = build_extractor(name, images.shape[1:], options)
+                found = extractor.columns["features"]
+                if found == column:
+                    return extractor
+                raise InputError(f"{self.run} was trained on {column}; these weights make {found}")
+        raise InputError(
+            f"{self.run} was trained on column {column!r}, which no extractor computes: new samples cannot be scored"
+        )

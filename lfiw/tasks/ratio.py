@@ -17,7 +17,7 @@ from lfiw.evaluation.report import show
 from lfiw.evaluation.scoring import ScoredRows, check_options, score
 from lfiw.features.extraction import check_columns_can_be_added
 from lfiw.metrics.selection import JudgingRows
-from lfiw.ratio.classifier import RatioEnsemble
+from lfiw.ratio.classifier import by_input
 from lfiw.ratio.cross_fitting import log_ratio_column, train_members, write_log_ratios
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config
@@ -27,7 +27,7 @@ from lfiw.tasks.inputs import (
     extract_all,
     feature_columns,
     logit_columns,
-    prepare_input,
+    prepare_inputs,
 )
 from lfiw.training.processes import by_first_process
 from lfiw.training.run_folder import EVALUATION, keep_evaluation, timed
@@ -42,7 +42,8 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
 
     Returns:
         Metrics by name (the classifier's validation scores and the evaluation's), and the objects that made them:
-        trainer, classifier (a `RatioEnsemble` of several), datamodule, record (the content of evaluation.json).
+        trainer, classifier (a `RatioEnsemble` of several; of several inputs, column → classifier), datamodule, record
+        (the content of evaluation.json).
     """
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     trainer = build_trainer(config.trainer, run_dir, loggers)
@@ -73,7 +74,7 @@ def prepare(config: Config, trainer: Trainer, datamodule: MixedDataModule, *, ad
     if adds_columns:
         check_columns_can_be_added(datamodule.tables.values())
     check_scores(config, datamodule)
-    prepare_input(trainer, datamodule, config.features)
+    prepare_inputs(trainer, datamodule, config.features, config.join)
     datamodule.setup()
 
 
@@ -97,7 +98,8 @@ def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDat
         progress=config.trainer.progress,
     )
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    classifier = classifiers[0] if len(classifiers) == 1 else RatioEnsemble(classifiers)
+    by_column = by_input(classifiers)
+    classifier = by_column if len(by_column) > 1 else next(iter(by_column.values()))
     return metrics, {"trainer": trainer, "classifier": classifier, "datamodule": datamodule, "record": record.to_json()}
 
 
@@ -136,7 +138,7 @@ def evaluation_of(
     record = score(
         rows,
         validation,
-        feature_columns(extractors, options.extractors, datamodule.input),
+        feature_columns(extractors, options.extractors, datamodule.seen),
         logits,
         options=options,
         judging=judging_rows(datamodule, validation),
@@ -150,7 +152,7 @@ def evaluation_of(
         record,
         experiment=config.experiment,
         run=run_dir.name,
-        extractors=tuple(ExtractorRecord(name, e.key, e.sha256) for name, e in extractors.items()),
+        extractors=tuple(ExtractorRecord(e.name, e.key, e.sha256) for e in extractors.values()),
         calibration=config.calibration,
         folds=config.folds,
         ensemble=config.ensemble,

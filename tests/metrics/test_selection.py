@@ -103,9 +103,9 @@ def test_a_row_of_several_folds_counts_once_with_the_mean_of_its_log_ratios() ->
     )
 
 
-def test_pixels_are_averaged_down() -> None:
+def test_images_are_judged_by_a_function_of_them() -> None:
     images = torch.randint(0, 256, (6, 3, 16, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     table = everything(TensorTable({"image": images}))
-    judge = JudgingRows.of(table, table, torch.zeros(6)).by_pixels()
-    expected = images.double().view(6, 3, 8, 2, 4).mean(3).flatten(1) / 255
-    torch.testing.assert_close(judge.real, expected)
+    judge = JudgingRows.of(table, table, torch.zeros(6)).by_images("brightness", lambda x: x.float().mean((2, 3)))
+    torch.testing.assert_close(judge.real, images.float().mean((2, 3)))
+    assert judge.name == "brightness"
