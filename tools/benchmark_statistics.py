@@ -15,6 +15,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from math import nan
 from pathlib import Path
 from statistics import median
 
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
     import torch
     from benchmarks.statistics.estimates import ESTIMATORS, examine
     from benchmarks.statistics.pairs import build_cases
-    from benchmarks.statistics.summary import squared_errors, summarise
+    from benchmarks.statistics.summary import known_k, squared_errors, summarise
 
     from lfiw.tasks.results import write_study
 
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> None:
             found.append(last)
             errors = " ".join(f"{squared_errors(last, e).mean() ** 0.5:8.4f}" for e in ESTIMATORS)
             verdicts = ", ".join(f"{v} {last.verdicts.count(v)}" for v in dict.fromkeys(last.verdicts))
-            print(f"{last.case.name:<34} {errors} {median(last.pareto_k):6.2f}  {verdicts}", flush=True)
+            print(f"{last.case.name:<34} {errors} {median(known_k(last) or [nan]):6.2f}  {verdicts}", flush=True)
     rows = summarise(found)
     seconds = time.perf_counter() - started
     for r in rows:

@@ -26,7 +26,7 @@ def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
     """Shares over all cases, then a few rows for each."""
     mse = {name: [squared_errors(found, name).mean() for found in cases] for name in ESTIMATORS}
     worse = significantly_worse(cases)
-    heavy = [i for i, found in enumerate(cases) if median(found.pareto_k) > HEAVY]
+    heavy = [i for i, found in enumerate(cases) if known_k(found) and median(known_k(found)) > HEAVY]
 
     def within(name: str, *others: str) -> list[bool]:
         return [bool(mse[name][i] <= TOLERANCE * min(mse[other][i] for other in others)) for i in range(len(cases))]
@@ -63,12 +63,18 @@ def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
     for i, found in enumerate(cases):
         name = found.case.name
         rows += [row(name, f"mse_{estimator}", squared_errors(found, estimator).tolist()) for estimator in ESTIMATORS]
-        rows.append(row(name, "pareto_k", found.pareto_k))
+        if known_k(found):
+            rows.append(row(name, "pareto_k", known_k(found)))
         rows.append(row(name, "ess", found.ess))
         rows += [row(name, f"says {v}", [float(w == v) for w in found.verdicts]) for v in dict.fromkeys(found.verdicts)]
         rows += [row(name, f"coverage {kind}", [held.double().mean().item()]) for kind, held in found.held.items()]
         rows.append(row(name, "auto_significantly_worse", [float(worse[i])]))
     return rows
+
+
+def known_k(found: Found) -> list[float]:
+    """Returns k̂ of the seeds that have one; weights of counts have too many ties."""
+    return [k for k in found.pareto_k if k == k]
 
 
 def coverage_rows(cases: Sequence[Found]) -> list[dict[str, Any]]:
