@@ -1,5 +1,6 @@
 """Scores of generated samples under any number of weightings, from one pass over cached features."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ class FeatureColumn:
     size: int
     suffix: str = ""
     seen: bool = False
+
+    @property
+    def label(self) -> str:
+        """The column in a message: without features/, and without the digits of its weights' hash."""
+        return re.sub(r"^features/|-[0-9a-f]{8}$", "", self.name)
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ def judges_of(judging: JudgingRows, features: Sequence[FeatureColumn], logits: S
     """
     images = "image" in judging.generated.table.columns
     seeing = [column for column in features if not (images and column.name.startswith("features/pixels"))]
-    judges = [judging.by_features(column.name.removeprefix("features/"), column.name) for column in seeing]
+    judges = [judging.by_features(column.suffix.removeprefix("@") or column.label, column.name) for column in seeing]
     judges += [judging.by_classes(column.name) for column in logits[-1:]]
     if images and len(judges) < 2 and not any(column.name == "features/hog" for column in seeing):
         judges.append(judging.by_images("hog", histograms))

@@ -104,7 +104,7 @@ def of_the_unseen(record: EvaluationRecord, judged: Sequence[Metric]) -> str:
     unseen = dict.fromkeys(metric.extractor or main for metric in judged if metric.extractor not in record.seen)
     if not unseen:
         return " All of these are of features that the ratio saw."
-    return f" Of features that the ratio did not see: {', '.join(unseen)}."
+    return f" The ratio did not see these features: {', '.join(unseen)}."
 
 
 def of_the_balance(record: EvaluationRecord) -> str:
@@ -115,7 +115,7 @@ def of_the_balance(record: EvaluationRecord) -> str:
     way = ""
     if after and before.auc - before.half_width > CHANCE:
         done = (before.auc - after.auc) / (before.auc - CHANCE)
-        way = f" Weighting goes {min(done, 1):.0%} of the way."
+        way = f" Weighting goes {min(max(done, 0), 1):.0%} of the way."
     return f" {balance_sentence(record.balance)}{way}"
 
 

@@ -23,7 +23,7 @@ from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
 from lfiw.evaluation.report import render, report_pictures, write_report
 from lfiw.evaluation.scoring import ScoredRows, score
 from lfiw.evaluation.tables import Cells, print_evaluation, score_rows, verdict_line
-from lfiw.evaluation.verdict import change_rows, verdict_of
+from lfiw.evaluation.verdict import change_rows, verdict_of, with_verdict
 from lfiw.features import build_extractor
 from lfiw.metrics.selection import JudgingRows
 from lfiw.ratio.estimator import PerSide, RatioEstimator, read_groups, undisturbed
@@ -111,6 +111,7 @@ def correct(
         folds=estimator.folds,
         ensemble=estimator.ensemble,
     )
+    record = with_verdict(record)  # by the extractors' names
     return Correction(estimator, record, rows, generated, seed)
 
 

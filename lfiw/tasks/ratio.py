@@ -15,6 +15,7 @@ from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
 from lfiw.evaluation.recording import table_records
 from lfiw.evaluation.report import show
 from lfiw.evaluation.scoring import ScoredRows, check_options, score
+from lfiw.evaluation.verdict import with_verdict
 from lfiw.features.extraction import check_columns_can_be_added
 from lfiw.metrics.selection import JudgingRows
 from lfiw.ratio.classifier import by_input
@@ -158,6 +159,7 @@ def evaluation_of(
         ensemble=config.ensemble,
         tables=table_records(datamodule.tables),
     )
+    record = with_verdict(record)  # by the extractors' names
     if trainer.is_global_zero:
         keep_evaluation(run_dir, record.to_json())
         record.write(run_dir / EVALUATION)

@@ -74,7 +74,7 @@ def test_the_verdict_weighs_every_interval(fid, kid, word: str, tone: str, summa
 def test_features_that_the_ratio_did_not_see_are_named() -> None:
     weights = changed(fid=(-2, 1), kid__classifier=(-2, 1))
     found = verdict_of(auto(weights, seen=[""]))
-    assert found.summary.endswith(". Of features that the ratio did not see: classifier.")
+    assert found.summary.endswith(". The ratio did not see these features: classifier.")
     assert verdict_of(auto(weights, seen=[])).summary.endswith("did not see: pixels, classifier.")
     assert verdict_of(auto(weights, seen=["", "classifier"])).summary.endswith(
         "All of these are of features that the ratio saw."
