@@ -41,6 +41,11 @@ def as_restructured_text(app: Sphinx, what: str, name: str, obj: object, options
         lines[i] = re.sub(r"^(\s+\w+: )(\w\.)$", r"\1\\\2", literal)
 
 
+def skip_routing(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Leaves out what scikit-learn adds to every estimator for metadata routing."""
+    return True if name.endswith(("_request", "_routing")) else None
+
+
 def style_results(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Keeps numbers with their errors on one line; such tables scroll."""
     if page.startswith("results/"):
@@ -49,4 +54,5 @@ def style_results(app: Sphinx, page: str, template: str, context: dict[str, Any]
 
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon
+    app.connect("autodoc-skip-member", skip_routing)
     app.connect("html-page-context", style_results)

@@ -103,6 +103,7 @@ class Evaluation(LightningModule):
         if self.logits:
             self.class_shares = ClassProportions(self.logits[-1].size, k)
             self.real_class_shares = ClassProportions(self.logits[-1].size)
+            self.reference_class_shares = ClassProportions(self.logits[-1].size)
         self.scores: Scores = {}
         self.reference: Scores = {}
         self.lost: dict[str, str] = {}
@@ -127,6 +128,7 @@ class Evaluation(LightningModule):
             likeliest = batch[self.logits[-1].name].argmax(dim=1)
             self.class_shares.update(likeliest[rows[GENERATED]], weights)
             self.real_class_shares.update(likeliest[rows[REAL]])
+            self.reference_class_shares.update(likeliest[rows[REFERENCE]])
 
     def _update(self, name: str, features: Tensor, rows: Mapping[int, Tensor], position: Tensor) -> None:
         values = {side: features[mask] for side, mask in rows.items()}
@@ -156,10 +158,13 @@ class Evaluation(LightningModule):
             self.reference = self._compute(self.referenced, "scores of the reference")
         if self.logits:
             self.proportions = self.class_shares.compute().tolist()
-            self.real_proportions = self.real_class_shares.compute()[0].tolist()
+            real = self.real_class_shares.compute()[0]
+            self.real_proportions = real.tolist()
             if not self.suffix:
-                distances = class_distance(self.real_class_shares.compute()[0], self.class_shares.compute())
-                self.scores[f"class_distance{self.logits[-1].suffix}"] = distances.tolist()
+                name = f"class_distance{self.logits[-1].suffix}"
+                self.scores[name] = class_distance(real, self.class_shares.compute()).tolist()
+                if self.with_reference:
+                    self.reference[name] = class_distance(real, self.reference_class_shares.compute()).tolist()
 
     def _compute(self, metrics: nn.ModuleDict, description: str) -> Scores:
         scores = {}

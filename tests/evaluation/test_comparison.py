@@ -80,13 +80,13 @@ def test_the_page(folders: list[str], capsys: pytest.CaptureFixture[str]) -> Non
     assert file == Path("runs/comparisons/first+second.html")
     assert 0 < file.stat().st_size < LIMIT
     out = capsys.readouterr().out
-    for text in ("second: auto ★", "first: ★ half: because", str(file), "different features"):
+    for text in ("second: auto ★", "first: ★ half: corrects. Because.", str(file), "different features"):
         assert text in out
     made = Page(file)
     assert made.open == []
     for text in (
         "first · second",
-        "Weighting “half”, as asked for.",
+        "Weighting “half”, as asked for: corrects.",
         "Weighting corrects this generator.",
         "optimizer.lr",
     ):

@@ -141,7 +141,7 @@ def test_intervals_of_pairs_of_some_rows(tmp_path: Path) -> None:
 
 
 def test_names(scored: Evaluation, paper: Evaluation) -> None:
-    assert set(scored.scores) == {"fid", "kid", "fid@b", "kid@b", "is@c"}
+    assert set(scored.scores) == {"fid", "kid", "fid@b", "kid@b", "is@c", "class_distance@c"}
     assert set(paper.scores) == {"fid_paper", "kid_paper", "fid_paper@b", "kid_paper@b", "is_paper@c"}
     for evaluation in (scored, paper):
         assert set(evaluation.reference) == set(evaluation.scores)

@@ -185,7 +185,7 @@ def test_numbers_of_a_page(tmp_path: Path) -> None:
 
 def check_numbers(made: Page, record: dict[str, Any]) -> None:
     """Every score of every weighting, its interval and the ESS are those of evaluation.json, to the digits shown."""
-    names = {"FID ↓": "fid", "KID ↓": "kid", "IS ↑": "is"}
+    names = {"FID ↓": "fid", "KID ↓": "kid", "IS ↑": "is", "class distance ↓": "class_distance"}
     (table,) = [rows for caption, rows in made.tables.items() if caption.startswith("Scores with 95 % intervals")]
     titles, shown = table[0], {row[0].removesuffix(" ★"): row for row in table[1:]}
     compared = 0

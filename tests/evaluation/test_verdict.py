@@ -75,7 +75,7 @@ def test_features_that_the_ratio_did_not_see_are_named() -> None:
     weights = changed(fid=(-2, 1), kid__classifier=(-2, 1))
     found = verdict_of(auto(weights, seen=[""]))
     assert found.summary.endswith(". The ratio did not see these features: classifier.")
-    assert verdict_of(auto(weights, seen=[])).summary.endswith("did not see: pixels, classifier.")
+    assert verdict_of(auto(weights, seen=[])).summary.endswith("did not see these features: pixels, classifier.")
     assert verdict_of(auto(weights, seen=["", "classifier"])).summary.endswith(
         "All of these are of features that the ratio saw."
     )

@@ -73,7 +73,7 @@ def test_configuration(here, capfd, arguments, names):
         (["evaluation.weightings=[{name: uniform}]"], ["evaluation.weightings", "'uniform'"]),
         (["evaluation.weightings=[{name: a, flatten: -1}]"], ["flatten=-1"]),
         (["evaluation.weightings=[{name: a, clip: .nan}]"], ["clip=nan"]),
-        (["evaluation.extractors=[vgg]"], ["'vgg'", "pixels, classifier"]),
+        (["evaluation.extractors=[vgg]"], ["'vgg'", "pixels, hog, classifier"]),
         (["evaluation.extractors=[]"], ["evaluation.extractors"]),
         (["evaluation.neighbours=-1"], ["evaluation.neighbours=-1"]),
         (["metrics.inception_score.classifier=pixels"], ["metrics.inception_score.classifier=pixels", "null"]),
@@ -214,8 +214,7 @@ def test_caches_of_vectors(here, pair, capfd):
     np.save("v.npy", np.random.default_rng(0).normal(size=(60, 4)))
     module("tools/cache_samples.py").main(["npz", "v.npy", "--out", "v"])
     told = refused(capfd, "train.py", *pair, "data.real=v", "data.generated=v")
-    assert "'image'" in told
-    assert "vector" in told
+    assert "expected images (channels, height, width), found shape (4,)" in told
     np.save("n.npy", np.full((60, 4), np.nan))
     told = refused(capfd, "tools/cache_samples.py", "npz", "n.npy", "--out", "n")
     assert "n.npy" in told

@@ -172,7 +172,7 @@ def test_what_there_is_to_read(result: Correction, tmp_path: Path) -> None:
     for part in ("2,000 generated against 800 real rows", "auto ★", "FID ↓", "KID ↓", "★ auto: corrects. "):
         assert part in text
     assert "auto ★" in str(result.scores)
-    assert repr(result).startswith("<Correction of 2,000 generated samples, ★ auto corrects: ")
+    assert repr(result).startswith("<Correction of 2,000 generated samples, ★ auto: corrects. ")
     html = result._repr_html_()
     assert "Weighting corrects this generator." in html
     assert html.count("<table") == html.count("</table>") == 2

@@ -92,7 +92,9 @@ def strangers(study: Study) -> str:
         if not name.endswith(f": {UNIFORM}"):
             of = found[name, "any_worse@lenet"]
             signs = [f"{found[name, f'any_{sign}@lenet']['mean'] * of['n']:.0f} of {of['n']}" for sign in SIGNS]
-        rows.append([name, *(cell(name, m) for m in ("cpu_minutes", "ess", *metrics)), *signs, cell(name, "fid")])
+        rows.append(
+            [name, *(cell(name, m) for m in ("cpu_minutes", "ess", *metrics)), *signs, cell(name, "fid@pixels")]
+        )
     return markdown(titles, rows)
 
 
