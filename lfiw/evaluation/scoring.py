@@ -1,7 +1,6 @@
 """From rows, their features and one log-ratio per generated row to an `EvaluationRecord`."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced, everything
 from lfiw.data.table import TensorTable
-from lfiw.errors import InputError, LostScore
+from lfiw.errors import InputError
 from lfiw.evaluation.balance_record import with_balance
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
@@ -22,14 +21,14 @@ from lfiw.evaluation.recording import evaluation_record, held_out_scores
 from lfiw.evaluation.uncertainty import scored_metrics, uncertainties_of
 from lfiw.evaluation.verdict import with_verdict
 from lfiw.features.hog import histograms
-from lfiw.metrics.selection import Judge, JudgingRows, choose_by_kernel_distance
+from lfiw.metrics.selection import Judge, JudgingRows, choose_by_judges
 from lfiw.schemas import Evaluation as Options
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.schemas import check_values
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
-from lfiw.weighting.gate import AUTO, UNIFORM, Choice, choose, judge, min_ess_share
+from lfiw.weighting.gate import AUTO, UNIFORM, judge_all, min_ess_share
 from lfiw.weighting.weights import Weighting
 
 
@@ -105,9 +104,10 @@ def score(
     options = options or Options()
     trainer = trainer or build_trainer(TrainerOptions(accelerator="cpu", devices=1, progress=progress), Path(), [])
     share = min_ess_share(features[0].size, len(rows.generated))
+    judges = judges_of(judging, features, logits) if judging is not None and options.selection == "kid" else []
     # every process computes it, and all take the first one's: rounding must not make them differ
     choice = trainer.strategy.broadcast(
-        gated(validation, None if options.selection == "kl" else judging, features, logits, share, len(rows.generated))
+        choose_by_judges(judges, validation, ess_share=share, num_scored=len(rows.generated))
     )
     weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     check_options(options, weighting)
@@ -143,7 +143,13 @@ def score(
                 blocks,
                 weightings,
                 rows.log_ratio,
-                {name: judge(w, *validation.calibrated) for name, w in weightings.items() if name != UNIFORM},
+                dict(
+                    zip(
+                        list(weightings)[1:],
+                        judge_all(list(weightings.values())[1:], *validation.calibrated),
+                        strict=True,
+                    )
+                ),
                 uncertainties_of(
                     standard, rows.real, rows.generated, options, extrapolated, seed=seed, progress=progress
                 ),
@@ -171,22 +177,6 @@ def score(
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
     return with_verdict(shared)
-
-
-def gated(
-    validation: Validation,
-    judging: JudgingRows | None,
-    features: Sequence[FeatureColumn],
-    logits: Sequence[LogitColumn],
-    ess_share: float,
-    num_scored: int,
-) -> Choice:
-    """Returns what the gate chooses: by the KID where there are rows for it and float64 holds it, else by KL gain."""
-    if judging is not None:
-        judges = judges_of(judging, features, logits)
-        with suppress(LostScore):
-            return choose_by_kernel_distance(judges, *validation.calibrated, ess_share=ess_share, num_scored=num_scored)
-    return choose(*validation.calibrated, ess_share=ess_share, num_scored=num_scored)
 
 
 def judges_of(judging: JudgingRows, features: Sequence[FeatureColumn], logits: Sequence[LogitColumn]) -> list[Judge]:

@@ -1,6 +1,7 @@
 """The gate for scores: which weighting the scores themselves ask for, on validation rows."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,13 +11,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lfiw.data.splits import Subset, evenly_spaced
+from lfiw.errors import LostScore
 from lfiw.metrics.influence import kernel_contributions
+from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import half_width
 from lfiw.weighting.gate import (
     CORRECTS,
     GRID,
     MIN_ESS_SHARE,
     Choice,
+    choose,
     in_words,
     judge_all,
     why_not_eligible,
@@ -25,7 +29,7 @@ from lfiw.weighting.gate import (
 from lfiw.weighting.weights import Weighting
 
 JUDGING_ROWS = 2500  # most rows per side that a KID of the gate compares: its cost grows with their square
-UNIFORM = Weighting(flatten=0.0)
+UNWEIGHTED = Weighting(flatten=0.0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Judge:
 
     def gains(self, weightings: Sequence[Weighting]) -> tuple[list[float], list[float], float]:
         """Returns by how much each weighting lowers the unbiased KID, the standard errors, and the KID without it."""
-        weights = torch.stack([w(self.log_ratio) for w in (UNIFORM, *weightings)], dim=1)
+        weights = torch.stack([w(self.log_ratio) for w in (UNWEIGHTED, *weightings)], dim=1)
         contributions = kernel_contributions(self.real, self.generated, weights)
         differences = contributions.differences()
         gains, errors = -differences.score[1:], differences.standard_errors()[1:]
@@ -111,6 +115,26 @@ def choose_by_kernel_distance(
         f"{candidate.kl_gain:.3f} ± {candidate.standard_error:.3f})",
         candidate,
     )
+
+
+def choose_by_judges(
+    judges: Sequence[Judge],
+    validation: Validation,
+    *,
+    ess_share: float = MIN_ESS_SHARE,
+    num_scored: int | None = None,
+) -> Choice:
+    """Returns the gate's choice: by the KID, or by the KL gain without judges and where float64 cannot hold a kernel.
+
+    Args:
+        judges: as in `choose_by_kernel_distance`; may be empty.
+        validation: log-ratios of all validation rows that judge.
+        ess_share, num_scored: as in `choose`.
+    """
+    if judges:
+        with suppress(LostScore):
+            return choose_by_kernel_distance(judges, *validation.calibrated, ess_share=ess_share, num_scored=num_scored)
+    return choose(*validation.calibrated, ess_share=ess_share, num_scored=num_scored)
 
 
 @dataclass(frozen=True)

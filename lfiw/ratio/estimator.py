@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from lfiw.data.encoding import SampleEncoding
 from lfiw.data.splits import Subset
 from lfiw.data.table import GROUP, WEIGHT, TensorTable
-from lfiw.errors import InputError, LostScore
+from lfiw.errors import InputError
 from lfiw.features.hog import histograms
 from lfiw.metrics.class_proportions import RatioScores
-from lfiw.metrics.selection import JudgingRows, choose_by_kernel_distance
+from lfiw.metrics.selection import JudgingRows, choose_by_judges
 from lfiw.nets import NETS, NetLike
 from lfiw.ratio.cross_fitting import CrossFitted, Scorer, cross_fit, train_classifier
 from lfiw.ratio.estimator_file import read_estimator, write_estimator
@@ -32,7 +32,7 @@ from lfiw.ratio.sklearn_classifier import SklearnRatio, check_classifier
 from lfiw.schemas import CALIBRATIONS, Trainer
 from lfiw.weighting.calibration import Sides
 from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
-from lfiw.weighting.gate import Choice, choose
+from lfiw.weighting.gate import Choice
 from lfiw.weighting.weights import Weighting, pareto_k
 
 SMALL_IMAGE = 16  # pixels of the shorter side, below which convolutions have nothing to look at
@@ -302,16 +302,15 @@ class RatioEstimator(BaseEstimator):
 
 def chosen_by_samples(fitted: CrossFitted, data: MixedDataModule) -> Choice:
     """The gate's choice by the KID of the samples themselves, or by the KL gain where validation rows are weighted."""
-    validation, num_scored = fitted.validation, len(fitted.generated)
-    if validation.rows is None or data.weighted or data.real is None or data.generated is None:
-        return choose(*validation.calibrated, num_scored=num_scored)
-    subsets = [Subset(table, rows) for table, rows in zip((data.real, data.generated), validation.rows, strict=True)]
-    judging = JudgingRows.of(subsets[0], subsets[1], validation.calibrated[1])
-    judge = judging.by_images("hog", histograms) if data.input == "image" else judging.by_coordinates(data.input)
-    try:
-        return choose_by_kernel_distance([judge], *validation.calibrated, num_scored=num_scored)
-    except LostScore:
-        return choose(*validation.calibrated, num_scored=num_scored)
+    validation, judges = fitted.validation, []
+    if validation.rows is not None and not data.weighted and data.real is not None and data.generated is not None:
+        real, generated = (
+            Subset(table, rows) for table, rows in zip((data.real, data.generated), validation.rows, strict=True)
+        )
+        judging = JudgingRows.of(real, generated, validation.calibrated[1])
+        images = data.input == "image"
+        judges = [judging.by_images("hog", histograms) if images else judging.by_coordinates(data.input)]
+    return choose_by_judges(judges, validation, num_scored=len(fitted.generated))
 
 
 def as_network(classifier: Any, shape: tuple[int, ...]) -> NetLike | None:
