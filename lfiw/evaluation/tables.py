@@ -51,18 +51,21 @@ def score_rows(record: EvaluationRecord, *, paper: bool = False, intervals: bool
 
 def correction_rows(record: EvaluationRecord) -> Cells:
     """Titles and cells: how far the shown weightings move each standard score from the uniform one, with 95 %
-    intervals, and from the control of equal ESS (the same weights, permuted across the samples)."""
+    intervals, and, where there is one, from the control of equal ESS (the weights, permuted across the samples)."""
     _, *shown = record.shown
+    metrics = [m for m in record.metrics() if record.uniform.metrics[m].correction]
+    controlled = any(is_known(w.metrics[m].correction) for w in shown for m in metrics)
     titles = ["score"]
     for w in shown:
-        titles += [f"{record.starred(w.name)} − uniform", f"{record.starred(w.name)} − equal ESS"]
+        titles.append(f"{record.starred(w.name)} − uniform")
+        titles += [f"{record.starred(w.name)} − equal ESS"] * controlled
     rows = []
-    for metric in (m for m in record.metrics() if record.uniform.metrics[m].correction):
+    for metric in metrics:
         cells = []
         for score in (w.metrics[metric] for w in shown):
             few = " (few rows)" if score.interval == FEW_ROWS else ""
             cells.append(with_interval(score.difference.value, score.difference.half_width) + few)
-            cells.append(number((score.correction or UNKNOWN).value, 3))
+            cells += [number((score.correction or UNKNOWN).value, 3)] * controlled
         rows.append([metric.title, *cells])
     return titles, rows
 

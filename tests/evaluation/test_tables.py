@@ -125,6 +125,16 @@ def test_correction_rows() -> None:
     assert correction_rows(read(record))[1][0][3] == "-6 [-6.25, -5.75] (few rows)"
 
 
+def test_without_permutations_there_is_no_column_of_the_control() -> None:
+    record = copy.deepcopy(RECORD)
+    for w in record["weightings"]:
+        for score in w["metrics"].values():
+            score.update({key: {"value": None, "se": None} for key in ("control", "correction")})
+    titles, rows = correction_rows(read(record))
+    assert titles == ["score", "self-normalised − uniform", "half ★ − uniform"]
+    assert rows[0] == ["FID ↓", "-5 [-5.25, -4.75]", "-6 [-6.25, -5.75]"]
+
+
 def test_infinite_rows() -> None:
     assert infinite_rows(read(RECORD))[1] == []
     record = copy.deepcopy(RECORD)
