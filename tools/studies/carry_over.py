@@ -1,0 +1,280 @@
+"""What a ratio corrects in features that it never saw: CIFAR-10, four generators, ratios of one network and of several.
+
+The samples of each generator and CIFAR-10's images lie in caches (docs/results/carry_over.md says how they are made).
+Classifiers on each network's features are trained once per generator and seed, in runs/carry_over; a run that is there
+is used as it is. A ratio of several networks is the mean of their log-ratios, as `join=mean` makes it; `concatenate` is
+one classifier that sees the features of all of them.
+"""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lfiw.config import load
+from lfiw.data.splits import GENERATED, Subset
+from lfiw.errors import InputError
+from lfiw.features import Extractor
+from lfiw.metrics import inception_score
+from lfiw.metrics.frechet import FrechetReference
+from lfiw.metrics.influence import (
+    Contributions,
+    class_distance_contributions,
+    frechet_contributions,
+    kernel_contributions,
+)
+from lfiw.metrics.selection import choose_by_judges
+from lfiw.ratio.cross_fitting import joined_validation, log_ratio_column, write_log_ratios
+from lfiw.ratio.mixed import MixedDataModule
+from lfiw.tasks.inputs import build_datamodule, build_extractors, extract_all
+from lfiw.tasks.ratio import judging_rows, prepare
+from lfiw.training.run_folder import EVALUATION
+from lfiw.training.trainer import build_trainer
+from lfiw.weighting.calibration import Validation
+from lfiw.weighting.diagnostics import effective_sample_size, half_width
+from lfiw.weighting.gate import AUTO, UNIFORM, choose, min_ess_share
+from lfiw.weighting.weights import Weighting
+from train import train
+
+from .kept import Kept
+from .repeated import Found, Row, rows_of
+
+GENERATORS = {
+    "GAN": "cifar10-gan",
+    "SNGAN": "generators-sngan",
+    "PixelCNN++": "generators-pixelcnn",
+    "VAE": "generators-vae",
+}
+# what the tables call a network → its extractor
+NETWORKS = {"Inception": "inception", "EfficientNet": "timm-tf_efficientnet_lite0", "ResNet-56": "resnet56"}
+LABELLED = "ResNet-56"  # the network that knows CIFAR-10's classes
+# ResNet-56 has 64 features, the others 1,280 and 2,048
+SMALLER = ["model.width=128", "model.dropout=0.2", "optimizer.lr=1e-3"]
+UNSCORED = ["evaluation.extractors=[resnet56]", "evaluation.intervals=false", "evaluation.permutations=0"]
+UNSCORED += [
+    "evaluation.exponents=[]",
+    "evaluation.reference=none",
+    "evaluation.balance=false",
+    "evaluation.paper=false",
+]
+UNSCORED += ["evaluation.figures=false", "evaluation.extrapolate=false", "logger=none"]
+SHARES = (0.6, 0.3)  # of the samples that two weightings leave effective, for comparisons at equal ESS
+PLAIN, BY_KL = "plain", "auto by KL gain"
+PERMUTED = ", permuted"
+RUNS = Path("runs") / "carry_over"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio by the networks whose features its classifiers see, all of them in one classifier or each in its own."""
+
+    networks: tuple[str, ...]
+    concatenated: bool = False
+
+    @property
+    def name(self) -> str:
+        """As the tables call it."""
+        how = "" if len(self.networks) == 1 else ("one classifier on " if self.concatenated else "mean of ")
+        return how + " + ".join(self.networks)
+
+    def trainings(self) -> list[tuple[str, ...]]:
+        """Returns the networks of each of its trainings."""
+        return [self.networks] if self.concatenated else [(network,) for network in self.networks]
+
+
+RATIOS = (
+    *(Ratio((network,)) for network in NETWORKS),
+    Ratio(("Inception", "ResNet-56")),
+    Ratio(("Inception", "EfficientNet")),
+    Ratio(tuple(NETWORKS)),
+    Ratio(("Inception", "ResNet-56"), concatenated=True),
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished run says of the samples.
+
+    Args:
+        log_ratio: (n,) of the scored samples.
+        validation: log-ratios of the rows that judge.
+    """
+
+    datamodule: MixedDataModule
+    log_ratio: Float[Tensor, " n"]
+    validation: Validation
+
+
+def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """Rows named `GENERATOR, RATIO: WEIGHTING`; `generator=NAME` takes one of GENERATORS."""
+    own = [o for o in overrides if o.startswith("generator=")]
+    shared = [o for o in overrides if o not in own]
+    named = [o.partition("=")[2] for o in own] or list(GENERATORS)
+    if unknown := set(named) - set(GENERATORS):
+        raise InputError(f"generator={unknown.pop()}: expected one of {', '.join(GENERATORS)}")
+    rows: list[Row] = []
+    for generator in named:
+        found: Found = defaultdict(list)
+        for seed in range(seeds):
+            make = partial(outcome, generator, seed, shared)
+            for name, metric, value in kept.get(f"{generator} seed {seed}", make, settings=shared):
+                found[f"{generator}, {name}", metric].append(value)
+        rows += rows_of(found)
+    return rows, []
+
+
+def outcome(generator: str, seed: int, overrides: Sequence[str]) -> list[list[Any]]:
+    """(ratio and weighting, metric, value) of all ratios of one generator and one seed."""
+    folders = {
+        networks: trained(generator, networks, seed, overrides)
+        for networks in dict.fromkeys(t for ratio in RATIOS for t in ratio.trainings())
+    }
+    runs = {networks: read(folder) for networks, folder in folders.items()}
+    first = next(iter(runs.values())).datamodule
+    real, generated = first.splits["evaluation"]
+    extractors = scored_extractors(next(iter(folders.values())), overrides, first)
+    weights: dict[str, Tensor] = {UNIFORM: torch.full((len(generated),), 1 / len(generated), dtype=torch.float64)}
+    for ratio in RATIOS:
+        weights |= weights_of(ratio, [runs[t] for t in ratio.trainings()], extractors, seed)
+    scores = score(real, generated, extractors, weights)
+    return [[name, metric, value] for name, of in scores.items() for metric, value in of.items()]
+
+
+def trained(generator: str, networks: Sequence[str], seed: int, overrides: Sequence[str]) -> Path:
+    """Returns the folder of the run that trains on these networks' features; a stopped training resumes."""
+    folder = RUNS / "-".join([GENERATORS[generator], *(NETWORKS[n] for n in networks), str(seed)])
+    if (folder / EVALUATION).exists():
+        return folder
+    if (folder / "checkpoints").exists():
+        train([f"resume={folder}"])
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    inputs = ",".join(f"features/{NETWORKS[n]}" for n in networks)
+    options = [f"data.generated=cache/{GENERATORS[generator]}", f"data.input=[{inputs}]", "join=concatenate"]
+    options += [
+        *(SMALLER if tuple(networks) == (LABELLED,) else []),
+        *UNSCORED,
+        f"seed={seed}",
+        f"data.split_seed={seed}",
+    ]
+    train(["experiment=cifar10_gan", *options, *overrides, f"run_dir={folder}"])
+    return folder
+
+
+def read(folder: Path) -> Trained:
+    """The log-ratios of a finished run."""
+    config = load(folder, []).config
+    datamodule = build_datamodule(config.data, config.seed, config.folds)
+    trainer = build_trainer(config.trainer, folder, [])
+    prepare(config, trainer, datamodule)
+    _, validation = write_log_ratios(config, folder, trainer, datamodule)
+    log_ratio = datamodule.splits["evaluation"][GENERATED].column(log_ratio_column(folder))
+    return Trained(datamodule, log_ratio, validation)
+
+
+def scored_extractors(folder: Path, overrides: Sequence[str], datamodule: MixedDataModule) -> dict[str, Extractor]:
+    """Network → its extractor; the columns of all of them are computed where they are missing."""
+    named = f"evaluation.extractors=[{','.join(NETWORKS.values())}]"
+    config = load(folder, [named, *(o for o in overrides if o.startswith("features."))]).config
+    extractors = build_extractors(config, datamodule)
+    trainer = build_trainer(config.trainer, folder, [])
+    for extractor in extractors.values():
+        extract_all(trainer, extractor, datamodule)
+    return {network: extractors[name] for network, name in NETWORKS.items()}
+
+
+def weights_of(
+    ratio: Ratio, runs: Sequence[Trained], extractors: Mapping[str, Extractor], seed: int
+) -> dict[str, Float[Tensor, " n"]]:
+    """`RATIO: WEIGHTING` → weights: those of the gate, plain, at equal ESS, and some of them permuted.
+
+    The gate judges in the features that the ratio saw, and by class shares; what else scores the weights is not asked.
+    """
+    log_ratio = torch.stack([run.log_ratio for run in runs]).mean(0)
+    validation = joined_validation([run.validation for run in runs])
+    share = min_ess_share(max(extractors[n].num_features for n in extractors), len(log_ratio))
+    judging = judging_rows(runs[0].datamodule, validation)
+    assert judging is not None
+    judges = [judging.by_features(n, extractors[n].columns["features"]) for n in ratio.networks]
+    judges.append(judging.by_classes(extractors[LABELLED].columns["logits"]))
+    by_kid = choose_by_judges(judges, validation, ess_share=share, num_scored=len(log_ratio))
+    by_kl = choose(*validation.calibrated, ess_share=share, num_scored=len(log_ratio))
+    weightings = {AUTO: by_kid.weighting, BY_KL: by_kl.weighting, PLAIN: Weighting()}
+    weightings |= {f"ESS {share:.0%}": with_ess(log_ratio, share) for share in SHARES}
+    weights = {name: weighting(log_ratio) for name, weighting in weightings.items()}
+    order = torch.randperm(len(log_ratio), generator=torch.Generator().manual_seed(seed))
+    weights |= {name + PERMUTED: weights[name][order] for name in (AUTO, f"ESS {SHARES[0]:.0%}")}
+    return {f"{ratio.name}: {name}": values for name, values in weights.items()}
+
+
+def with_ess(log_ratio: Float[Tensor, " n"], share: float) -> Weighting:
+    """Returns the flattened weighting that leaves this share of the samples effective, to a thousandth of exponent."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        effective = effective_sample_size(Weighting(flatten=middle, smooth=True)(log_ratio)).item()
+        low, high = (middle, high) if effective > share * len(log_ratio) else (low, middle)
+    return Weighting(flatten=low, smooth=True)
+
+
+def score(
+    real: Subset, generated: Subset, extractors: Mapping[str, Extractor], weights: Mapping[str, Tensor]
+) -> dict[str, dict[str, float]]:
+    """Weighting → metric → value: FID and KID in every network's features, the Inception Score and class distance by
+    ResNet-56's labels; changes relative to uniform weights, and half widths of their 95 % intervals in this run."""
+    names = list(weights)
+    columns = torch.stack([weights[name] for name in names], dim=1)
+    found: dict[str, dict[str, float]] = {name: {"ess": effective_sample_size(weights[name]).item()} for name in names}
+    has_interval = [AUTO in name or "ESS" in name for name in names]
+    for metric, values, widths in metrics(real, generated, extractors, columns, has_interval):
+        for name, value, width in zip(names, values.tolist(), widths.tolist(), strict=True):
+            found[name][metric] = value
+            found[name][f"change_{metric}"] = value / values[0].item() - 1
+            if width == width:
+                found[name][f"half_width_{metric}"] = width / abs(values[0].item())
+    return found
+
+
+def metrics(
+    real: Subset,
+    generated: Subset,
+    extractors: Mapping[str, Extractor],
+    weights: Float[Tensor, "n k"],
+    has_interval: Sequence[bool],
+) -> Iterator[tuple[str, Float[Tensor, " k"], Float[Tensor, " k"]]]:
+    """(metric, a value per weighting, half widths of the 95 % intervals of their differences to the first)."""
+    k = weights.shape[1]
+    unknown = torch.full((k,), torch.nan, dtype=torch.float64)
+    for network, extractor in extractors.items():
+        column = extractor.columns["features"]
+        of_real, of_generated = real.column(column), generated.column(column)
+        kid = kernel_contributions(of_real, of_generated, weights)
+        yield f"kid@{network}", kid.score, half_widths(kid)
+        reference = FrechetReference(of_real)
+        values = torch.stack([reference.distance(of_generated, w) for w in weights.T])
+        chosen = [0, *(i for i in range(1, k) if has_interval[i])]
+        widths = unknown.clone()
+        widths[chosen] = half_widths(frechet_contributions(of_real, of_generated, weights[:, chosen]))
+        yield f"fid@{network}", values, widths
+    labelled = extractors[LABELLED]
+    logits, num_classes = labelled.columns["logits"], labelled.num_classes
+    assert num_classes is not None
+    of_real, of_generated = real.column(logits), generated.column(logits)
+    probabilities = torch.softmax(of_generated.double(), dim=1)
+    yield f"is@{LABELLED}", inception_score(probabilities, weights), unknown
+    distance = class_distance_contributions(of_real.argmax(1), of_generated.argmax(1), weights, num_classes)
+    yield f"class_distance@{LABELLED}", distance.score, half_widths(distance)
+
+
+def half_widths(contributions: Contributions) -> Float[Tensor, " k"]:
+    """Of the differences to the first weighting, from the spread of the samples alone, the ratio fixed."""
+    paired = contributions.differences()
+    pairs = zip(paired.standard_errors().tolist(), paired.degrees_of_freedom().tolist(), strict=True)
+    return torch.tensor([half_width(e, d) if e > 0 else 0.0 for e, d in pairs], dtype=torch.float64)
