@@ -393,7 +393,7 @@ class Trainer:
     checkpoint_steps: int = key(0, "steps between checkpoints; 0: one after each epoch only", at_least=0)
     gradient_clip: float = key(0.0, "largest gradient norm; 0: not clipped", at_least=0)
     deterministic: bool = key(False, "deterministic kernels only")
-    progress: bool = key(True, "progress bars")
+    progress: bool = key(True, "show progress: a bar on a terminal, otherwise a line on stderr every 30 s")
 
 
 @dataclass

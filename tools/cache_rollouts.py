@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> None:
     environment = Environment(options.environment, options.horizon, options.noise)
     policy = load_policy(options.policy, options.policy_noise)
     check_policy(policy, environment)
-    cache = write_rollouts(options.out, environment, policy, options.episodes, options.seed, options.workers)
+    cache = write_rollouts(
+        options.out, environment, policy, options.episodes, options.seed, options.workers, progress=True
+    )
     print(f"{options.out}: {len(cache):,} steps of {options.episodes:,} episodes")
 
 

@@ -5,9 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import Tensor, distributed
 
 from lfiw.data.cache.manifest import dtype_name, layouts_of
@@ -19,6 +16,7 @@ from lfiw.data.importers import Imported
 from lfiw.errors import InputError
 from lfiw.generators.protocol import Generator, sample_rows
 from lfiw.training.processes import by_first_process, join_processes
+from lfiw.training.progress import reporting
 
 BATCH_ROWS = 100
 
@@ -130,12 +128,11 @@ def cache_samples(
             while first < stop:
                 last = min(first - first % size + size, stop)  # the same batches whatever the shards
                 yield sample_rows(generator, first, last, seed=seed, classes=classes)
-                bar.advance(task, last - first)
+                advance(last - first)
                 first = last
 
-        with progress_bar(progress and rank == 0) as bar:
-            share = "" if world_size == 1 else f", process 1 of {world_size}"
-            task = bar.add_task(f"samples{share}", total=total)
+        stage = "caching" if world_size == 1 else f"caching, process 1 of {world_size}"
+        with reporting(stage, total, "samples", shown=progress and rank == 0) as advance:
             for piece in pieces:
                 writer.write(piece, blocks(piece.start, piece.stop))
                 written += piece.stop - piece.start
@@ -166,27 +163,6 @@ def check_numbers(generator: Generator, num: int | None, seed: int, batch_size: 
 def processes() -> tuple[int, int]:
     """Returns rank and number of this group's processes."""
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-
-
-def progress_bar(shown: bool) -> Progress:
-    """Makes a bar on stderr that is shown if somebody is looking."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        SpeedColumn(""),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not shown or not console.is_terminal,
-    )
-
-
-class SpeedColumn(TextColumn):
-    """Shows the samples per second so far."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f} per second")
 
 
 def describe(cache: SampleCache, name: str) -> list[str]:

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger
-from rich.progress import track
 from scipy.special import gammaln, hyp1f1, ndtr
 from torch import Tensor
 from torch.distributions import MultivariateNormal
@@ -31,6 +30,7 @@ from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, Run, ToyCase, ToyData
 from lfiw.tasks.results import Row, row, write_study
 from lfiw.training import tracking
+from lfiw.training.progress import with_progress
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint
 from lfiw.weighting.weights import Weighting
 
@@ -221,7 +221,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
         for n in config.task.num_samples
         for seed in range(config.seed, config.seed + config.task.seeds)
     ]
-    for case, n, seed in track(plan, "toy", disable=not plan):
+    for case, n, seed in with_progress(plan, "toy", shown=config.trainer.progress):
         folder = run_dir / f"{case.name}-n{n}-s{seed}"
         repetitions.setdefault((case.name, n), []).append(repeat(config, case, n, seed, folder))
     rows = [r for (name, n), group in repetitions.items() for r in summarise(f"{name} n={n}", group)]
@@ -266,7 +266,8 @@ def repeat(config: Config, case: ToyCase, n: int, seed: int, folder: Path) -> Re
         **mixing_options(config.data),
         seed=seed,
     )
-    train_classifier(datamodule, seed=seed, run_dir=folder, **parts_of(replace(config, resume=None)))
+    silent = replace(config, resume=None, trainer=replace(config.trainer, progress=False))
+    train_classifier(datamodule, seed=seed, run_dir=folder, **parts_of(silent))
     best = RatioClassifier.load(best_checkpoint(folder / CHECKPOINTS))
 
     x = model.sample(config.data.num_evaluation, generator)

@@ -5,14 +5,14 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy, Strategy
@@ -32,9 +32,9 @@ from lfiw.training.callbacks import (
     Patience,
 )
 from lfiw.training.private import ignore_signals
+from lfiw.training.progress import trainer_progress
 from lfiw.untrusted import read_checkpoint
 
-T = TypeVar("T")
 FREE_BYTES = 1 << 20  # with less than that, a disk is full
 MONITOR = "val/log_loss"
 CHECKPOINTS = "checkpoints"
@@ -98,24 +98,6 @@ def write_checkpoint(content: Any, path: str | os.PathLike[str]) -> None:
             raise OSError(number, os.strerror(number)) from error
 
 
-class ProgressBar(RichProgressBar):
-    """Without the logger's version number, and for more than batches."""
-
-    def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
-        """A bar of its own while Lightning's is shown, for what is done at the end of an epoch."""
-        if self.progress is None:
-            yield from items
-            return
-        task = self.progress.add_task(description, total=total)
-        for item in items:
-            yield item
-            self.progress.advance(task)
-            self.refresh(hard=True)
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
-
-
 def build_trainer(
     options: TrainerOptions,
     run_dir: Path | None,
@@ -170,7 +152,7 @@ def build_trainer(
     if ema_decay:
         kept.append(MovingAverage(decay=ema_decay))
     if options.progress:
-        kept.append(ProgressBar())
+        kept.append(trainer_progress())
     try:
         trainer = Trainer(
             accelerator=options.accelerator,

@@ -21,6 +21,7 @@ from lfiw.data.table import Table, table_name
 from lfiw.errors import InputError
 from lfiw.tasks.ope.environments import Environment
 from lfiw.tasks.ope.policy import Policy
+from lfiw.training.progress import reporting
 from lfiw.untrusted import state_sha256
 from lfiw.version import __version__
 
@@ -273,21 +274,36 @@ def provenance(environment: Environment, policy: Policy, num_episodes: int, seed
 
 
 def write_rollouts(
-    path: Path, environment: Environment, policy: Policy, num_episodes: int, seed: int, workers: int
+    path: Path,
+    environment: Environment,
+    policy: Policy,
+    num_episodes: int,
+    seed: int,
+    workers: int,
+    *,
+    progress: bool = False,
 ) -> SampleCache:
-    """Roll out into a new cache, a row per step.
+    """Rolls out into a new cache, one row per step.
+
+    Args:
+        progress: report it.
 
     Raises:
         InputError: as `roll_out`, or the path is taken or cannot be written.
     """
     blocks = roll_out(environment, policy, num_episodes, seed, workers=workers)
-    with CacheWriter(path, source=provenance(environment, policy, num_episodes, seed)) as writer:
+    source = provenance(environment, policy, num_episodes, seed)
+    with (
+        CacheWriter(path, source=source) as writer,
+        reporting("rollouts", num_episodes, "episodes", shown=progress) as advance,
+    ):
         passed = 0
         for block in blocks:
             columns = block.columns()
             columns["episode"] += passed
             passed += len(block)
             writer.write(columns)
+            advance(len(block))
     return SampleCache(path)
 
 
