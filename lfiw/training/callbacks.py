@@ -184,15 +184,15 @@ class TimeLeft(Callback):
     def __init__(self, trainings: int = 1) -> None:
         self.trainings = trainings
         self._started: float | None = None
-        self._told = False
+        self._printed = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._told or self._started is None or trainer.max_epochs is None:
+        if self._printed or self._started is None or trainer.max_epochs is None:
             return
-        self._told = True
+        self._printed = True
         seconds = time.perf_counter() - self._started  # of training and validation
         minutes = seconds * (trainer.max_epochs * self.trainings - trainer.current_epoch - 1) / 60
         if minutes > 1:

@@ -74,10 +74,10 @@ class ProgressLines:
 
 @contextmanager
 def reporting(stage: str, total: int | None, unit: str = "", *, shown: bool = True) -> Iterator[Advance]:
-    """Gives a function to call as a stage advances; what it is told is shown by the first process of a run.
+    """Yields a function to call as a stage advances; the first process of a run shows the progress.
 
     Args:
-        shown: if false, nothing is.
+        shown: if False, nothing is shown.
     """
     if not (shown and is_first_process()):
         yield _nothing

@@ -229,8 +229,8 @@ def rejection(
     accepted = (uniform < accept_probability(log_ratio, log_bound, shift)).nonzero().squeeze(1)
     if len(accepted) < num_samples:
         raise InputError(
-            f"rejection accepted {len(accepted):,} of {log_ratio.numel():,} candidates, {num_samples:,} were asked "
-            "for: ask for fewer, generate more, or lower the percentile"
+            f"rejection accepted {len(accepted):,} of {log_ratio.numel():,} candidates, {num_samples:,} were "
+            "requested: request fewer, generate more, or lower the percentile"
         )
     return accepted[:num_samples]
 

@@ -301,5 +301,5 @@ def stream(
             return
     raise InputError(
         f"the candidates ended after {sampler.candidates:,}: {num_samples - missing:,} samples were kept, "
-        f"{num_samples:,} were asked for: generate more candidates or ask for fewer samples"
+        f"{num_samples:,} were requested: generate more candidates or request fewer samples"
     )

@@ -158,7 +158,7 @@ def choose(gain: tuple[float, float], deterministic: bool) -> tuple[str, str]:
     """
     trusted = gain[0] > half_width(gain[1])
     chosen = UNCORRECTED if not trusted else AVERAGED if deterministic else RESAMPLED
-    told = f"the ratio's KL gain of a held-out transition is {gain[0]:.3g} ± {gain[1]:.2g} nats"
+    reason = f"the ratio's KL gain per held-out transition is {gain[0]:.3g} ± {gain[1]:.2g} nats"
     if trusted:
-        told += f", and the environment is {'' if deterministic else 'not '}deterministic"
-    return chosen + ANCHORED, told
+        reason += f", and the environment is {'' if deterministic else 'not '}deterministic"
+    return chosen + ANCHORED, reason
