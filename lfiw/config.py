@@ -1,10 +1,10 @@
 """conf/ + overrides → a checked configuration.
 
-A configuration is put together from one file of each group of conf/ (`data=digits` takes conf/data/digits.yaml), then
-the file of conf/experiment that `experiment=` names, then the `a.b=c` overrides; later ones win. Every key is checked
-against `lfiw.schemas`, whose types say how a value is read: text is what was typed (`0123`, `no`, `12:30`). A relative
-path is relative to the folder where a script is started, also one in a run's config.yaml. Interpolations (`${…}`) are
-not supported: a configuration is data and computes nothing.
+A configuration is composed of one file per group of conf/ (`data=digits` takes conf/data/digits.yaml), then the file of
+conf/experiment that `experiment=` names, then the `a.b=c` overrides; later values win. Every key is checked against
+`lfiw.schemas`, whose types determine how a value is read: text stays as typed (`0123`, `no`, `12:30`). Relative paths,
+including those in a run's config.yaml, are relative to the folder where a script is started. Interpolations (`${…}`)
+are not supported: a configuration is data and computes nothing.
 """
 
 import re
@@ -27,14 +27,14 @@ DOTTED = re.compile(r"([+-]?)\.(inf|nan)", re.IGNORECASE)  # YAML's infinity, wh
 
 
 class Override(str):
-    """A value as it was typed on the command line."""
+    """A value as typed on the command line."""
 
 
 def typed_fields(values: Any, schema: type, prefix: str = "") -> Any:
-    """A dictionary whose values are read by the types of a schema's keys; keys that it does not know stay as they are.
+    """Reads a dictionary's values by the types of a schema's keys; unknown keys stay as they are.
 
     Raises:
-        InputError: a value that cannot be read, a path that cannot be one.
+        InputError: a value cannot be read, or cannot be a path.
     """
     if not isinstance(values, dict):
         return typed(prefix.rstrip("."), values, schema)
@@ -46,15 +46,15 @@ def typed_fields(values: Any, schema: type, prefix: str = "") -> Any:
 
 
 def typed(name: str, value: Any, kind: Any, of: Field[Any] | None = None) -> Any:
-    """A value of one type.
+    """Reads a value of one type.
 
-    Text is taken as it stands, in lists and in the dictionaries of a schema too; quotes around the whole are YAML's.
-    `null` is none where the type allows that, in files `~` too. What is to be a number or a truth value is left as text
-    to OmegaConf, which reads it as Python does.
+    Text stays as it is, also in lists and in a schema's dictionaries; quotes around the whole are YAML's. `null`, and
+    `~` in files, is None if the type allows it. Numbers and booleans are passed to OmegaConf as text, which reads them
+    as Python does.
 
     Args:
-        name: of the key, for messages.
-        of: the key.
+        name: the key's, in messages.
+        of: the key's field.
     """
     alternatives = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if str in alternatives:
@@ -74,7 +74,7 @@ def typed(name: str, value: Any, kind: Any, of: Field[Any] | None = None) -> Any
         assert isinstance(kind, type)
         return typed_fields(value, kind, f"{name}.")
     if isinstance(value, str) and kind == list[str] and value not in (*NULLS, "~"):
-        value = [value]  # one word for a list of one
+        value = [value]  # one word stands for a list of one
     if isinstance(value, list) and get_origin(kind) is list:
         return [typed(f"{name}[{i}]", item, *get_args(kind)) for i, item in enumerate(value)]
     if isinstance(value, Plain):
@@ -83,17 +83,17 @@ def typed(name: str, value: Any, kind: Any, of: Field[Any] | None = None) -> Any
 
 
 def unquoted(name: str, text: str) -> str:
-    """Text as it was typed on the command line, without YAML's quotes if they are around the whole.
+    """Returns text as typed on the command line, without YAML's quotes if they enclose the whole.
 
     Raises:
-        InputError: what is in quotes is not YAML, or it begins as a tag does.
+        InputError: the quoted text is not YAML, or starts as a tag.
     """
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
     return as_text(parsed(name, text)) if quoted or text.startswith("!") else str(text)
 
 
 def parsed(name: str, text: str) -> Any:
-    """An override as YAML."""
+    """Parses an override as YAML."""
     try:
         return parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -111,12 +111,12 @@ def path_of(name: str, text: str) -> str:
 
 
 def as_text(value: Any) -> Any:
-    """No `Plain` or `Override`, which OmegaConf does not know; what is no text is for it to refuse."""
+    """Turns `Plain` and `Override`, which OmegaConf does not know, into `str`; leaves the rest for it to refuse."""
     return str(value) if isinstance(value, str) else value
 
 
 def number_or_text(value: Any) -> Any:
-    """`2` and `auto`, of a key that takes both."""
+    """Reads the value of a key that takes numbers and words, such as `2` and `auto`."""
     for number in (int, float):
         try:
             return number(value)
@@ -125,13 +125,13 @@ def number_or_text(value: Any) -> Any:
     return as_text(value)
 
 
-REQUIRED = "REQUIRED"  # the manual shows it as the value of a key that has no default
+REQUIRED = "REQUIRED"  # what --help shows as the value of a key without a default
 CONF = Path(__file__).parent.parent / "conf"
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A configuration, which files it came from, and its text as config.yaml keeps it."""
+    """A configuration, the files it came from, and its text for config.yaml."""
 
     config: Config
     choices: dict[str, str]
@@ -139,15 +139,15 @@ class Composed:
 
 
 def compose(overrides: Sequence[str], *, complete: bool = True) -> Composed:
-    """The configuration of a training run.
+    """Composes the configuration of a training run.
 
     Args:
         overrides: `group=choice`, `experiment=name` or `a.b=value`, as on the command line.
-        complete: a key that needs a value and has none is an error. If False, its value is `REQUIRED`.
+        complete: raise an error for a key that lacks its value. If False, the value is `REQUIRED`.
 
     Raises:
-        InputError: an unknown key, group or choice (the nearest valid one is named), a value of the wrong type, a key
-            that is missing a value, or a file that cannot be read.
+        InputError: a key, group or choice is unknown (the message names the nearest valid one), a value is missing or
+            has the wrong type, or a file cannot be read.
     """
     choices_given, values_given = _split_overrides(overrides)
     base = _read_yaml(CONF / "train.yaml")
@@ -165,7 +165,7 @@ def compose(overrides: Sequence[str], *, complete: bool = True) -> Composed:
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
-    """The configuration that a run folder keeps, with overrides of values (not of groups).
+    """Loads the configuration in a run folder, with overrides of values (not of groups).
 
     Raises:
         InputError: as `compose`, or the folder has no config.yaml.
@@ -184,7 +184,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Composed:
 
 
 def _refuse_other_rows(kept: Config, asked: Config) -> None:
-    """Raises InputError for other splits than the run was trained with: rows that trained it would be scored."""
+    """Raises InputError if the splits differ from those of training: rows that trained the run would be scored."""
     was, now = ({name: value for name, value, of in _keys(c) if of.metadata.get("splits")} for c in (kept, asked))
     for name in {**was, **now}:
         if was.get(name) != now.get(name):
@@ -195,7 +195,7 @@ def _refuse_other_rows(kept: Config, asked: Config) -> None:
 
 
 def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Group choices, and a layer for each of the other values."""
+    """Returns the group choices, and one layer per other value."""
     choices: dict[str, str] = {}
     layers = []
     for override in overrides:
@@ -213,7 +213,7 @@ def _split_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[dic
 
 
 def run_of(overrides: Sequence[str], name: str) -> Path | None:
-    """The run folder that the override of this name gives, if any.
+    """Returns the run folder that the override of this name gives, if any.
 
     Raises:
         InputError: the value cannot be a path.
@@ -236,7 +236,7 @@ def _choice_file(group: str, choice: str) -> Path:
 
 
 def choices_of(group: str) -> list[str]:
-    """The choices of a group: its files in conf/."""
+    """Returns the choices of a group: its files in conf/."""
     return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
@@ -248,7 +248,7 @@ def _read_yaml(file: Path, if_missing: str | None = None) -> dict[str, Any]:
 
 
 def _check(layers: list[dict[str, Any]], choices: dict[str, str], *, complete: bool = True) -> Composed:
-    """Merges the layers, later ones win, over the schemas' defaults."""
+    """Merges the layers over the schemas' defaults; later layers win."""
     schemas = {group: _schema(group, layers) for group in SCHEMAS}
     tree: Any = OmegaConf.structured(Run)
     with open_dict(tree):
@@ -266,9 +266,9 @@ def _check(layers: list[dict[str, Any]], choices: dict[str, str], *, complete: b
         if not complete:
             for full in OmegaConf.missing_keys(tree):
                 OmegaConf.update(tree, full, REQUIRED)
-        config = Config(**vars(OmegaConf.to_object(tree)))  # raises for a key that is missing its value
+        config = Config(**vars(OmegaConf.to_object(tree)))  # raises if a key lacks its value
     except OmegaConfBaseException as error:
-        full = str(getattr(error, "full_key", ""))  # without the key that holds it, inside of a list
+        full = str(getattr(error, "full_key", ""))  # inside a list, without the list's own key
         raise InputError(f"{full if full.split('.')[0] in known else f'{name}.{full}'}: {first_line(error)}") from None
     check_values(vars(config), Config)
     return Composed(config, choices, _as_yaml(tree))
@@ -277,7 +277,7 @@ def _check(layers: list[dict[str, Any]], choices: dict[str, str], *, complete: b
 def _as_yaml(tree: DictConfig) -> str:
     try:
         return OmegaConf.to_yaml(tree)
-    except UnicodeEncodeError:  # bytes of a path that are not UTF-8, which libyaml does not escape
+    except UnicodeEncodeError:  # libyaml does not escape a path's bytes that are not UTF-8
         return yaml.safe_dump(OmegaConf.to_container(tree), sort_keys=False, allow_unicode=True)
 
 
@@ -286,7 +286,7 @@ def _typed_groups(layer: dict[str, Any], schemas: dict[str, type]) -> dict[str, 
 
 
 def _schema(group: str, layers: list[dict[str, Any]]) -> type:
-    """The schema of a group, by the `name` that the last layer to give one gives."""
+    """Returns the schema of a group, by the `name` in the last layer that has one."""
     schema = SCHEMAS[group]
     if isinstance(schema, type):
         return schema
@@ -333,9 +333,9 @@ def _refuse_interpolations(value: Any, name: str = "") -> None:
 
 
 def help_text(overrides: Sequence[str]) -> str:
-    """The manual of train.py: groups with their choices, then every key with its value under these overrides.
+    """Returns the help of train.py: groups with their choices, then every key with its value under these overrides.
 
-    Needs no data: a key without a default, such as the caches of `experiment=images`, is shown as REQUIRED.
+    It needs no data: a key without a default, such as the caches of `experiment=images`, is shown as REQUIRED.
     """
     composed = compose(overrides, complete=False)
     choices = {"experiment": composed.config.experiment, **composed.choices}
@@ -350,7 +350,7 @@ def help_text(overrides: Sequence[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as one writes it on the command line."""
+    """Formats a value as one writes it on the command line."""
     if isinstance(value, list):
         return f"[{','.join(_shown(item) for item in value)}]"
     if is_dataclass(value):
@@ -359,13 +359,13 @@ def _shown(value: Any) -> str:
 
 
 def _documented(of: Field[Any]) -> str:
-    """The line of a key in the manual."""
+    """Returns the help line of a key."""
     text, choices, limits = (of.metadata[part] for part in ("help", "choices", "limits"))
     return f"{text}: {', '.join(choices)}" if choices else f"{text} ({in_words(limits)})" if limits else text
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Field[Any]]]:
-    """Name, value and schema of every key."""
+    """Yields name, value and field of every key."""
     for of in fields(node):
         name, value = f"{prefix}{of.name}", getattr(node, of.name)
         if is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, YAML as data, and the one reading of the paths that users type."""
+"""Files that are whole or absent, YAML as plain data, and paths as users type them."""
 
 import argparse
 import contextlib
@@ -17,13 +17,13 @@ LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on Linux
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
-    """The path that a user means: `~` and `~user` are home folders, `./` and a slash at the end say nothing.
+    """Returns the path that a user means: `~` and `~user` are home folders; `./` and a final slash are dropped.
 
-    A relative path stays relative to the working folder. The result reads as itself: no library below finds a `~` at
-    its beginning to expand. Bytes that are not UTF-8 stay as they are (surrogateescape).
+    A relative path stays relative to the working folder. The result never starts with a `~` that a library could expand
+    again. Bytes that are not UTF-8 stay as they are (surrogateescape).
 
     Raises:
-        InputError: no such user, an empty text, or what no file system can name.
+        InputError: there is no such user, the text is empty, or no file system allows the name.
     """
     text = os.fspath(text)
     expanded = os.path.expanduser(text)
@@ -43,12 +43,12 @@ def user_path(text: str | os.PathLike[str]) -> Path:
 
 
 def user_location(text: str) -> str:
-    """As `user_path`, of a folder or file; a URL (`s3://…`) is left as it is."""
+    """As `user_path`; a URL (`s3://…`) stays as it is."""
     return text if "://" in text else str(user_path(text))
 
 
 def path_argument(text: str) -> Path:
-    """`user_path` for argparse, which shows the message of no other exception."""
+    """`user_path` for argparse, which shows only the messages of its own exception."""
     try:
         return user_path(text)
     except InputError as error:
@@ -61,17 +61,17 @@ def location_argument(text: str) -> str:
 
 
 def user_run(text: str) -> Path:
-    """A run folder that a user names; `.` and `..` get the name that the folder has, for it names the run's columns."""
+    """Returns a run folder that a user names; `.` and `..` become the folder's real name, which names its columns."""
     path = user_path(text)
     return path.resolve() if path.name in ("", "..") else path
 
 
 class Plain(str):
-    """A scalar that was written without quotes: text, unless its key is of another type."""
+    """A scalar written without quotes: text, unless its key has another type."""
 
 
 class PlainLoader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases, and without guesses at what a scalar without quotes is."""
+    """PyYAML's safe loader without aliases and without guessing the types of unquoted scalars."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
@@ -92,33 +92,33 @@ PlainLoader.add_constructor("tag:yaml.org,2002:str", PlainLoader.construct_yaml_
 
 
 def parse_yaml(text: str) -> Any:
-    """Lists, dictionaries and texts; those without quotes are `Plain`.
+    """Parses YAML into lists, dictionaries and texts; unquoted texts are `Plain`.
 
     Raises:
-        yaml.YAMLError, ValueError, RecursionError: the text is not YAML, or more than plain values.
+        yaml.YAMLError, ValueError, RecursionError: the text is not YAML, or holds more than plain values.
     """
     return yaml.load(text, PlainLoader)
 
 
 def yaml_problem(error: BaseException) -> str:
-    """What is wrong, and in which line; PyYAML's own text begins with what it was doing."""
+    """Says what is wrong, and in which line; PyYAML's own text starts with what it was doing."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
         return f"{error.problem}, line {error.problem_mark.line + 1}"
     return first_line(error)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """A file of keys and values, as `parse_yaml` has them; empty: none.
+    """Reads a file of keys and values, as `parse_yaml` returns them; empty if the file is.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        InputError: it cannot be read, holds something else, or more than plain values.
+        FileNotFoundError: the file does not exist.
+        InputError: it cannot be read, or holds something other than plain keys and values.
     """
     try:
         content = parse_yaml(file.read_text())
     except FileNotFoundError:
         raise
-    # ValueError: no text
+    # ValueError: it is not text
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"cannot read {file}: {yaml_problem(error)}") from None
     if not isinstance(content, dict | None):
@@ -127,7 +127,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Puts a file in place at once: readers see the old content or the new, also after a kill or a power cut.
+    """Replaces a file in one step: readers see the old or the new content, even after a kill or a power cut.
 
     Raises:
         InputError: the file system refuses.
@@ -137,24 +137,24 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, object]) -> None:
-    """As `write_atomically`, a JSON object.
+    """Writes a JSON object as `write_atomically`.
 
     Raises:
-        ValueError: a number is not finite; JSON has no word for it.
+        ValueError: a number is not finite, which JSON cannot express.
     """
     write_atomically(path, as_json(content))
 
 
 def as_json(content: Mapping[str, object]) -> bytes:
-    """The bytes that `write_json` writes."""
+    """Returns the bytes that `write_json` writes."""
     return f"{json.dumps(content, indent=1, allow_nan=False)}\n".encode()
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A JSON object that `write_json` wrote.
+    """Reads a JSON object that `write_json` wrote.
 
     Raises:
-        InputError: it cannot be read, or is none.
+        InputError: it cannot be read, or is not a JSON object.
     """
     try:
         content = json.loads(Path(path).read_bytes())
@@ -167,9 +167,10 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name in the same folder to write to; on leaving without an error it takes the place of `path`.
+    """Yields a temporary path in the same folder, which replaces `path` on leaving without an error.
 
-    One process at a time writes a file. The name is always the same, so that what a killed process left is overwritten.
+    Only one process at a time may write a file. The name is always the same, so that a killed process's leftover is
+    overwritten.
 
     Raises:
         InputError: the file system refuses.
@@ -185,12 +186,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, path)
             sync_folder(path.parent)
     finally:
-        with contextlib.suppress(OSError):  # where nothing could be written there is nothing to remove
+        with contextlib.suppress(OSError):  # if nothing could be written, there is nothing to remove
             temporary.unlink()
 
 
 def temporary_name(path: Path) -> Path:
-    """Where `replacing` writes: hidden, in the same folder, with the same ending."""
+    """Returns where `replacing` writes: a hidden file in the same folder, with the same suffix."""
     return path.with_name(f".{path.stem}~{path.suffix}")
 
 
@@ -200,7 +201,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextlib.contextmanager
 def write_errors(path: Path, remedy: str = REMEDY) -> Iterator[None]:
-    """Turns what the file system refuses into one line.
+    """Turns errors of the file system into one line.
 
     Args:
         remedy: what to do, unless the disk is full.
@@ -213,10 +214,10 @@ def write_errors(path: Path, remedy: str = REMEDY) -> Iterator[None]:
 
 
 def check_writable(folder: Path, remedy: str = REMEDY) -> None:
-    """Before hours of work whose result goes there.
+    """Checks, before hours of work, that a folder takes its result.
 
     Raises:
-        InputError: nothing can be written into the folder, or made where it is not yet there.
+        InputError: the folder cannot be written to, or cannot be created.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     with write_errors(folder, remedy):
@@ -227,7 +228,7 @@ def check_writable(folder: Path, remedy: str = REMEDY) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Waits until the names in a folder are on the disk."""
+    """Waits until a folder's entries are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

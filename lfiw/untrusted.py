@@ -1,4 +1,4 @@
-"""Files of unknown origin: archives, checkpoints and networks, read within bounds and without running any code."""
+"""Files of unknown origin: archives, checkpoints and networks, read within bounds and without running code."""
 
 import contextlib
 import hashlib
@@ -24,15 +24,15 @@ from torch.nn.modules.module import (
 
 from lfiw.errors import InputError, first_line, printable
 
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound on what comes out at once
-HARMLESS_BYTES = 1 << 30  # an archive that unpacks to less may be packed as well as it likes
-MOST_PACKED = 200  # times: drawings and labels, sorted, come to less; zeros alone, as in a zip bomb, to 1,000
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound on the output per call
+HARMLESS_BYTES = 1 << 30  # an archive that unpacks to less may have any ratio of compression
+MOST_PACKED = 200  # ratio: sorted drawings and labels stay below; zeros alone, as in a zip bomb, reach 1,000
 CHUNK_BYTES = 1 << 20
-BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)  # of zipfile's reading
+BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)  # by zipfile
 
 
 class Archive:
-    """A zip file, opened for reading.
+    """A zip file, checked and opened for reading.
 
     Args:
         path: of the file.
@@ -41,8 +41,8 @@ class Archive:
         members: name → entry, without the folders.
 
     Raises:
-        InputError: it is none, two members have one name, one would lie outside of the folder that it is unpacked to or
-            is packed by another method than deflate, or all together unpack to much more than real files do.
+        InputError: it is not a zip file, two members have the same name, one would land outside the target folder or is
+            compressed by another method than deflate, or the whole unpacks to far more than real files do.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,7 +81,7 @@ class Archive:
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator["BoundedReader"]:
-        """A member's content, read in bounded chunks.
+        """Opens a member, to be read in bounded chunks.
 
         Raises:
             InputError: there is no such member, or it is damaged.
@@ -95,7 +95,7 @@ class Archive:
             raise InputError(f"{self.path}: {name} is damaged ({first_line(error)}): make it again") from None
 
     def read(self, name: str, most: int = HARMLESS_BYTES) -> bytes:
-        """A member's whole content.
+        """Reads a member's whole content.
 
         Raises:
             InputError: as `open`, or it has more than `most` bytes.
@@ -116,13 +116,13 @@ class Archive:
 
 
 class BoundedReader:
-    """A member's stream. `zipfile` unpacks as much at once as is asked for, whatever size the archive states."""
+    """A member's stream, read in chunks: `zipfile` alone unpacks whatever it is asked for, beyond the stated size."""
 
     def __init__(self, member: zipfile.ZipExtFile) -> None:
         self._member = member
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer at the end."""
+        """Reads the next `size` bytes, fewer at the end."""
         parts = []
         while size > 0 and (part := self._member.read(min(size, CHUNK_BYTES))):
             parts.append(part)
@@ -131,7 +131,7 @@ class BoundedReader:
 
 
 def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of a state dict's names and values: the same for the same network, whatever else its file holds."""
+    """Hashes a state dict's names and values by SHA-256, independent of anything else in its file."""
     digest = hashlib.sha256()
     for name, values in sorted(state.items()):
         digest.update(name.encode())
@@ -142,13 +142,13 @@ def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
 def read_checkpoint(
     path: str | os.PathLike[str] | io.BytesIO, map_location: Any = None, *, name: str | None = None
 ) -> Any:
-    """What a checkpoint holds. No code in the file is run.
+    """Reads a checkpoint without running any code in it.
 
     Args:
-        name: what to call it in messages, where it is not a path.
+        name: its name in messages, if it is not a path.
 
     Raises:
-        InputError: no such file, or it is broken or holds more than tensors and plain values.
+        InputError: there is no such file, or it is broken or holds more than tensors and plain values.
     """
     name = name or str(path)
     try:
@@ -156,7 +156,7 @@ def read_checkpoint(
         return torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{name} does not exist") from None
-    except UnpicklingError:  # torch's own message recommends to load it all the same
+    except UnpicklingError:  # torch's own message recommends loading it all the same
         what = "it is broken, or holds more than tensors and plain values, none of which was run"
         raise InputError(f"{name} cannot be read as a checkpoint: {what}") from None
     except Exception as error:  # whatever a broken or malicious file makes torch.load raise
@@ -164,10 +164,10 @@ def read_checkpoint(
 
 
 def check_archive(path: str | os.PathLike[str] | io.BytesIO) -> None:
-    """`torch.save` packs nothing: what claims to unpack to more than the file's size would fill the memory.
+    """Checks that nothing is compressed: `torch.save` never does, and a packed file could fill the memory.
 
     Raises:
-        ValueError: it does, or the archive is a TorchScript program, which is code.
+        ValueError: something is compressed, or the archive is a TorchScript program, which is code.
     """
     is_archive = zipfile.is_zipfile(path)
     if isinstance(path, io.BytesIO):
@@ -188,8 +188,8 @@ def check_archive(path: str | os.PathLike[str] | io.BytesIO) -> None:
 
 HARMLESS_NUMBERS = 1 << 27  # half a gigabyte of parameters
 MOST_TENSORS = 10_000
-TIMES = 16  # what a network may have beside the part that is kept: critic, encoder, average
-# a checkpoint's description of its network stands under one of these
+TIMES = 16  # how much larger a network may be than the saved part: critic, encoder, average
+# a checkpoint describes its network under one of these keys
 CHECKPOINTS_OF = {
     "classifier": "a ratio classifier",
     "generator": "a generator",
@@ -209,16 +209,16 @@ def network_file(key: str, about: Mapping[str, Any], state: Mapping[str, Tensor]
 def read_network(
     path: str | os.PathLike[str], key: str, what: str, kind: str | None = None, *, remedy: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads what a network is built from and its weights, from a checkpoint or a file of `network_file`.
+    """Reads the options and weights of a network from a checkpoint or a file of `network_file`.
 
     Args:
-        key: the description stands under it.
-        what: is expected, for messages.
-        kind: the description says that it is one of these.
+        key: that of the description.
+        what: the expected kind of network, in messages.
+        kind: names that the description may give.
         remedy: what to do if there is no such file.
 
     Raises:
-        InputError: no such file, a broken one, or it describes something else.
+        InputError: there is no such file, it is broken, or it describes something else.
     """
     path = Path(path)
     if not path.exists():
@@ -239,10 +239,10 @@ def read_network(
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str], problem: str) -> Iterator[None]:
-    """Turns whatever contradictory content of a file raises inside into one line: the file, the problem, the reason.
+    """Turns any exception that a file's contradictory content raises into one line: file, problem, reason.
 
     Raises:
-        InputError: something was raised inside.
+        InputError: an exception was raised inside.
     """
     try:
         yield
@@ -254,21 +254,21 @@ def naming(path: str | os.PathLike[str], problem: str) -> Iterator[None]:
 
 
 def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The weights of one part of a module by their names in it; all weights if they are that part's alone."""
+    """Returns one part's weights by their names in it; all weights if they are only that part's."""
     prefix = f"{part}."
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     return own or dict(state)
 
 
 def read_weights(path: str | os.PathLike[str], key: str, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What stands as JSON under `key` in a safetensors file, and its tensors.
+    """Reads the JSON under `key` in a safetensors file, and its tensors.
 
     Args:
-        what: is expected, for messages.
+        what: the expected content, in messages.
 
     Raises:
-        FileNotFoundError: no such file.
-        InputError: another kind of file, or nothing under that key.
+        FileNotFoundError: there is no such file.
+        InputError: it is another kind of file, or has nothing under that key.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -286,17 +286,17 @@ def read_weights(path: str | os.PathLike[str], key: str, what: str) -> tuple[dic
 
 
 def built_for(state: Mapping[str, Tensor], build: Callable[[], M], part: str = "") -> M:
-    """Builds a network from options that came with its weights, and loads those.
+    """Builds a network from the options that came with its weights, and loads the weights.
 
-    It is first built without memory: options of a few bytes can ask for any number of layers of any width.
+    It is first built without allocating memory: a few bytes of options can ask for any number of layers of any width.
 
     Args:
         state: the weights.
         build: makes the network.
-        part: name of the submodule that the weights are of. If empty, they are the whole network's.
+        part: the submodule that the weights belong to. If empty, the whole network.
 
     Raises:
-        ValueError: it would be much larger than its weights, or a weight's name or shape is not the network's.
+        ValueError: the network would be far larger than its weights, or a weight's name or shape does not fit it.
     """
     kept = sum(min(v.numel(), v.untyped_storage().nbytes() // v.element_size()) for v in state.values())
     most = max(HARMLESS_NUMBERS, TIMES * kept)

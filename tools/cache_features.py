@@ -54,7 +54,7 @@ def compute_features(options: argparse.Namespace, caches: "list[SampleCache]") -
     done = [has_columns(cache, names, extractor.stamp) for cache in caches]
     with TemporaryDirectory() as folder:
         accelerator = "cpu" if options.source == "callable" else "auto"
-        trainer = build_trainer(Trainer(accelerator=accelerator, progress=sys.stderr.isatty()), Path(folder), [])
+        trainer = build_trainer(Trainer(accelerator=accelerator), Path(folder), [])
         extract(trainer, extractor, distinct_caches(caches), samples[0], batch_size=options.batch_size, num_workers=0)
     for path, cache, was_there in zip(options.cache, caches, done, strict=True):
         for name in names:

@@ -273,17 +273,16 @@ def candidates_of(
 
 
 def shown(kept: "Iterator[dict[str, Tensor]]", sampler: "Sampler", num: int) -> "Iterator[dict[str, Tensor]]":
-    """Yields the same blocks, with a progress bar: samples, time left, share of candidates accepted."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """Yields the same blocks, and reports their progress and the share of candidates accepted."""
+    from lfiw.training.progress import reporting
 
-    rate = TextColumn("{task.fields[accepted]:.1%} accepted, {task.fields[cost]:.1f} candidates per sample")
     done = 0
-    with Progress(TextColumn("samples"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), rate) as progress:
-        task = progress.add_task("samples", total=num, accepted=0.0, cost=0.0)
+    with reporting("sampling", num, "samples") as advance:
         for block in kept:
-            done += len(next(iter(block.values())))
-            share = sampler.accepted / sampler.candidates
-            progress.update(task, completed=done, accepted=share, cost=sampler.candidates / done)
+            size = len(next(iter(block.values())))
+            done += size
+            share, cost = sampler.accepted / sampler.candidates, sampler.candidates / done
+            advance(size, f"{share:.1%} accepted, {cost:.1f} candidates per sample")
             yield block
 
 

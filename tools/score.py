@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> None:
     from lfiw.data.importers.arrays import import_arrays
     from lfiw.files import replacing
     from lfiw.tasks.inputs import Scorer
+    from lfiw.training.progress import reporting
     from lfiw.training.run_folder import latest_run
     from lfiw.weighting.diagnostics import effective_sample_size
     from lfiw.weighting.weights import Weighting, pareto_k
@@ -35,7 +36,12 @@ def main(arguments: list[str]) -> None:
     samples = import_arrays(options.file, options.key, options.layout, options.value_range)
     run = user_run(options.run) if options.run else latest_run("ratio")
     scorer = Scorer(run)
-    log_ratio = torch.cat([scorer(block) for block in samples.blocks()])
+    blocks = []
+    with reporting("scoring", samples.num_rows, "samples") as advance:
+        for block in samples.blocks():
+            blocks.append(scorer(block))
+            advance(len(blocks[-1]))
+    log_ratio = torch.cat(blocks)
     weights = weighting(log_ratio)
     with replacing(options.out) as temporary:
         np.savez(temporary, log_ratio=log_ratio.numpy(), weights=weights.numpy())

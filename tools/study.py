@@ -14,6 +14,7 @@ python tools/study.py resampling --seeds 3 logger=none                         C
 python tools/study.py strangers --seeds 3 fashion_mnist=FOLDER                 or setting=default for one of three
 python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for one environment
 python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
+python tools/study.py bfloat16 data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py omniglot --seeds 10 logger=none                          caches: docs/results/omniglot.md
 python tools/study.py omniglot_choice --seeds 3 logger=none                    what chose its λ, α and β
@@ -36,6 +37,7 @@ ROOT = Path(__file__).parent.parent
 STUDIES = {
     "digits": "single.digits",
     "toy": "single.toy",
+    "bfloat16": "single.bfloat16",
     "cifar10_gan": "cifar10.run",
     "cifar10_networks": "cifar10.networks",
     "cifar10_skewed": "cifar10.skewed",
@@ -47,7 +49,7 @@ STUDIES = {
     "omniglot_quality": "omniglot.quality",
     "ope": "ope.run",
     "ope_curve": "ope.curve",
-    "precision": "single.precision",
+    "precision": "precision.run",
     "resampling": "resampling.run",
     "strangers": "strangers.run",
 }

@@ -5,7 +5,7 @@ python tools/test_versions.py lowest                        into .venv-lowest, t
 python tools/test_versions.py newest --venv /tmp/newest     elsewhere
 python tools/test_versions.py lowest -- tests/metrics -k fid      other tests
 
-An environment takes 5 GB; one that is there is used again. Needs uv (pip install uv).
+An environment takes 5 GB; an existing one is reused. This needs uv (pip install uv).
 """
 
 import os
@@ -19,17 +19,17 @@ from lfiw.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
-FOLDERS = ("data", "metrics", "losses", "nets", "modules", "intervals", "features")
-OF_EXTRAS = ("test_dependencies.py",)  # looks at what all extras bring
-# old releases call what newer releases of their own dependencies have deprecated
+FOLDERS = ("data", "evaluation", "features", "generators", "metrics", "ratio", "training", "weighting")
+OF_EXTRAS = ("test_dependencies.py",)  # checks what all extras bring
+# old releases use what newer releases of their dependencies have deprecated
 WARNINGS = {"lowest": ("-W", "ignore::DeprecationWarning"), "newest": ()}
 
 
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("which", choices=RESOLUTIONS)
-    parser.add_argument("--venv", type=Path, metavar="DIR", help="of the environment (default: .venv-WHICH)")
-    parser.add_argument("--python", default="3.11", help="version (default: 3.11)")
+    parser.add_argument("--venv", type=Path, metavar="DIR", help="folder of the environment (default: .venv-WHICH)")
+    parser.add_argument("--python", default="3.11", help="Python's version (default: 3.11)")
     parser.epilog = "Arguments of pytest come after -- (default: the tests that need no extra)."
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_args(arguments[:end])
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
 
 
 def run(*command: object) -> None:
-    """Raises InputError where the command fails; its own output says why."""
+    """Runs a command; raises InputError if it fails, whose reason is in the command's output."""
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "WANDB_API_KEY")}
     done = subprocess.run(list(map(str, command)), cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)})
     if done.returncode:

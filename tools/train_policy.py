@@ -1,7 +1,7 @@
-"""Train a policy with PPO and keep it as a safetensors file that torch alone reads, at several stages of the training.
+"""Train a policy with PPO and save it at several stages, as safetensors files that torch reads without other libraries.
 
 python tools/train_policy.py Swimmer-v5 --steps 300000 --keep 20000 100000 300000 --gamma 0.9999 --out policies
-writes policies/Swimmer-v5-20000.safetensors, …
+It writes policies/Swimmer-v5-20000.safetensors, …
 """
 
 import sys
@@ -23,10 +23,10 @@ HIDDEN = (64, 64)
 
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument("environment", help="of gymnasium, as Swimmer-v5")
-    parser.add_argument("--steps", type=int, default=300_000, metavar="N", help="of the environment (default: 300000)")
-    parser.add_argument("--keep", type=int, nargs="+", default=[], metavar="N", help="steps after which to keep it")
-    parser.add_argument("--horizon", type=int, default=1000, metavar="T", help="steps an episode (default: 1000)")
+    parser.add_argument("environment", help="environment of gymnasium, such as Swimmer-v5")
+    parser.add_argument("--steps", type=int, default=300_000, metavar="N", help="steps of training (default: 300000)")
+    parser.add_argument("--keep", type=int, nargs="+", default=[], metavar="N", help="steps after which to save it")
+    parser.add_argument("--horizon", type=int, default=1000, metavar="T", help="steps per episode (default: 1000)")
     parser.add_argument("--gamma", type=float, default=0.99, help="discount (default: 0.99)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("policies"), metavar="DIR", help="default: policies")
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
 def train(
     environment: str, steps: int, keep: list[int], horizon: int, gamma: float, seed: int, folder: Path
 ) -> list[Path]:
-    """PPO (Schulman et al. 2017) with standardised observations and rewards → the files, in the order of training.
+    """Trains by PPO (Schulman et al. 2017) with standardised observations and rewards; returns the files in order.
 
     Raises:
         InputError: stable-baselines3 or the environment is not installed.
@@ -86,7 +86,7 @@ def train(
 
 
 def as_policy(agent: "PPO", environments: "VecNormalize") -> "Policy":
-    """The actor, with the observations' standardisation, as a network of ours."""
+    """Turns the actor and the observations' standardisation into a `Policy`."""
     import torch
 
     from lfiw.tasks.ope.policy import Policy

@@ -12,7 +12,7 @@ class WhitenedDensity:
     """A Gaussian kernel density estimate in the whitened principal components of its data.
 
     Args:
-        data: training samples; directions without variance are left as they are.
+        data: training samples; directions without variance stay as they are.
         bandwidth: standard deviation of the kernel, in standard deviations of each component.
     """
 
@@ -29,5 +29,5 @@ class WhitenedDensity:
 def sample_kernel_density(
     data: Float[Tensor, "n d"], num_samples: int, *, bandwidth: float, seed: int
 ) -> Float[Tensor, "num_samples d"]:
-    """Samples of a `WhitenedDensity` of `data`."""
+    """Draws samples from a `WhitenedDensity` of `data`."""
     return WhitenedDensity(data, bandwidth).sample(num_samples, seed)

@@ -1,4 +1,4 @@
-"""Which rows train, validate and are scored; rows of subsets as batches, and passes through them in order."""
+"""Splits of a table's rows, batches from several subsets, and passes through them in order."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ class Subset:
         return len(self.rows)
 
     def read(self, positions: Tensor, columns: Sequence[str]) -> dict[str, Tensor]:
-        """Values of the named columns at positions within this subset: name → (positions, …)."""
+        """Reads the named columns at positions within this subset: name → (positions, …)."""
         return self.table.read(self.rows[positions], columns)
 
     def column(self, name: str) -> Tensor:
-        """(n, …): all of a column's values in this subset."""
+        """Reads all of a column's values in this subset: (n, …)."""
         return self.table.read(self.rows, [name])[name]
 
 
 def evenly_spaced(num_rows: int, most: int) -> Bool[Tensor, " num_rows"]:
-    """Which rows to take so that at most so many are left, as far apart as they can be; 0: all of them."""
+    """Marks at most `most` rows, as far apart as they can be; all rows if `most` is 0."""
     if not 0 < most < num_rows:
         return torch.ones(num_rows, dtype=torch.bool)
     mask = torch.zeros(num_rows, dtype=torch.bool)
@@ -45,19 +45,19 @@ def evenly_spaced(num_rows: int, most: int) -> Bool[Tensor, " num_rows"]:
 
 
 def everything(table: Table) -> Subset:
-    """All rows of a table."""
+    """Returns all rows of a table as a subset."""
     return Subset(table, torch.arange(len(table)))
 
 
 def split_rows(num_rows: int, fractions: Mapping[str, float], seed: int) -> dict[str, Int64[Tensor, " _"]]:
-    """Disjoint random parts of the rows 0 … num_rows − 1, each in ascending order.
+    """Splits the rows 0 … num_rows − 1 at random into disjoint parts, each in ascending order.
 
     Args:
-        fractions: name → share of the rows, in [0, 1]; their sum at most 1. A part's size is its share rounded, with
-            the rounding errors not adding up.
+        fractions: name → share of the rows, in [0, 1], with a sum of at most 1. A part's size is its rounded share;
+            rounding errors do not accumulate.
 
     Raises:
-        InputError: a fraction outside [0, 1], a sum above 1, or a positive fraction that comes to no row.
+        InputError: a fraction is outside [0, 1], their sum is above 1, or a positive fraction gives no row.
     """
     total = sum(fractions.values())
     if any(not 0 <= share <= 1 for share in fractions.values()) or total > 1 + 1e-9:
@@ -75,21 +75,21 @@ def split_rows(num_rows: int, fractions: Mapping[str, float], seed: int) -> dict
 
 
 def units_of(group: Tensor | None, num_rows: int) -> Int64[Tensor, " n"]:
-    """The number of each row's group, 0 … groups − 1; without groups every row is one of its own."""
+    """Returns the number of each row's group, 0 … groups − 1; without groups every row is its own."""
     if group is None:
         return torch.arange(num_rows)
     return torch.unique(group, return_inverse=True)[1]
 
 
 def rows_in(units: Int64[Tensor, " n"], chosen: Int64[Tensor, " k"]) -> Int64[Tensor, " _"]:
-    """Positions of the rows whose unit is one of those chosen, ascending."""
+    """Returns the positions of the rows whose unit is among the chosen ones, ascending."""
     return torch.isin(units, chosen).nonzero().squeeze(1)
 
 
 def cross_fitting_rows(
     rows: Int64[Tensor, " n"], folds: int, fractions: Mapping[str, float], seed: int
 ) -> list[dict[str, Int64[Tensor, " _"]]]:
-    """For each of `folds` disjoint parts of the rows: the part itself, `held_out`, and a split of all the others.
+    """Returns, for each of `folds` disjoint parts of the rows, the part itself (`held_out`) and a split of the others.
 
     Args:
         fractions: name → share of the other rows; they sum to 1.
@@ -108,10 +108,10 @@ REAL, GENERATED, REFERENCE = 0, 1, 2  # values of a batch's `side`
 
 
 class MixedRows(Dataset[Batch]):
-    """Subsets one after another; an item is a batch, chosen by a `BatchIndex`.
+    """Several subsets, one after another; each item is a batch, chosen by a `BatchIndex`.
 
-    A batch maps each column's name to (n, …), `side` to the number of the subset (int64) and `position` to the place in
-    it (int64). Rows of an earlier subset come first.
+    A batch maps column names to (n, …), `side` to the number of each row's subset and `position` to its place there,
+    both int64. Rows of earlier subsets come first.
     """
 
     def __init__(self, subsets: Sequence[Subset], columns: Sequence[str], augment: str = "none") -> None:
@@ -134,7 +134,7 @@ class MixedRows(Dataset[Batch]):
         return {**batch, "side": side, "position": position}
 
     def rows_of(self, batch: Batch) -> list[dict[str, Any]]:
-        """The rows of a batch by the tables that they are of, side by side."""
+        """Returns the rows of a batch, grouped by the tables that they belong to."""
         side, position = batch["side"].cpu(), batch["position"].cpu()
         found = []
         for number, subset in enumerate(self.subsets):
@@ -146,12 +146,11 @@ class MixedRows(Dataset[Batch]):
 
 
 class InOrderDataModule(LightningDataModule):
-    """One pass for each sequence of subsets, for `trainer.predict` (all passes) and `trainer.test` (the first).
+    """One pass through each sequence of subsets: `trainer.predict` takes all of them, `trainer.test` the first.
 
     Args:
-        passes: called when the loaders are made. The subsets of a pass stand one after another; `side` in a batch is
-            the number of the subset.
-        columns: what a batch holds of each row.
+        passes: called when the loaders are created. `side` in a batch is the number of the row's subset in its pass.
+        columns: those that a batch holds.
         batch_size: rows per step and process.
     """
 

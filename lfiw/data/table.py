@@ -1,4 +1,4 @@
-"""Tables of samples, and the arrays from elsewhere that become their columns."""
+"""Tables of samples, and checks of the arrays that become their columns."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 
-# kind of a NumPy type → what it is, and what can be done about it
+# kind of a NumPy type → what it is, and what to do about it
 REFUSED = {
     "c": ("complex numbers", "save their real part or their modulus"),
     "O": ("Python objects", "save an array of numbers"),
@@ -26,15 +26,15 @@ REFUSED = {
 
 
 def to_tensor(array: np.ndarray, name: str = "the array") -> Tensor:
-    """A copy that torch can hold: native byte order, contiguous, writable, shared with no file and no buffer.
+    """Copies an array into a tensor: native byte order, contiguous, writable, not shared with a file or buffer.
 
-    Element types stay as they are, but for long doubles, which become float64.
+    Element types stay as they are, except that long doubles become float64.
 
     Args:
         name: of the array, in messages.
 
     Raises:
-        InputError: the elements are no real numbers or truth values, or some are masked.
+        InputError: the elements are not real numbers or booleans, or some are masked.
     """
     check_numbers(array, name)
     with np.errstate(over="ignore"):
@@ -42,12 +42,12 @@ def to_tensor(array: np.ndarray, name: str = "the array") -> Tensor:
 
 
 def native(dtype: np.dtype) -> np.dtype:
-    """The type of this machine that has the same values."""
+    """Returns this machine's type with the same values."""
     return np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
 
 
 def check_numbers(array: np.ndarray, name: str = "the array") -> None:
-    """Raises InputError where an array has elements that are no real numbers, or masked ones."""
+    """Raises InputError if an array has elements that are not real numbers, or masked ones."""
     if array.dtype.names:
         raise InputError(
             f"{name} is structured, with the fields {', '.join(array.dtype.names)}: save plain columns, "
@@ -60,15 +60,15 @@ def check_numbers(array: np.ndarray, name: str = "the array") -> None:
         raise InputError(f"{name} has masked elements: fill them first, array.filled(value)")
 
 
-GROUP = "group"  # the column whose value rows share that must stay together
+GROUP = "group"  # the column of group numbers: rows of one group stay together
 WEIGHT = "weight"  # the column of the rows' weights
-ROW = "row"  # the column that holds the numbers of rows in the table that they are of
+ROW = "row"  # the column of row numbers in the table that the rows come from
 Rows = slice | Tensor | np.ndarray | Sequence[int]
 
 
 @dataclass(frozen=True)
 class Column:
-    """Of one row: element type and shape; and what computed it (empty for a base column)."""
+    """Element type and shape of one row, and the stamp of what computed the column (empty for a base column)."""
 
     name: str
     dtype: torch.dtype
@@ -99,14 +99,14 @@ class Table(Protocol):
 
 
 class TensorTable:
-    """A table whose columns are tensors in memory; they are kept, not copied.
+    """A table whose columns are tensors in memory; they are not copied.
 
     Args:
         columns: name → (rows, …), all of the same length.
-        name: for messages; where it is that of another table, the column `row` holds the numbers of the rows there.
+        name: in messages. If it is another table's, the column `row` holds the row numbers there.
 
     Raises:
-        InputError: no column, no row, or lengths that differ.
+        InputError: there is no column or no row, or lengths differ.
     """
 
     def __init__(self, columns: Mapping[str, Tensor], name: str = "in memory") -> None:
@@ -135,7 +135,7 @@ class TensorTable:
     def __getitem__(self, key: Rows | SupportsIndex) -> dict[str, Tensor]: ...
 
     def __getitem__(self, key: str | Rows | SupportsIndex) -> Tensor | dict[str, Tensor]:
-        """A column by name; rows by index, slice, or a list of indices: name → (rows, …), copied."""
+        """Returns a column by name, or rows by index, slice or list of indices: name → (rows, …), copied."""
         if isinstance(key, str):
             if key not in self._columns:
                 raise no_such_column(key, self.columns)
@@ -145,7 +145,7 @@ class TensorTable:
         return self.read(key, self.columns)
 
     def read(self, rows: Rows, columns: Sequence[str]) -> dict[str, Tensor]:
-        """The rows of the named columns: name → (rows, …)."""
+        """Reads rows of the named columns: name → (rows, …)."""
         values = {name: self[name] for name in columns}
         if isinstance(rows, slice):
             start, stop = row_range(rows, len(self))
@@ -154,20 +154,20 @@ class TensorTable:
         return {name: column.index_select(0, index.to(column.device)) for name, column in values.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """One batch for a `torch.utils.data.DataLoader`; give the loader a `collate_fn` that returns its argument."""
+        """Reads one batch for a `torch.utils.data.DataLoader` whose `collate_fn` returns its argument."""
         return self.read(indices, self.columns)
 
 
 def table_name(table: Table) -> str:
-    """What a message calls a table: its URL, its folder, or its name in memory."""
+    """Returns what messages call a table: its URL, its folder, or its name in memory."""
     return str(getattr(table, "url", None) or getattr(table, "path", None) or getattr(table, "name", "in memory"))
 
 
 def row_index(rows: Tensor | np.ndarray | Sequence[int], num_rows: int) -> Int64[Tensor, " n"]:
-    """Row numbers as a tensor on the CPU.
+    """Returns row numbers as a tensor on the CPU.
 
     Raises:
-        InputError: not a list of whole numbers, or one is below 0 or not below `num_rows`.
+        InputError: they are not a list of whole numbers, or one is outside 0 … num_rows − 1.
     """
     try:
         index = rows if isinstance(rows, Tensor) else to_tensor(np.asarray(rows))
@@ -189,7 +189,7 @@ def row_index(rows: Tensor | np.ndarray | Sequence[int], num_rows: int) -> Int64
 
 
 def row_range(rows: slice, num_rows: int) -> tuple[int, int]:
-    """(start, stop) of a slice without a step.
+    """Returns (start, stop) of a slice without a step.
 
     Raises:
         InputError: the slice has a step, or its ends are not whole numbers.

@@ -1,7 +1,7 @@
-"""Augmentation of whole batches (n, c, h, w), each sample with its own random parameters.
+"""Augmentation of whole batches (n, c, h, w), with random parameters per sample.
 
-Drawing the parameters is apart from applying them: several processes can draw the same ones for a batch that they share
-and each apply its own part.
+Parameters are drawn separately from applying them: processes that share a batch draw the same ones, and each applies
+them to its part.
 """
 
 import torch
@@ -11,17 +11,17 @@ from torch.nn import functional as F
 
 
 def draw_offsets(num: int, padding: int, generator: torch.Generator) -> Int64[Tensor, "num 2"]:
-    """Offsets (row, column) of random crops, uniform in 0 … 2·padding."""
+    """Draws offsets (row, column) of random crops, uniform in 0 … 2·padding."""
     return torch.randint(2 * padding + 1, (num, 2), generator=generator)
 
 
 def draw_flips(num: int, generator: torch.Generator) -> Bool[Tensor, " num"]:
-    """Whether each sample is mirrored: a fair coin."""
+    """Draws whether each sample is mirrored, with probability ½."""
     return torch.rand(num, generator=generator) < 0.5
 
 
 def crop(images: Shaped[Tensor, "n c h w"], offsets: Int64[Tensor, "n 2"], padding: int) -> Shaped[Tensor, "n c h w"]:
-    """Pad with zeros on every side and take the window of the original size at each sample's offset."""
+    """Pads with zeros on every side and takes the window of the original size at each sample's offset."""
     n, c, h, w = images.shape
     if not n:
         return images
@@ -35,7 +35,7 @@ def crop(images: Shaped[Tensor, "n c h w"], offsets: Int64[Tensor, "n 2"], paddi
 
 
 def flip(images: Shaped[Tensor, "n c h w"], mirrored: Bool[Tensor, " n"]) -> Shaped[Tensor, "n c h w"]:
-    """Mirror the chosen samples left to right."""
+    """Mirrors the chosen samples left to right."""
     both = torch.cat([images, images.flip(3)])  # choosing among whole samples costs less than torch.where over pixels
     return both.index_select(0, torch.arange(len(images)) + len(images) * mirrored)
 
@@ -43,11 +43,11 @@ def flip(images: Shaped[Tensor, "n c h w"], mirrored: Bool[Tensor, " n"]) -> Sha
 def crop_and_flip(
     images: Shaped[Tensor, "n c h w"], seed: int, *, share: tuple[int, int] = (0, 1), size: int | None = None
 ) -> Shaped[Tensor, "n c h w"]:
-    """Random crop after padding by an eighth of the height, and random mirroring: the usual CIFAR-10 augmentation.
+    """Crops at random after padding by an eighth of the height, and mirrors at random: CIFAR-10's usual augmentation.
 
     Args:
         images: every share[1]-th of `size` samples from share[0] on.
-        seed: the same seed gives the whole batch the same parameters however it is shared.
+        seed: the same seed gives the whole batch the same parameters, however processes share it.
     """
     generator = torch.Generator().manual_seed(seed)
     size = len(images) if size is None else size
@@ -64,7 +64,7 @@ def padding_of(images: Shaped[Tensor, "n c h w"]) -> int:
 def crop_only(
     images: Shaped[Tensor, "n c h w"], seed: int, *, share: tuple[int, int] = (0, 1), size: int | None = None
 ) -> Shaped[Tensor, "n c h w"]:
-    """Random crop alone, for images whose mirror image is another thing, such as digits. Arguments as above."""
+    """Only crops, for images that mean something else when mirrored, such as digits. Arguments as above."""
     size = len(images) if size is None else size
     start, step = share
     offsets = draw_offsets(size, padding_of(images), torch.Generator().manual_seed(seed))[start::step]
@@ -74,15 +74,17 @@ def crop_only(
 def flip_only(
     images: Shaped[Tensor, "n c h w"], seed: int, *, share: tuple[int, int] = (0, 1), size: int | None = None
 ) -> Shaped[Tensor, "n c h w"]:
-    """Random mirroring alone, for generators: they would learn the black borders of a crop. Arguments as above."""
+    """Only mirrors, for generators, which would learn the black borders of crops. Arguments as above."""
     size = len(images) if size is None else size
     start, step = share
     return flip(images, draw_flips(size, torch.Generator().manual_seed(seed))[start::step])
 
 
 def draw_affine(num: int, generator: torch.Generator) -> Float[Tensor, "num 2 3"]:
-    """Maps from places in the new image to places in the old one, in −1 … 1: turned by up to 10°, sheared by up to
-    0.15, scaled by 0.9 … 1.1 each way, moved by up to a fourteenth of a side."""
+    """Draws maps from coordinates in the new image to those in the old one, both in −1 … 1.
+
+    They turn by up to 10°, shear by up to 0.15, scale by 0.9 … 1.1 per axis, and move by up to 1/14 of a side.
+    """
     uniform = 2 * torch.rand(num, 6, generator=generator) - 1
     angle, shear = uniform[:, 0] * (torch.pi / 18), 0.15 * uniform[:, 1]
     across, down = 1 + 0.1 * uniform[:, 2], 1 + 0.1 * uniform[:, 3]
@@ -95,7 +97,7 @@ def draw_affine(num: int, generator: torch.Generator) -> Float[Tensor, "num 2 3"
 def affine(
     images: Shaped[Tensor, "n c h w"], seed: int, *, share: tuple[int, int] = (0, 1), size: int | None = None
 ) -> Shaped[Tensor, "n c h w"]:
-    """Small random affine maps, as of handwriting; zeros come in from outside. Arguments as of `crop_and_flip`."""
+    """Applies small random affine maps, as in handwriting, padding with zeros. Arguments as for `crop_and_flip`."""
     if not len(images):
         return images
     start, step = share
@@ -106,10 +108,10 @@ def affine(
 
 
 def standardise(samples: Shaped[Tensor, "n ..."], mean: Tensor, std: Tensor) -> Float[Tensor, "n ..."]:
-    """(x − mean)/std in the dtype of mean and std, which broadcast against the samples."""
-    # in place on one new tensor: memory for a batch takes longer to get than to fill
+    """Computes (x − mean)/std in the dtype of mean and std, which broadcast against the samples."""
+    # in place on one new tensor: allocating memory for a batch takes longer than filling it
     values = samples.to(mean.dtype, copy=True)
-    if mean.dtype == torch.float64:  # may lie far from zero, where scaled values would be rounded by more
+    if mean.dtype == torch.float64:  # the data may lie far from zero, where scaling first would round more
         return values.sub_(mean).mul_(1 / std)
     return values.mul_(1 / std).sub_(mean / std)
 

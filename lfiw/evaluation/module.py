@@ -17,7 +17,7 @@ from lfiw.metrics.influence import class_distance
 from lfiw.metrics.neighbours import SCORES
 from lfiw.metrics.paper import PaperFrechetDistance, PaperInceptionScore, PaperKernelDistance
 from lfiw.metrics.weighted_metric import WeightedMetric
-from lfiw.training.trainer import ProgressBar
+from lfiw.training.progress import track_in
 from lfiw.weighting.weights import Weighting
 
 
@@ -168,9 +168,7 @@ class Evaluation(LightningModule):
 
     def _compute(self, metrics: nn.ModuleDict, description: str) -> Scores:
         scores = {}
-        bar = self.trainer.progress_bar_callback
-        names = bar.track(metrics, len(metrics), description) if isinstance(bar, ProgressBar) else metrics
-        for name in names:
+        for name in track_in(self.trainer, list(metrics), description):
             kind, i = name.split()
             column = (self.logits if kind == "is" else self.features)[int(i)]
             metric = metric_of(metrics, name)

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pytorch_lightning import Trainer
-from rich.progress import Progress
 from torch import Tensor
 
 from lfiw.evaluation.figures import Picture, draw_evaluation
@@ -33,6 +32,7 @@ from lfiw.evaluation.tables import (
 from lfiw.evaluation.verdict import change_rows, verdict_of
 from lfiw.files import write_atomically
 from lfiw.training import tracking
+from lfiw.training.progress import with_progress
 from lfiw.training.run_folder import TRAINING, VALIDATION, Curve, logged_losses, seconds_of
 from lfiw.weighting.calibration import Validation
 
@@ -213,11 +213,8 @@ def write_pictures(pictures: Mapping[str, Picture], folder: Path, *, progress: b
     Args:
         progress: show a progress bar.
     """
-    files = {}
-    with Progress(transient=True, disable=not progress) as bar:
-        for name, picture in bar.track(pictures.items(), description="figures"):
-            files[name] = picture.write(folder / f"{name}.png")
-    return files
+    shown = with_progress(pictures.items(), "figures", shown=progress)
+    return {name: picture.write(folder / f"{name}.png") for name, picture in shown}
 
 
 def track(

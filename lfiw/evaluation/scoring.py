@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from pytorch_lightning import Trainer
-from rich.progress import Progress
 from torch import Tensor
 
 from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced, everything
@@ -25,6 +24,7 @@ from lfiw.metrics.selection import Judge, JudgingRows, choose_by_judges
 from lfiw.schemas import Evaluation as Options
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.schemas import check_values
+from lfiw.training.progress import with_progress
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
@@ -266,15 +266,11 @@ def flattening_curves(
     weights = [Weighting(alpha)(log_ratio) for alpha in grid]
     scores = {}
     scored_ones = scored_metrics(evaluation, real, generated)
-    with Progress(transient=True, disable=not (progress and lacking)) as bar:
-        task = bar.add_task("flattening", total=len(scored_ones))
-        for name, make in scored_ones.items():
-            bar.update(task, description=f"flattening: {name}")
-            found = {alpha: evaluation.scores[name][i] for alpha, i in known.items()}
-            if lacking:
-                columns = torch.stack([weights[grid.index(alpha)] for alpha in lacking], dim=1)
-                scored = make()
-                found |= dict(zip(lacking, scored.scores(scored.of_rows(columns)).tolist(), strict=True))
-            scores[Metric.named(name)] = tuple(found[alpha] for alpha in grid)
-            bar.advance(task)
+    for name, make in with_progress(scored_ones.items(), "flattening", shown=progress and bool(lacking)):
+        found = {alpha: evaluation.scores[name][i] for alpha, i in known.items()}
+        if lacking:
+            columns = torch.stack([weights[grid.index(alpha)] for alpha in lacking], dim=1)
+            scored = make()
+            found |= dict(zip(lacking, scored.scores(scored.of_rows(columns)).tolist(), strict=True))
+        scores[Metric.named(name)] = tuple(found[alpha] for alpha in grid)
     return Flattening(tuple(grid), tuple(effective_sample_size(w).item() for w in weights), scores)

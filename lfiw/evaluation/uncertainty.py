@@ -7,7 +7,6 @@ from functools import cache, partial
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from rich.progress import Progress
 from torch import Tensor
 
 from lfiw.data.splits import GENERATED, REAL, Subset
@@ -24,6 +23,7 @@ from lfiw.metrics.influence import (
 )
 from lfiw.metrics.sample_size import NONE, control, extrapolate, interval_kind
 from lfiw.schemas import Evaluation as Options
+from lfiw.training.progress import with_progress
 from lfiw.weighting.diagnostics import effective_sample_size, half_width
 
 KERNEL_DIMENSION = 10  # the KID is a mean of kernel values, whatever the features' number: ESS ≥ 100 is enough
@@ -105,14 +105,8 @@ def uncertainties_of(
         return {}
     weights = evaluation.weights
     scored = scored_metrics(evaluation, real, generated)
-    found = {}
-    with Progress(transient=True, disable=not progress) as bar:
-        task = bar.add_task("intervals", total=len(scored))
-        for name, make in scored.items():
-            bar.update(task, description=f"intervals of {name}")
-            found[name] = uncertainty(make(), weights, options, extrapolated, seed)
-            bar.advance(task)
-    return found
+    shown = with_progress(scored.items(), "intervals", shown=progress)
+    return {name: uncertainty(make(), weights, options, extrapolated, seed) for name, make in shown}
 
 
 def scored_metrics(evaluation: Evaluation, real: Subset, generated: Subset) -> dict[str, Callable[[], Scored]]:

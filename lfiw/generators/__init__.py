@@ -1,6 +1,6 @@
-"""What can fill a cache: files of samples, networks trained here, programs and pipelines from elsewhere.
+"""Whatever can fill a cache: files of samples, networks trained here, programs and pipelines from elsewhere.
 
-A source on the command line is a `Source`: its help, its arguments, and how they become a
+On the command line each is a `Source`: its help, its arguments, and a function that turns them into a
 `lfiw.generators.protocol.Generator`. Nothing heavy is imported before one is opened.
 """
 
@@ -36,7 +36,7 @@ class Source:
     Args:
         summary: for `--help`.
         add_arguments: declares its arguments on a parser.
-        open: makes the generator of the parsed arguments.
+        open: makes the generator from the parsed arguments.
     """
 
     summary: str
@@ -45,10 +45,10 @@ class Source:
 
 
 def opened_by(home: str, *names: str) -> Callable[[argparse.Namespace], Generator]:
-    """Makes a `Source.open` of a function `module:name` that is imported when it is called.
+    """Makes a `Source.open` from a function `module:name`, which is imported only when called.
 
     Args:
-        names: options that it takes, the first by position, the others by their names.
+        names: the options that the function takes, the first by position, the others by name.
     """
 
     def open_source(options: argparse.Namespace) -> Generator:
@@ -65,7 +65,7 @@ def open_generator(name: str, *arguments: str) -> Generator:
     """Opens the generator that a command line names: `open_generator("npz", "samples.npz", "--range", "unit")`.
 
     Raises:
-        InputError: no such source, wrong arguments, or what they name cannot be used.
+        InputError: there is no such source, or its arguments are wrong or name something unusable.
     """
     if name not in SOURCES:
         raise InputError(f"no source {name!r} of samples; sources: {', '.join(SOURCES)}")
@@ -97,15 +97,15 @@ def add_commands(
             metavar="DIR",
             help="the cache to write: a folder, or a URL (s3://…)",
         )
-        command.add_argument("--overwrite", action="store_true", help="replace the cache that is there")
-        command.add_argument("--shard-mb", type=int, default=64, metavar="MB", help="size of a file (default: 64)")
+        command.add_argument("--overwrite", action="store_true", help="replace an existing cache")
+        command.add_argument("--shard-mb", type=int, default=64, metavar="MB", help="size of each file (default: 64)")
         if add_more:
             add_more(command)
     return commands
 
 
 def add_latents(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--latents", action="store_true", help="keep the noise as the column latent")
+    parser.add_argument("--latents", action="store_true", help="save the noise as the column latent")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -134,8 +134,8 @@ def add_exported(parser: argparse.ArgumentParser) -> None:
 
 def add_pipeline(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of the sampler (default: the pipeline's)")
-    parser.add_argument("--prompt", metavar="TEXT", help="for pipelines that take one")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the pipeline's)")
+    parser.add_argument("--prompt", metavar="TEXT", help="prompt, if the pipeline takes one")
     add_device(parser)
 
 

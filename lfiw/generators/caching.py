@@ -1,13 +1,10 @@
-"""Any generator → a cache, by any number of processes, and what the tools report of it."""
+"""Fills a cache from any generator, by any number of processes, and describes it."""
 
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import Tensor, distributed
 
 from lfiw.data.cache.manifest import dtype_name, layouts_of
@@ -19,6 +16,7 @@ from lfiw.data.importers import Imported
 from lfiw.errors import InputError
 from lfiw.generators.protocol import Generator, sample_rows
 from lfiw.training.processes import by_first_process, join_processes
+from lfiw.training.progress import reporting
 
 BATCH_ROWS = 100
 
@@ -38,13 +36,13 @@ def write_cache(
     """Writes the samples of a source into a cache and reports what is in it.
 
     Args:
-        open_source: called after the target is known to be free, for opening may mean minutes of reading.
-        out: a folder, or a URL: the cache is then written on this machine first and uploaded.
+        open_source: called once the target is known to be free, since opening may take minutes of reading.
+        out: a folder, or a URL, to which the cache is uploaded after it was written on this machine.
         verify: recompute every SHA-256 at the end.
         num, seed, classes, append, options: as for `cache_samples`.
 
     Raises:
-        InputError: as `cache_samples`, or something is at the target already.
+        InputError: as `cache_samples`, or something exists at the target.
     """
     started, is_remote = time.perf_counter(), "://" in out
     if is_remote and append:
@@ -57,7 +55,7 @@ def write_cache(
     generator = open_source()
     path = outgoing_folder(out, [generator.source, num, seed, classes]) if is_remote else Path(out)
     rate = 0.0
-    if not (is_remote and path.exists()):  # it exists where an upload was stopped
+    if not (is_remote and path.exists()):  # it exists if an upload was stopped
         options |= {"append": append, "overwrite": overwrite and not is_remote}
         rate = cache_samples(generator, path, num=num, seed=seed, classes=classes, **options)
     if is_remote:
@@ -87,19 +85,18 @@ def cache_samples(
     restart: bool = False,
     progress: bool = True,
 ) -> float:
-    """Writes the samples number 0, 1, … of a seed, each process of the group its own shards → samples per second.
+    """Writes samples 0, 1, … of a seed, each process its own shards; returns samples per second.
 
-    What is written depends on generator, num, seed and classes alone. A run that was killed resumes after its last
-    whole shards.
+    The content depends on generator, num, seed and classes alone. A killed run resumes after its last whole shards.
 
     Args:
-        num: samples. If None, all of a file of samples.
-        batch_size: samples per call, for those that can be drawn one by one.
-        classes: above 0, sample i is of class i mod classes.
-        append: `num` more, behind those that are there.
+        num: number of samples. If None, all samples of a file.
+        batch_size: samples per call, for generators that draw samples one by one.
+        classes: if above 0, sample i has class i mod classes.
+        append: add `num` samples after the existing ones.
 
     Raises:
-        InputError: as `PlannedWriter`, or num, seed, classes or batch_size do not go with the generator.
+        InputError: as `PlannedWriter`, or num, seed, classes or batch_size do not fit the generator.
     """
     num = check_numbers(generator, num, seed, batch_size, classes, append)
     rank, world_size = processes()
@@ -128,14 +125,13 @@ def cache_samples(
         def blocks(start: int, stop: int) -> Iterator[dict[str, Tensor]]:
             first = start
             while first < stop:
-                last = min(first - first % size + size, stop)  # the same batches whatever the shards
+                last = min(first - first % size + size, stop)  # the same batches however shards are cut
                 yield sample_rows(generator, first, last, seed=seed, classes=classes)
-                bar.advance(task, last - first)
+                advance(last - first)
                 first = last
 
-        with progress_bar(progress and rank == 0) as bar:
-            share = "" if world_size == 1 else f", process 1 of {world_size}"
-            task = bar.add_task(f"samples{share}", total=total)
+        stage = "caching" if world_size == 1 else f"caching, process 1 of {world_size}"
+        with reporting(stage, total, "samples", shown=progress and rank == 0) as advance:
             for piece in pieces:
                 writer.write(piece, blocks(piece.start, piece.stop))
                 written += piece.stop - piece.start
@@ -168,27 +164,6 @@ def processes() -> tuple[int, int]:
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 
 
-def progress_bar(shown: bool) -> Progress:
-    """Makes a bar on stderr that is shown if somebody is looking."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        SpeedColumn(""),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not shown or not console.is_terminal,
-    )
-
-
-class SpeedColumn(TextColumn):
-    """Shows the samples per second so far."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f} per second")
-
-
 def describe(cache: SampleCache, name: str) -> list[str]:
     """Says what a cache holds, in lines."""
     columns = [cache.column(column) for column in cache.columns]
@@ -200,5 +175,5 @@ def describe(cache: SampleCache, name: str) -> list[str]:
 
 def describe_unfinished(path: Path) -> str | None:
     """Describes in one line the work that a stopped run left beside a path."""
-    found = unfinished(path)
-    return f"{path}: unfinished, {found[0]:,} of {found[1]:,} rows: run the same command again" if found else None
+    rows = unfinished(path)
+    return f"{path}: unfinished, {rows[0]:,} of {rows[1]:,} rows: run the same command again" if rows else None

@@ -25,16 +25,16 @@ from lfiw.errors import InputError, first_line
 from lfiw.files import user_path
 from lfiw.generators.protocol import EachFromItsOwn
 
-WITH_NUMPY = (torch.float32, torch.float64)  # floats that are taken as they are
+WITH_NUMPY = (torch.float32, torch.float64)  # float types that NumPy also has
 
 
 class DetectedPixels:
-    """Layout and value range of a first batch, applied to all.
+    """Detects layout and value range in a first batch and applies them to all batches.
 
     Args:
-        name: of the generator, in messages.
-        layout: as `--layout`. If None, detected by the shape.
-        value_range: "unit", "signed" or "byte". If None, detected by the values.
+        name: the generator's, in messages.
+        layout: as `--layout`. If None, detected from the shape.
+        value_range: "unit", "signed" or "byte". If None, detected from the values.
     """
 
     def __init__(self, name: str, first: Any, layout: str | None, value_range: str | None) -> None:
@@ -58,12 +58,12 @@ class DetectedPixels:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Says what was detected, and what was clamped since."""
+        """What was detected, and what has been clamped since."""
         clamped = f"{self._clamped:,} values in {self._batches:,} batches were outside the range, clamped"
         return (*self.detected, clamped) if self._clamped else self.detected
 
     def read(self, batch: Any) -> UInt8[Tensor, "n c h w"]:
-        """Raises InputError where a later batch is not like the first."""
+        """Reads a batch as bytes; raises InputError if a later batch is unlike the first."""
         self._batches += 1
         values = as_array(self.name, batch)
         if values.ndim == len(self._shape) + 1:
@@ -86,7 +86,7 @@ class DetectedPixels:
 
 
 def as_array(name: str, batch: Any) -> np.ndarray:
-    """Raises InputError for what is no array."""
+    """Returns a batch as an array, or raises InputError."""
     if isinstance(batch, np.ndarray):
         return batch
     if not isinstance(batch, Tensor):
@@ -96,12 +96,12 @@ def as_array(name: str, batch: Any) -> np.ndarray:
         return (batch.float() if batch.dtype not in WITH_NUMPY and batch.is_floating_point() else batch).numpy(
             force=True
         )
-    except (RuntimeError, TypeError) as error:  # sparse, quantised, of a type without a counterpart
+    except (RuntimeError, TypeError) as error:  # sparse, quantised, or of a type that NumPy lacks
         raise InputError(f"{name}: returned a tensor that NumPy cannot hold ({first_line(error)})") from None
 
 
 def check_rows(name: str, samples: Mapping[str, Tensor], num: int) -> None:
-    """Raises InputError where a generator returns another number of samples than it was asked for."""
+    """Raises InputError if a generator returned another number of samples than requested."""
     for column, values in samples.items():
         if len(values) != num:
             raise InputError(f"{name}: returned {len(values)} rows of {column}, asked for {num}")
@@ -110,12 +110,12 @@ def check_rows(name: str, samples: Mapping[str, Tensor], num: int) -> None:
 class CalledGenerator:
     """`function(num, generator, labels=None)` → images, or a dict with `image` and other columns.
 
-    The function is called for `rows_per_seed` samples at a time, always with a fresh `torch.Generator`, so that what it
-    returns depends on the seed alone.
+    The function is called for `rows_per_seed` samples at a time, each time with a fresh `torch.Generator`, so that its
+    samples depend on the seed alone.
 
     Args:
-        function: draws samples from the generator that it is given, and from nothing else.
-        name: for messages and provenance.
+        function: draws samples with the given generator and no other randomness.
+        name: in messages and provenance.
     """
 
     num_rows = None
@@ -165,7 +165,7 @@ class CalledGenerator:
             returned = self.function(num, generator, **options)
         except InputError:
             raise
-        except Exception as error:  # of the user's code: any
+        except Exception as error:  # the user's code can raise anything
             *_, last = traceback.extract_tb(error.__traceback__)
             where = f"{last.filename}, line {last.lineno}" if last.filename != __file__ else "in the call"
             raise InputError(
@@ -188,7 +188,7 @@ def find_function(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Finds the function `module:function` or `file.py:function`, and its source. This runs the module's code.
 
     Raises:
-        InputError: no such module, file or function.
+        InputError: there is no such module, file or function.
     """
     where, colon, attribute = name.rpartition(":")
     if not colon or not where or not attribute:
@@ -233,21 +233,21 @@ def run_file(file: Path) -> ModuleType:
 
 
 DRAW = {"normal": torch.randn, "uniform": torch.rand}
-PROBED = 64  # samples whose values show the range
+PROBED = 64  # samples whose values reveal the range
 
 
 class ExportedGenerator(EachFromItsOwn):
     """A .pt2 file: `program(noise)` or `program(noise, labels)` → images, the first axis of both being the batch.
 
-    The shape of the noise stands in the file; a batch of fixed size is filled up. A program is code: open those that
-    you trust.
+    The file states the shape of the noise; batches of a fixed size are padded. A program is code: open only what you
+    trust.
 
     Args:
         noise: normal or uniform.
-        latents: return the noise as the column `latent` too.
+        latents: also return the noise, as the column `latent`.
 
     Raises:
-        InputError: the file is none, or its inputs are others.
+        InputError: the file is not such a program, or takes other inputs.
     """
 
     def __init__(
@@ -319,7 +319,7 @@ def inputs_of(path: Path, program: Any) -> tuple[tuple[int, ...], int | None, to
     """Reads the shape of one sample's noise, a fixed batch size, the noise's type, and whether labels are taken.
 
     Raises:
-        InputError: another number or kind of inputs.
+        InputError: the program takes another number or kind of inputs.
     """
     wanted = program.graph_signature.user_inputs
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
@@ -342,11 +342,11 @@ class DiffusionGenerator(EachFromItsOwn):
     """A pipeline that `save_pretrained` wrote. No code of the folder is run; weights are read as safetensors.
 
     Args:
-        steps: of the sampler. If None, the pipeline's own number.
-        prompt: for pipelines that take one, the same for every sample.
+        steps: sampling steps. If None, the pipeline's own number.
+        prompt: the same for every sample, if the pipeline takes one.
 
     Raises:
-        InputError: the package is missing, or the folder is no such pipeline.
+        InputError: the package is missing, or the folder does not hold such a pipeline.
     """
 
     def __init__(
@@ -360,7 +360,7 @@ class DiffusionGenerator(EachFromItsOwn):
             raise InputError(f"{folder}: no {INDEX} in it: give the folder that save_pretrained wrote")
         try:
             self.pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        except Exception as error:  # a dozen kinds
+        except Exception as error:  # diffusers raises a dozen kinds
             raise InputError(f"{folder}: cannot be opened as a diffusers pipeline ({first_line(error)})") from None
         self.pipeline.to(device)
         self.pipeline.set_progress_bar_config(disable=True)
@@ -379,7 +379,7 @@ class DiffusionGenerator(EachFromItsOwn):
     def sample(
         self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
     ) -> dict[str, Tensor]:
-        # the pipeline draws from its generators itself, step by step: each sample gets one of its own
+        # the pipeline draws step by step from its generators: each sample gets its own
         seeds = torch.randint(2**62, (num,), generator=generator).tolist()
         return self.sample_each([torch.Generator().manual_seed(seed) for seed in seeds], labels)
 

@@ -1,4 +1,4 @@
-"""Spectrally normalised GANs (Miyato et al. 2018), with a discriminator of pixels or of projected features."""
+"""Spectrally normalised GANs (Miyato et al. 2018), with a critic of pixels or of projected features."""
 
 import os
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from lfiw.generators.generative_module import GenerativeModule
 from lfiw.generators.logistic_mixture import to_signed
 from lfiw.nets import image_shape
 
-SMALLEST = 8  # the generator starts at an eighth of the resolution
+SMALLEST = 8  # the generator starts at an eighth of the images' resolution
 
 
 class UpBlock(nn.Module):
-    """Twice the resolution: norm, ReLU, nearest neighbour, 3×3, norm, ReLU, 3×3; the shortcut is a 1×1 convolution."""
+    """Doubles the resolution: norm, ReLU, nearest neighbour, 3×3, norm, ReLU, 3×3; the shortcut is 1×1."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.conv1(F.interpolate(F.relu(self.norm1(x)), scale_factor=2))
-        # the 1×1 convolution commutes with repeating pixels, and is four times cheaper before it
+        # the 1×1 convolution commutes with repeating pixels, and costs a quarter before it
         return F.interpolate(self.skip(x), scale_factor=2) + self.conv2(F.relu(self.norm2(hidden)))
 
 
 class SNGANGenerator(nn.Module):
-    """(n, latent) → (n, c, h, w) in (−1, 1), by three residual blocks that double the resolution."""
+    """Three residual blocks that double the resolution: (n, latent) → (n, c, h, w) in (−1, 1)."""
 
     def __init__(self, shape: Sequence[int], *, latent: int, width: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class SNGANGenerator(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """(ReLU,) 3×3, ReLU, 3×3, and half the resolution by averaging if asked; all weights with spectral norm."""
+    """(ReLU,) 3×3, ReLU, 3×3, then optional halving by averaging; all weights have spectral norm."""
 
     def __init__(self, inputs: int, outputs: int, *, down: bool, first: bool = False) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class DownBlock(nn.Module):
 
 
 class SNGANCritic(nn.Module):
-    """(n, c, h, w) in [−1, 1] → (n, 1): four residual blocks, the first two at half the resolution each, summed."""
+    """Four residual blocks, the first two of which halve the resolution, then a sum: (n, c, h, w) → (n, 1)."""
 
     def __init__(self, shape: Sequence[int], *, width: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class SNGANCritic(nn.Module):
 
 
 def initialise(layer: nn.Module) -> None:
-    """Uniform with variance 2/(inputs + outputs) (Glorot and Bengio 2010), biases zero, as in the paper's code."""
+    """Draws weights uniformly with variance 2/(inputs + outputs) (Glorot and Bengio 2010); sets biases to 0."""
     if isinstance(layer, (nn.Linear, nn.Conv2d)):
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:
@@ -101,21 +101,23 @@ def initialise(layer: nn.Module) -> None:
 
 
 BLOCKS = 3  # ResNet-20
-CHANNELS = (16, 32, 64)  # of the three depths, at 32, 16 and 8 pixels
+CHANNELS = (16, 32, 64)  # at the three depths, with 32, 16 and 8 pixels
 MIXED = (32, 32, 64)  # after the random mixing
 
 
 class ProjectedCritic(nn.Module):
-    """(n, 3, 32, 32) in [−1, 1] → (n, outputs): all positions of all heads' maps, each of which has its hinge loss.
+    """Heads on features of a fixed network: (n, 3, 32, 32) in [−1, 1] → (n, outputs).
+
+    The outputs are all positions of all heads' maps; each has its own hinge loss.
 
     Args:
-        shape: of the images: (3, 32, 32).
+        shape: the images', (3, 32, 32).
         width: channels of the heads.
-        features: a state dict of ResNet-20, as github.com/akamaster/pytorch_resnet_cifar10 has them. If None, random
-            features, which a checkpoint replaces by its own.
+        features: a state dict of ResNet-20 from github.com/akamaster/pytorch_resnet_cifar10. If None, random features,
+            which a checkpoint replaces by its own.
 
     Raises:
-        InputError: images of another kind, or a file that does not hold these weights.
+        InputError: the images have another shape, or the file does not hold these weights.
     """
 
     mean: Tensor
@@ -139,7 +141,7 @@ class ProjectedCritic(nn.Module):
 
     def train(self, mode: bool = True) -> "ProjectedCritic":
         super().train(mode)
-        self.net.eval()  # its batch norm keeps the statistics that it was trained with
+        self.net.eval()  # its batch norm keeps the statistics of its own training
         return self
 
     def forward(self, images: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n outputs"]:
@@ -166,13 +168,13 @@ def head(inputs: int, width: int, halvings: int) -> nn.Sequential:
 
 
 class GAN(GenerativeModule):
-    """Every batch is one step of the critic, every `critic_steps`-th also one of the generator (Miyato et al. 2018).
+    """Takes one critic step per batch, and a generator step every `critic_steps` batches (Miyato et al. 2018).
 
     critic:    E_x[max(0, 1 − D(x))] + E_z[max(0, 1 + D(G(z)))]
     generator: −E_z[D(G(z))]
 
-    Where the critic has several outputs, the means are over them too. There is no quantity whose lowest value would
-    mark the best epoch; `val/critic_gap`, E[D(x)] − E[D(G(z))] on rows that did not train, grows where the critic wins.
+    If the critic has several outputs, the means are over them too. No quantity has its lowest value in the best epoch;
+    `val/critic_gap`, E[D(x)] − E[D(G(z))] on validation rows, grows if the critic wins.
     """
 
     monitor = None
@@ -216,7 +218,7 @@ class GAN(GenerativeModule):
         real = to_signed(batch["image"], self.generator.linear.weight.dtype)
         with torch.no_grad():
             generated = self.generator(self.training_noise(len(real), batch_idx, 0))
-        # in one pass: a compiled one's backward needs the spectral norms' vectors, which a second pass would move on
+        # in one pass: a compiled backward needs the spectral norms' vectors, which a second pass would update
         loss, _ = self.losses(*self.critic(torch.cat([real, generated])).chunk(2))
         of_critic.zero_grad()
         self.manual_backward(loss)
@@ -224,7 +226,7 @@ class GAN(GenerativeModule):
         self.add_up(critic_loss=loss)
         total = loss.detach()
         if (batch_idx + 1) % self.critic_steps == 0:
-            self.critic.requires_grad_(False)  # only the generator's gradients are wanted
+            self.critic.requires_grad_(False)  # only the generator needs gradients
             loss = -self.critic(self.generator(self.training_noise(len(real), batch_idx, 1))).mean()
             of_generator.zero_grad()
             self.manual_backward(loss)
@@ -251,7 +253,7 @@ class GAN(GenerativeModule):
     def configure_optimizers(self) -> Any:
         # frozen features stay frozen when the critic's gradients are switched on again
         self._critic_parameters = [p for p in self.critic.parameters() if p.requires_grad]
-        steps = int(self.trainer.estimated_stepping_batches)  # of the critic
+        steps = int(self.trainer.estimated_stepping_batches)  # the critic's
         configured = [
             self.build_optimizer(self.generator, steps // self.critic_steps),
             self.build_optimizer(self.critic, steps),

@@ -1,4 +1,4 @@
-"""What every generator that is trained here has in common: how it samples, and how it is saved."""
+"""Base of all generators that are trained here: how they sample, and how they are saved."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,26 +21,26 @@ from lfiw.untrusted import built_for, naming, network_file, part_of, read_networ
 
 KIND = "lfiw.GenerativeModule"  # distinguishes its checkpoints from those of other modules
 HOMES = {"sngan": "gan.GAN", "pixelcnn": "pixelcnn.PixelCNNModule", "vae": "vae.VAEModule"}  # model.name → class
-WEIGHTS = "generator.safetensors"  # in a run folder: the network that samples, alone
+WEIGHTS = "generator.safetensors"  # in a run folder: only the network that samples
 
 
 class GenerativeModule(TrainedModule):
     """A generator of images (c, h, w) and its training.
 
-    Sampling is a deterministic function, `decode`, of noise that is drawn sample by sample with `draw_noise` on the
-    CPU: a sample depends on its own generator's seed, not on the batch that it is computed in.
+    Sampling is a deterministic function, `decode`, of noise that `draw_noise` draws per sample on the CPU: a sample
+    depends on its own seed, not on its batch.
 
     Attributes:
-        monitor: validation metric that is to be low. If None, the last epoch is kept.
-        sampler: name of the attribute that holds the network which samples.
-        shape: of an image.
+        monitor: validation metric to minimise. If None, the last epoch is saved.
+        sampler: name of the attribute with the network that samples.
+        shape: an image's.
         net_options: name and options of the networks, as in `lfiw.schemas`.
 
     Args:
         net: as `net_options`.
         optimizer: as `lfiw.schemas.Optimizer`.
-        shape: of an image.
-        seed: of the initial weights and of the noise in training.
+        shape: an image's.
+        seed: that of the initial weights and of the noise in training.
     """
 
     monitor: ClassVar[str | None]
@@ -53,14 +53,14 @@ class GenerativeModule(TrainedModule):
         self.net_options, self.shape, self.seed = dict(net), tuple(shape), seed
         self.optimizer_options = {"lr": 1e-3, "weight_decay": 0.0, "schedule": "constant", **(optimizer or {})}
         options = {name: value for name, value in self.net_options.items() if name != "name"}
-        with torch.random.fork_rng(devices=[]):  # the same weights whatever else has drawn random numbers before
+        with torch.random.fork_rng(devices=[]):  # the same weights, whatever drew random numbers before
             torch.manual_seed(seed)
             try:
                 check_values(options, MODELS[net["name"]], "model.")
                 self.build(**options)
             except InputError:
                 raise
-            except (TypeError, ValueError, RuntimeError) as error:  # what torch's layers say of their arguments
+            except (TypeError, ValueError, RuntimeError) as error:  # raised by torch's layers for wrong arguments
                 raise InputError(f"model={self.net_options.get('name')}: {first_line(error)}") from None
         self.to(memory_format=torch.channels_last)
         if self.optimizer_options.get("compile"):
@@ -69,7 +69,7 @@ class GenerativeModule(TrainedModule):
                     child.compile()
 
     def build(self, *_: Any, **options: Any) -> None:
-        """Makes the networks, from the options of the model without its name."""
+        """Makes the networks from the model's options other than its name."""
         raise NotImplementedError
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, "..."]:
@@ -77,16 +77,16 @@ class GenerativeModule(TrainedModule):
         raise NotImplementedError
 
     def decode(self, noise: Float[Tensor, "n ..."]) -> UInt8[Tensor, "n c h w"]:
-        """Makes images, in evaluation mode; a function of the noise alone."""
+        """Makes images, in evaluation mode; they depend on the noise alone."""
         raise NotImplementedError
 
     def sample(
         self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
     ) -> dict[str, Tensor]:
-        """Draws `image`, uint8 (num, c, h, w), and `latent`, the noise that they are a function of.
+        """Draws `image`, uint8 (num, c, h, w), and `latent`, the noise that they were made from.
 
         Raises:
-            InputError: labels are asked for.
+            InputError: labels are given.
         """
         return self.sample_each([generator] * num, labels)
 
@@ -94,7 +94,7 @@ class GenerativeModule(TrainedModule):
     def sample_each(
         self, generators: Sequence[torch.Generator], labels: Int64[Tensor, " n"] | None = None
     ) -> dict[str, Tensor]:
-        """As `sample`, each sample from a generator of its own."""
+        """As `sample`, but each sample has its own generator."""
         if labels is not None:
             raise InputError(f"model={self.net_options['name']} was trained without labels: leave them out")
         noise = torch.stack([self.draw_noise(generator) for generator in generators])
@@ -105,18 +105,18 @@ class GenerativeModule(TrainedModule):
         return {"image": images, "latent": noise}
 
     def training_noise(self, num: int, batch_idx: int, stream: int) -> Float[Tensor, "num latent"]:
-        """Draws noise of this process's rows of a training step: a function of (seed, epoch, step) and the row.
+        """Draws the noise of this process's rows in a training step, determined by (seed, epoch, step) and the row.
 
         Args:
-            stream: distinguishes the draws of one step.
+            stream: distinguishes several draws in one step.
         """
         seed = mix_seeds(self.seed, self.current_epoch, batch_idx, stream)
         world_size = self.trainer.world_size
         noise = torch.randn(num * world_size, self.net_options["latent"], generator=torch.Generator().manual_seed(seed))
-        return noise[self.global_rank :: world_size].to(self.device)  # as the rows of a batch are shared out
+        return noise[self.global_rank :: world_size].to(self.device)  # as the rows of a batch are distributed
 
     def validation_noise(self, positions: Int64[Tensor, " n"]) -> Float[Tensor, "n latent"]:
-        """Draws noise of validation rows: the same in every epoch, whatever batch and process a row is in."""
+        """Draws the noise of validation rows: the same in every epoch, in whatever batch and process a row is."""
         generator = torch.Generator()
         rows = [
             torch.randn(self.net_options["latent"], generator=generator.manual_seed(mix_seeds(self.seed, row)))
@@ -125,14 +125,14 @@ class GenerativeModule(TrainedModule):
         return torch.stack(rows).to(self.device)
 
     def build_optimizer(self, network: nn.Module, steps: int | None = None) -> Any:
-        """Builds optimizer and schedule of one network; the schedule takes `steps`, or as many as there are batches."""
+        """Builds optimizer and schedule of one network, for `steps` steps or as many as there are batches."""
         optimizer = build_optimizer([p for p in network.parameters() if p.requires_grad], self.optimizer_options)
         steps = int(self.trainer.estimated_stepping_batches) if steps is None else steps
         schedule = build_schedule(optimizer, self.optimizer_options["schedule"], steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def description(self) -> dict[str, Any]:
-        """Returns what `load` builds the module from."""
+        """Returns what `load` needs to build the module."""
         kept = {name: value for name, value in self.net_options.items() if name != "features"}
         return {"kind": KIND, "net": kept, "shape": list(self.shape)}
 
@@ -141,7 +141,7 @@ class GenerativeModule(TrainedModule):
         checkpoint["generator"] = self.description()
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-        """Saves the network that samples, and nothing of its training, as safetensors.
+        """Saves only the network that samples, as safetensors.
 
         Raises:
             InputError: the file cannot be written.
@@ -155,11 +155,11 @@ class GenerativeModule(TrainedModule):
         """Loads a trained generator, in evaluation mode.
 
         Args:
-            path: a run folder (its best checkpoint, or the last where none is best), a checkpoint, or a file that
-                `save` wrote. No code in the file is run.
+            path: a run folder (its best checkpoint, otherwise its last), a checkpoint, or a file that `save` wrote. No
+                code in the file is run.
 
         Raises:
-            InputError: no such file, or it is not one of a generator of this class.
+            InputError: there is no such file, or it does not hold a generator of this class.
         """
         file = checkpoint_of(Path(path))
         with naming(file, "does not hold a whole generator"):
@@ -168,7 +168,7 @@ class GenerativeModule(TrainedModule):
             home = find_class(kept["net"]["name"])
             if not issubclass(home, cls):
                 raise InputError(f"{file} holds a {kept['net']['name']}, not a {cls.__name__}")
-            # weights kept in half precision save space only: the network computes in single
+            # half precision only saves space in the file: the network computes in float32
             own = part_of(state, home.sampler)
             module = built_for(own, lambda: home(kept["net"], kept["shape"]), home.sampler)
         return module.to(device).eval()
@@ -180,7 +180,7 @@ def build_generative(
     """Builds the generator that `net["name"]` names.
 
     Raises:
-        InputError: no such generator, or one that does not take these images or options.
+        InputError: there is no such generator, or it does not take these images or options.
     """
     return find_class(net["name"])(net, shape, optimizer, seed)
 
@@ -194,7 +194,7 @@ def find_class(name: str) -> type[GenerativeModule]:
 
 
 def checkpoint_of(path: Path) -> Path:
-    """Finds the checkpoint of a run folder; a file as it is."""
+    """Finds a run folder's checkpoint; returns a file as it is."""
     if not path.is_dir():
         return path
     best, last = (path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
@@ -202,11 +202,11 @@ def checkpoint_of(path: Path) -> Path:
 
 
 class TrainedGenerator(EachFromItsOwn):
-    """Samples of a run, a checkpoint or a saved network.
+    """The generator of a run, a checkpoint or a saved network.
 
     Args:
         path: as `GenerativeModule.load` takes it.
-        latents: return the noise as the column `latent` too.
+        latents: also return the noise, as the column `latent`.
     """
 
     def __init__(self, path: Path, *, latents: bool = False, device: str = "cpu") -> None:

@@ -1,10 +1,10 @@
 """Mixtures of discretised logistics: the likelihood of 8-bit pixels of PixelCNN++ (Salimans et al. 2017, section 2).
 
-A pixel's channels x₁ … x_C ∈ {0 … 255}, scaled to [−1, 1], share one of K components; within it channel i is a logistic
-with mean m_i + Σ_{j<i} c_ij x_j and a scale of its own, and has the mass of the bin x_i ± 1/255. The outermost bins
-reach to infinity, so that the 256 masses sum to one.
+A pixel's channels x₁ … x_C ∈ {0 … 255}, scaled to [−1, 1], share one of K components; within it channel i is logistic
+with mean m_i + Σ_{j<i} c_ij x_j and its own scale, and has the mass of the bin x_i ± 1/255. The outermost bins extend
+to infinity, so that the 256 masses sum to 1.
 
-Parameters stand in one tensor (n, K·P, h, w) with P = 1 + 2C + C(C−1)/2: for each kind of number the K components.
+All parameters are in one tensor (n, K·P, h, w) with P = 1 + 2C + C(C−1)/2: K components per kind of number.
 """
 
 import math
@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-HALF_BIN = 1 / 255  # in units where the pixels go from −1 to 1
+HALF_BIN = 1 / 255  # for pixels from −1 to 1
 MIN_LOG_SCALE = -7.0
 
 
@@ -47,7 +47,7 @@ def unpack(parameters: Float[Tensor, "n p h w"], channels: int) -> Mixture:
 
 
 def to_signed(images: UInt8[Tensor, "n c h w"], dtype: torch.dtype) -> Float[Tensor, "n c h w"]:
-    """0 … 255 → −1 … 1."""
+    """Scales 0 … 255 to −1 … 1."""
     return images.to(dtype) / 127.5 - 1
 
 
@@ -78,11 +78,11 @@ def log_prob(parameters: Float[Tensor, "n p h w"], images: UInt8[Tensor, "n c h 
 def sample(
     parameters: Float[Tensor, "n p h w"], uniforms: Float[Tensor, "n u h w"], channels: int
 ) -> UInt8[Tensor, "n c h w"]:
-    """Draws one value per pixel and channel, a function of the parameters and of uniform numbers.
+    """Draws one value per pixel and channel, determined by the parameters and uniform numbers.
 
     Args:
         uniforms: K + C numbers in [0, 1) per pixel: the first K choose the component (Gumbel 1954: the largest of
-            logit − log(−log u)), the others are put through the inverse distribution function of each channel.
+            logit − log(−log u)), the others pass through the channels' inverse distribution functions.
 
     Each channel is rounded to a byte before the next depends on it, as in `log_prob`.
     """
@@ -108,7 +108,7 @@ def sample(
 
 
 def mean_image(parameters: Float[Tensor, "n p h w"], channels: int) -> UInt8[Tensor, "n c h w"]:
-    """Returns the mean of each pixel's mixture, of the logistics before they are cut at 0 and 255, rounded."""
+    """Returns the rounded mean of each pixel's mixture, of the logistics before they are cut at 0 and 255."""
     mixture = unpack(parameters, channels)
     means: list[Tensor] = []
     for i in range(channels):
@@ -122,5 +122,5 @@ def mean_image(parameters: Float[Tensor, "n p h w"], channels: int) -> UInt8[Ten
 
 
 def bits_per_dimension(nats: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Turns the −log-likelihood of a whole sample in nats → bits for each of its numbers."""
+    """Turns a sample's −log-likelihood in nats into bits per dimension."""
     return nats / (math.prod(shape) * math.log(2))

@@ -1,9 +1,8 @@
 """PixelCNN++: trained by its exact likelihood, sampled pixel by pixel.
 
-Sampling computes every activation once (Ramachandran et al. 2017, "Fast generation"): the vertical stream a row at a
-time when the row above is known, the horizontal stream a pixel at a time. Of each convolution's input two rows are
-kept, which is all that its window reaches. A coarser level takes its turn at every second row and column of the finer
-one.
+Sampling computes every activation once (Ramachandran et al. 2017, "Fast generation"): the vertical stream row by row,
+once the row above is known, the horizontal stream pixel by pixel. Two rows of each convolution's input are stored,
+which is all that its window reaches. A coarser level runs at every second row and column of the finer one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -42,7 +41,7 @@ class PixelCNNModule(GenerativeModule):
     def log_prob(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         """Returns the log-likelihood of images, in nats."""
         parameters = self.net(logistic_mixture.to_signed(images, self.net.last.weight.dtype))
-        parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))  # half precision would round
+        parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))  # half precision rounds
         return logistic_mixture.log_prob(parameters, images).sum((1, 2))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -64,7 +63,7 @@ class PixelCNNModule(GenerativeModule):
 
 @torch.inference_mode()
 def sample(net: PixelCNN, uniforms: Float[Tensor, "n u h w"]) -> UInt8[Tensor, "n c h w"]:
-    """Draws images, a function of the network and of K + C uniform numbers per pixel (`logistic_mixture.sample`)."""
+    """Draws images, determined by the network and K + C uniform numbers per pixel (`logistic_mixture.sample`)."""
     channels, height, width = net.shape
     images = torch.zeros(len(uniforms), channels, height, width, dtype=torch.uint8, device=uniforms.device)
     evaluation = Evaluation(net, images)
@@ -77,7 +76,7 @@ def sample(net: PixelCNN, uniforms: Float[Tensor, "n u h w"]) -> UInt8[Tensor, "
 
 @torch.inference_mode()
 def teacher_forced(net: PixelCNN, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p h w"]:
-    """Returns the parameters of every pixel of given images: what `net` computes at once, in the order of sampling."""
+    """Returns the parameters of every pixel of given images, computed in the order of sampling instead of at once."""
     evaluation = Evaluation(net, images)
     parameters = []
     for row, column, of_pixel in evaluation.pixels():
@@ -90,7 +89,7 @@ class Evaluation:
     """One pass over the pixels of a batch, in reading order.
 
     Args:
-        images: bytes; a pixel is read when `see` says that it is there.
+        images: bytes; a pixel is read once `see` is called for it.
     """
 
     def __init__(self, net: PixelCNN, images: UInt8[Tensor, "n c h w"]) -> None:
@@ -98,7 +97,7 @@ class Evaluation:
         weight = net.last.weight
         n, _, height, width = images.shape
         self.size = height, width
-        # inputs in [−1, 1], with the ones; zeros above and around
+        # inputs in [−1, 1] and the channel of ones; zeros above and around
         self.x = weight.new_zeros(n, images.shape[1] + 1, height + 2, width + 2)
         self.levels: list[LevelState] = []
         for index, level in enumerate(cast("Iterable[Level]", net.levels)):
@@ -110,15 +109,15 @@ class Evaluation:
         self.last_weight, self.last_bias = net.last.weight[:, :, 0, 0].t().contiguous(), net.last.bias
 
     def see(self, row: int, column: int) -> None:
-        """Notes that the pixel is there now."""
+        """Reads a pixel that has been drawn."""
         pixel = logistic_mixture.to_signed(self.images[:, :, row : row + 1, column : column + 1], self.x.dtype)
         self.x[:, :, row + 2, column + 1] = with_ones(pixel)[:, :, 0, 0]
 
     def pixels(self) -> Iterator[tuple[int, int, Float[Tensor, "n p"]]]:
-        """Yields (row, column, parameters); the caller draws the pixel, then says `see`."""
+        """Yields (row, column, parameters); the caller draws the pixel, then calls `see`."""
         height, width = self.size
         for row in range(height):
-            # x has two rows of padding: rows `row` and `row + 1` there are the two above this one
+            # x has two rows of padding: its rows `row` and `row + 1` are the two above this one
             above = self.x[:, :, row : row + 2]
             if row:
                 vertical = F.conv2d(above, self.first_row.weight, self.first_row.bias)
@@ -139,7 +138,7 @@ class Evaluation:
                 yield row, column, torch.addmm(self.last_bias, F.elu(x), self.last_weight)
 
     def _vertical(self, index: int, row: int, x: Tensor) -> Tensor:
-        """Computes one row (n, width, 1, w) of the vertical stream at a level, and keeps what it adds to the other."""
+        """Computes one row (n, width, 1, w) of the vertical stream at a level, and stores what it adds to the other."""
         state = self.levels[index]
         entering = [x]
         state.added_down = []
@@ -184,7 +183,7 @@ class Evaluation:
 
 
 class LevelState:
-    """The kept activations of one level, which has a row for every `period` rows of the image."""
+    """The stored activations of one level, which has one row per `period` rows of the image."""
 
     def __init__(self, level: Level, n: int, columns: int, width: int, like: Tensor, *, period: int) -> None:
         self.level, self.period = level, period
@@ -207,7 +206,7 @@ class LevelState:
             self._grown = flat_grown(level.horizontal_grown)
 
     def start_row(self, row: int) -> None:
-        """Begins a row of the image; a level whose own row continues is left as it is."""
+        """Starts a row of the image; does nothing if the level's own row continues."""
         if row % self.period:
             return
         for block in (*self.horizontal_down, *self.horizontal_up):
@@ -216,13 +215,13 @@ class LevelState:
             self.horizontal_halved.start_row()
 
     def grow(self, x: Tensor) -> Tensor:
-        """A coarse pixel (n, f) → its 2×2 fine ones (n, 2, 2, f)."""
+        """Turns a coarse pixel (n, f) into its 2×2 fine ones (n, 2, 2, f)."""
         weight, bias = self._grown
         return (x @ weight).view(len(x), 2, 2, -1) + bias
 
 
 class RowWindow:
-    """The last two rows of the input of a vertical convolution."""
+    """The last two input rows of a vertical convolution."""
 
     def __init__(self, layer: Shifted, n: int, columns: int, like: Tensor) -> None:
         self.layer = layer.conv
@@ -230,7 +229,7 @@ class RowWindow:
         self.rows = like.new_zeros(n, self.weight.shape[1], 2, columns + 2)
 
     def push(self, row: Tensor) -> Tensor:
-        """(n, c, 1, w) → the window (n, c, 2, w + 2)."""
+        """Appends a row (n, c, 1, w); returns the window (n, c, 2, w + 2)."""
         self.rows[:, :, 0] = self.rows[:, :, 1]
         self.rows[:, :, 1, 1:-1] = row[:, :, 0]
         return self.rows
@@ -240,7 +239,7 @@ class RowWindow:
 
 
 class PixelWindow:
-    """The current and the previous row of the input of a horizontal convolution."""
+    """The current and the previous input row of a horizontal convolution."""
 
     def __init__(self, layer: Shifted, n: int, columns: int, like: Tensor) -> None:
         self.weight, self.bias = flat(layer)
@@ -250,7 +249,7 @@ class PixelWindow:
         self.rows[:, 0] = self.rows[:, 1]
 
     def push(self, pixel: Tensor, column: int) -> Tensor:
-        """(n, c) at a column → the window, (n, 4·c)."""
+        """Sets a pixel (n, c) at a column; returns the window (n, 4·c)."""
         self.rows[:, 1, column + 1] = pixel
         return self.rows[:, :, column : column + 2].flatten(1)
 
@@ -259,7 +258,7 @@ class PixelWindow:
 
 
 class VerticalBlock:
-    """A gated residual block of the vertical stream, a row at a time."""
+    """A gated residual block of the vertical stream, evaluated row by row."""
 
     def __init__(self, block: GatedResidual, n: int, columns: int, like: Tensor) -> None:
         self.first, self.second = (RowWindow(layer, n, columns, like) for layer in (block.conv1, block.conv2))
@@ -273,12 +272,12 @@ class VerticalBlock:
 
 
 class HorizontalBlock:
-    """A gated residual block of the horizontal stream, a pixel at a time."""
+    """A gated residual block of the horizontal stream, evaluated pixel by pixel."""
 
     def __init__(self, block: GatedResidual, n: int, columns: int, like: Tensor, width: int) -> None:
         self.first, self.second = (PixelWindow(layer, n, columns, like) for layer in (block.conv1, block.conv2))
         assert block.added is not None
-        # the input of `added` is ELU of (vertical[, shortcut]) and of its negative: parts that are known at other times
+        # the inputs of `added`, ELU of (vertical[, shortcut]) and of its negative, become known at different times
         weight = block.added.weight[:, :, 0, 0].t().unflatten(0, (2, -1, width))
         self.of_vertical, self.bias = weight[:, 0].flatten(0, 1), block.added.bias
         self.of_shortcut = weight[:, 1].flatten(0, 1).contiguous() if weight.shape[1] == 2 else None

@@ -1,7 +1,7 @@
 """PixelCNN++ (Salimans et al. 2017): the parameters of each pixel's distribution, given the pixels before it.
 
-Two streams: the vertical one sees the rows above, the horizontal one also what lies to the left in the same row and
-takes the vertical one in. Both go down through residual blocks and halvings of the resolution and up again, with
+There are two streams: the vertical one sees the rows above; the horizontal one also sees the pixels to the left, and
+takes the vertical one as input. Both pass through residual blocks and halvings of the resolution and back up, with
 shortcuts between blocks of the same size. `lfiw.generators.pixelcnn` evaluates the same layers pixel by pixel.
 """
 
@@ -21,10 +21,10 @@ VERTICAL, HORIZONTAL = (2, 3), (2, 2)  # kernels: rows, columns
 
 
 class Shifted(nn.Module):
-    """A convolution whose window ends at its own row, and at its own column if it looks to the left only.
+    """A convolution whose window ends at its own row, and at its own column if it only looks to the left.
 
     Args:
-        kernel: with 3 columns the window is centred, otherwise it ends at its own column.
+        kernel: rows and columns; with 3 columns the window is centred, otherwise it ends at its own column.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], stride: int = 1) -> None:
@@ -39,7 +39,7 @@ class Shifted(nn.Module):
 
 
 class Grown(nn.Module):
-    """Twice the resolution by a transposed convolution; with 3 columns a pixel reaches its neighbours' too."""
+    """Doubles the resolution by a transposed convolution; with 3 columns a pixel also reaches its neighbours'."""
 
     def __init__(self, width: int, columns: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class GatedResidual(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of both streams at one resolution, and the way to the next coarser one and back."""
+    """The blocks of both streams at one resolution, and the steps to the next coarser one and back."""
 
     def __init__(self, width: int, blocks: int, dropout: float, *, is_last: bool) -> None:
         super().__init__()
@@ -91,17 +91,17 @@ class Level(nn.Module):
 
 
 class PixelCNN(nn.Module):
-    """Images in [−1, 1] → parameters of each pixel's mixture, (n, p, h, w), from the pixels above and to the left.
+    """Computes the parameters of each pixel's mixture, (n, p, h, w), from the pixels in [−1, 1] above and to the left.
 
     Args:
         width: channels of both streams.
-        blocks: gated residual blocks a level and direction.
+        blocks: gated residual blocks per level and direction.
         levels: resolutions, each half of the one before.
         mixtures: components of a pixel's distribution.
-        dropout: share of channels dropped inside a block.
+        dropout: share of channels that a block drops.
 
     Raises:
-        InputError: images whose sides cannot be halved that often.
+        InputError: the images' sides cannot be halved that often.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class PixelCNN(nn.Module):
                 f"model.levels={levels} halves images {levels - 1} times, which {tuple(shape)} does not allow"
             )
         self.shape, self.width, self.mixtures = (channels, height, width_pixels), width, mixtures
-        # one more input channel of ones tells the border, which is padded with zeros, from a grey pixel
+        # another input channel of ones distinguishes grey pixels from the border, which is padded with zeros
         self.from_above = Shifted(channels + 1, width, (2, 3))
         self.row_above = Shifted(channels + 1, width, (1, 3))
         self.from_left = Shifted(channels + 1, width, (2, 1))
@@ -130,7 +130,7 @@ class PixelCNN(nn.Module):
         return self.last(F.elu(horizontal))
 
     def _through(self, index: int, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
-        """Goes down through the levels from this one, and up again."""
+        """Passes down through the levels from this one, and back up."""
         level = self.levels[index]
         assert isinstance(level, Level)
         shortcuts = [(vertical, horizontal)]

@@ -1,4 +1,4 @@
-"""What is looked at while a generator trains: a picture of its samples, and their FID."""
+"""Previews while a generator trains: a picture of its samples, and their FID."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,19 +20,19 @@ BATCH = 100
 
 
 class SampleGrid(Callback):
-    """A picture of the same noise after an epoch, of the averaged weights where there are such.
+    """Draws a picture from the same noise after some epochs, by the averaged weights if there are any.
 
     Args:
-        folder: of the pictures.
-        num: samples in one.
-        every: epochs between two.
-        loggers: are sent the picture too.
+        folder: for the pictures.
+        num: samples per picture.
+        every: epochs between pictures.
+        loggers: also get the pictures.
     """
 
     def __init__(self, folder: Path, num: int, every: int, loggers: Sequence[Logger]) -> None:
         self.folder, self.num, self.every, self.loggers = folder, num, every, loggers
 
-    # in validation: there the averaged weights stand in the module
+    # during validation the module has the averaged weights
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not is_due(trainer, self.every) or not trainer.is_global_zero:
             return
@@ -44,7 +44,7 @@ class SampleGrid(Callback):
 class FidOfSamples(Callback):
     """Logs `val/fid` of some samples against 10,000 training images, in the features of an extractor.
 
-    A course, not a result: FID of few samples is biased upward.
+    It shows a trend, not a result: FID of few samples is biased upward.
     """
 
     NUM_REAL = 10_000
@@ -79,7 +79,7 @@ class FidOfSamples(Callback):
 
 
 def is_due(trainer: Trainer, every: int) -> bool:
-    """Says whether a picture is due: every so many epochs and after the last, not when a run is scored again."""
+    """Whether a picture is due: every so many epochs and after the last, but not when a run is scored again."""
     epoch = trainer.current_epoch + 1
     return trainer.state.fn == "fit" and (epoch % every == 0 or epoch == trainer.max_epochs)
 

@@ -1,4 +1,4 @@
-"""The one protocol of whatever can fill a cache, how its rows are numbered, and kernel density estimates."""
+"""The protocol of whatever can fill a cache, the numbering of its rows, and kernel density estimates."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -17,13 +17,13 @@ from lfiw.errors import InputError
 
 @runtime_checkable
 class Generator(Protocol):
-    """Draws samples; `lfiw.data.importers.Imported` is one that has drawn already.
+    """Draws samples; `lfiw.data.importers.Imported` is one whose samples are recorded.
 
     Attributes:
         source: provenance for a cache's manifest: what it is, the SHA-256 of its weights, options.
-        notes: what was detected or decided so far, one line each, to be reported to the user.
-        num_rows: samples in a file of samples. If None, any number can be drawn.
-        rows_per_seed: samples that are drawn from one seed, unless it is an `EachFromItsOwn`.
+        notes: what was detected or decided so far, one line each, to report to the user.
+        num_rows: number of recorded samples. If None, any number can be drawn.
+        rows_per_seed: samples per seed, unless it is an `EachFromItsOwn`.
     """
 
     @property
@@ -41,13 +41,13 @@ class Generator(Protocol):
     def sample(
         self, num: int, generator: torch.Generator, labels: Int64[Tensor, " num"] | None = None
     ) -> dict[str, Tensor]:
-        """`image`: uint8 (num, c, h, w), or `vector`: float32 (num, d); and whatever else belongs to a sample."""
+        """Draws `image`, uint8 (num, c, h, w), or `vector`, float32 (num, d), and any other columns."""
         ...
 
 
 @runtime_checkable
 class EachFromItsOwn(Protocol):
-    """A generator whose samples are each drawn from a `torch.Generator` of their own, whatever the batch."""
+    """A generator that draws each sample from its own `torch.Generator`, whatever the batch."""
 
     num_rows: int | None = None
     rows_per_seed: int = 1
@@ -63,7 +63,7 @@ class EachFromItsOwn(Protocol):
 
 
 def candidates(generator: Generator, size: int, seeds: torch.Generator) -> Iterator[dict[str, Tensor]]:
-    """Yields batches of samples without end; of recorded samples each once, in order."""
+    """Yields endless batches of samples; recorded samples come once each, in order."""
     if isinstance(generator, Imported):
         yield from generator.blocks(size)
         return
@@ -72,13 +72,13 @@ def candidates(generator: Generator, size: int, seeds: torch.Generator) -> Itera
 
 
 def sample_rows(generator: Generator, start: int, stop: int, *, seed: int, classes: int = 0) -> dict[str, Tensor]:
-    """Returns the samples number start, …, stop − 1 of a seed: a function of seed and number, not of the batch.
+    """Returns samples start, …, stop − 1 of a seed, which depend on seed and number, not on the batch.
 
-    A recorded sample is the file's row. A sample of its own generator is drawn with the seed (seed, number). Of other
-    generators a block of `rows_per_seed` numbers is drawn at once with the seed (seed, block), and cut.
+    A recorded sample is the file's row. An `EachFromItsOwn` draws each sample with the seed (seed, number). Other
+    generators draw blocks of `rows_per_seed` samples with the seed (seed, block), which are then cut.
 
     Args:
-        classes: above 0, sample i is of class i mod classes, which the generator is given and the column `label` keeps.
+        classes: if above 0, the generator gets the class i mod classes for sample i, saved in the column `label`.
     """
     if isinstance(generator, Imported):
         if classes:
@@ -109,7 +109,7 @@ class KernelDensityGenerator:
     Args:
         real: table with the column `image`.
         bandwidth: in standard deviations.
-        max_rows: as many of the first rows are fitted.
+        max_rows: fit at most this many of the first rows.
     """
 
     num_rows = None

@@ -1,4 +1,4 @@
-"""Real samples alone: the data module that generators train on."""
+"""The data module that generators train on: real images only."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ COLUMN = "image"
 
 
 class RealDataModule(LightningDataModule):
-    """Images of one table, most of them for training, the others for validation.
+    """Splits the images of one table into training and validation rows.
 
     Args:
         real: table with the column `image`, uint8 (c, h, w).
-        validation: share of the rows that does not train.
-        split_seed, seed: of the split; of the batches and their augmentation.
+        validation: share of validation rows.
+        split_seed, seed: that of the split; that of the batches and their augmentation.
         batch_size: rows per training step over all processes; evaluation_batch_size: rows per step and process.
-        augment: name in `lfiw.schemas.AUGMENTATIONS`.
+        augment: a name in `lfiw.schemas.AUGMENTATIONS`.
 
     Raises:
         InputError: the table has no images, or no row is left to train or validate on.

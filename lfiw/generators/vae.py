@@ -21,7 +21,7 @@ GROUPS = 8
 
 
 class Residual(nn.Module):
-    """Group norm, SiLU, 3×3, twice; added to the input."""
+    """Adds twice group norm, SiLU and 3×3 to the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images in [−1, 1] → mean and log-variance of q(z|x), each (n, latent)."""
+    """Computes mean and log-variance of q(z|x), each (n, latent), from images in [−1, 1]."""
 
     def __init__(self, shape: Sequence[int], *, latent: int, width: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z → parameters of the pixels' mixtures of discretised logistics, (n, p, h, w)."""
+    """Computes the parameters of the pixels' mixtures of discretised logistics, (n, p, h, w), from z."""
 
     def __init__(self, shape: Sequence[int], *, latent: int, width: int, mixtures: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Decoder(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the resolution, by repeating pixels and a 3×3 convolution."""
+    """Doubles the resolution by repeating pixels and a 3×3 convolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def draw(mean: Float[Tensor, "n z"], log_variance: Float[Tensor, "n z"], noise: Float[Tensor, "n z"]) -> Tensor:
-    """z = μ + σ ε (Kingma and Welling 2014)."""
+    """Draws z = μ + σ ε (Kingma and Welling 2014)."""
     return mean + torch.exp(log_variance / 2) * noise
 
 
@@ -102,8 +102,8 @@ class VAEModule(GenerativeModule):
     """Encoder q(z|x) and decoder p(x|z), trained by the evidence lower bound (Kingma and Welling 2014).
 
     log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ N(0, I)), in bits per pixel channel. p(x|z) is a product over the pixels of
-    mixtures of discretised logistics. The bound is that of drawing pixels from it (`pixels=sample`); their means, the
-    default, look smoother and are samples of another, narrower distribution.
+    mixtures of discretised logistics. The bound holds for pixels drawn from it (`pixels=sample`); their means, the
+    default, look smoother and come from another, narrower distribution.
     """
 
     monitor = "val/bits_per_dim"
@@ -116,7 +116,7 @@ class VAEModule(GenerativeModule):
         self.bits, self.divergence = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
     def draw_noise(self, generator: torch.Generator) -> Float[Tensor, " numbers"]:
-        """Draws z, then the uniform numbers of the pixels where they are drawn."""
+        """Draws z, and the pixels' uniform numbers if pixels are drawn."""
         z = torch.randn(self.latent, generator=generator, dtype=torch.float64)
         if self.pixels == "mean":
             return z
@@ -139,7 +139,7 @@ class VAEModule(GenerativeModule):
         """Returns log p(x|z) with z from q(z|x), and KL(q(z|x) ‖ N(0, I)), in nats; the bound is their difference."""
         mean, log_variance = self.encoder(logistic_mixture.to_signed(images, noise.dtype))
         parameters = self.decoder(draw(mean, log_variance, noise))
-        parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))  # half precision would round
+        parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))  # half precision rounds
         likelihood = logistic_mixture.log_prob(parameters, images).sum((1, 2))
         mean, log_variance = mean.float(), log_variance.float()
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2

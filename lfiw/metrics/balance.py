@@ -1,4 +1,4 @@
-"""How far weighted generated rows are from real ones: column by column, and for a classifier that sees all columns."""
+"""Measures how far weighted generated rows are from real ones, per column and by a classifier that sees all columns."""
 
 import math
 
@@ -14,14 +14,14 @@ from lfiw.metrics.influence import Contributions, terms
 from lfiw.metrics.weighted_metric import check_same_width, normalised_columns, weight_columns
 from lfiw.weighting.diagnostics import half_width
 
-MOST_FOR_TREES = 50  # columns; for more, boosted trees are slow and a linear classifier of components is not worse
-BINS = 64  # of a column, for the trees
+MOST_FOR_TREES = 50  # columns; with more, boosted trees are slow, and a linear classifier is no worse
+BINS = 64  # per column, for the trees
 
 
 def standardised_mean_differences(
     real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], weights: Float[Tensor, " m"] | None = None
 ) -> Float[Tensor, " d"]:
-    """Returns (Σ w̄ⱼyⱼ − mean x) / √((s²_real + s²_generated)/2) of each column.
+    """Returns (Σ w̄ⱼyⱼ − mean x) / √((s²_real + s²_generated)/2) per column.
 
     Both variances are unweighted, so that weights change the numerator alone (Stuart, Statistical Science 25, 2010, and
     R's cobalt, where a column below 0.1 in size counts as balanced). Two constant sides give 0 if they are equal,
@@ -51,7 +51,7 @@ def scaled(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"]) -> tuple
 def kolmogorov_smirnov_distances(
     real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], weights: Float[Tensor, " m"] | None = None
 ) -> Float[Tensor, " d"]:
-    """Returns the largest distance between the real and the weighted generated distribution function of each column.
+    """Returns per column the largest distance between the real and the weighted generated distribution function.
 
     Args and raises: as `standardised_mean_differences`.
     """
@@ -60,7 +60,7 @@ def kolmogorov_smirnov_distances(
     mass = torch.cat([normalised.new_full((len(real),), -1 / len(real)), normalised])
     values, order = torch.cat([real.double(), generated.double()]).sort(dim=0)
     distance = mass[order].cumsum(0).abs()
-    last = torch.ones_like(values, dtype=torch.bool)  # of equal values: both functions jump there
+    last = torch.ones_like(values, dtype=torch.bool)  # last of equal values: both functions jump there
     last[:-1] = values[1:] > values[:-1]
     return torch.where(last, distance, 0.0).amax(0)
 
@@ -72,7 +72,7 @@ def weighted_auc(
     real_fold: Int64[Tensor, " n"] | None = None,
     generated_fold: Int64[Tensor, " m"] | None = None,
 ) -> tuple[float, float]:
-    """Returns the area under the ROC curve of cross-fitted scores, and what its 95 % interval reaches to either side.
+    """Returns the area under the ROC curve of cross-fitted scores, and the half-width of its 95 % interval.
 
     AUC = Σⱼ w̄ⱼ bⱼ, where bⱼ is the share of the real rows in j's fold whose score is higher, ties counted half. A
     generated row's term in its error is w̄ⱼ(bⱼ − AUC)/√(1 − w̄ⱼ); that of a real row i of fold v is
@@ -81,7 +81,7 @@ def weighted_auc(
     LeDell et al. (Electronic Journal of Statistics 9, 2015). The classifiers and the weights are held fixed.
 
     Args:
-        real, generated: scores; a higher one says real.
+        real, generated: scores; higher ones mean real.
         weights: of the generated rows, non-negative, any scale. If None, uniform.
         real_fold, generated_fold: number of each row's fold, every one with real rows on both sides. If None, one fold.
     """
@@ -119,23 +119,23 @@ def classifier_two_sample_test(
     folds: int = 3,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Tells real from weighted generated rows by a classifier of its own; returns its AUC and the 95 % interval's half.
+    """Tells real from weighted generated rows by a new classifier; returns its AUC and the interval's half-width.
 
     The classifier two-sample test (Lopez-Paz & Oquab, ICLR 2017) on weighted rows, as hep_ml judges its reweighters:
-    0.5 where weights leave nothing to tell. Each fold is scored by boosted trees, or above 50 columns by a logistic
+    0.5 if weights leave no difference. Each fold is scored by boosted trees, or above 50 columns by a logistic
     regression, that learned from the other folds with the weights.
 
-    The interval is √2 wider than that of `weighted_auc`. Where nothing can be told, a fold that happens to lean to one
-    side helps to score the others and is scored by them: with Δ the difference of the sides in a fold, the sum over
-    pairs of folds Δⱼ·Δₖ has each pair twice, which doubles the variance. Where much can be told, the classifiers are
-    nearly fixed, and the interval is wider than need be.
+    The interval is √2 wider than that of `weighted_auc`. If the sides do not differ, a fold that happens to lean to one
+    side trains the classifiers of the others and is scored by theirs: with Δ the difference of the sides in a fold, the
+    sum over pairs of folds Δⱼ·Δₖ has each pair twice, which doubles the variance. If the sides differ much, the
+    classifiers are nearly fixed, and the interval is wider than necessary.
 
     Args:
         weights: of the generated rows, non-negative, any scale. If None, uniform.
         seed: of the folds.
 
     Returns:
-        nan, nan where a fold has no generated row of positive weight, or no real row.
+        (nan, nan) if a fold has no generated row of positive weight, or no real row.
     """
     check_same_width(real, generated)
     normalised = normalised_columns(weight_columns(weights, generated), "generated")[:, 0]
@@ -150,7 +150,7 @@ def classifier_two_sample_test(
     is_real = np.arange(len(rows)) < len(real)
     mass = np.concatenate([np.full(len(real), 1 / len(real)), normalised.numpy()]) * len(rows) / 2
     fold, scores = torch.cat(sides).numpy(), np.empty(len(rows))
-    with threadpool_limits(1):  # for rows this few, threads wait for one another longer than they work
+    with threadpool_limits(1):  # with so few rows, threads wait for one another longer than they work
         for held_out in range(folds):
             train = (fold != held_out) & (mass > 0)
             classifier = second_classifier(is_wide).fit(rows[train], is_real[train], mass[train])
@@ -161,7 +161,7 @@ def classifier_two_sample_test(
 
 
 def second_classifier(is_wide: bool) -> HistGradientBoostingClassifier | LogisticRegression:
-    """Returns what tells the sides apart: unlike the networks that make the ratio, and fast on so many columns."""
+    """Returns the classifier: unlike the networks of the ratio, and fast for this number of columns."""
     if is_wide:
         return LogisticRegression(max_iter=1000)
     return HistGradientBoostingClassifier(
@@ -176,9 +176,9 @@ def standardised(columns: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
 
 def binned(columns: Float[Tensor, "n d"]) -> Int64[Tensor, "n d"]:
-    """Replaces values by the number of the quantile interval that they lie in, which is all that trees need.
+    """Replaces values by the number of their quantile interval, which is all that trees need.
 
-    scikit-learn's own bins, of weighted rows, take longer than the trees.
+    scikit-learn's own binning of weighted rows takes longer than the trees.
     """
     edges = torch.from_numpy(np.quantile(columns.numpy(), np.linspace(0, 1, BINS + 1)[1:-1], axis=0))
     return torch.searchsorted(edges.T.contiguous(), columns.T.contiguous()).T

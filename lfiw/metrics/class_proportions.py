@@ -1,4 +1,4 @@
-"""Scores of classes: their proportions under weights, and what a classifier gets right."""
+"""Metrics of classes: their proportions under weights, and scores of a classifier of real and generated rows."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from lfiw.weighting.diagnostics import balanced_accuracy, balanced_log_loss, mea
 
 
 class ClassProportions(Metric):
-    """Σ_i w̄_i [class_i = c] for each class c, for `num_weightings` weightings in one pass.
+    """Computes Σ_i w̄_i [class_i = c] for every class c and `num_weightings` weightings in one pass.
 
     `compute` returns (num_weightings, num_classes), each row summing to 1, float64.
     """
@@ -35,7 +35,7 @@ class ClassProportions(Metric):
             weights: any scale; None is uniform.
 
         Raises:
-            InputError: a class that does not exist.
+            InputError: a class does not exist.
         """
         num_classes = self.mass.shape[1]
         if len(classes) and (int(classes.min()) < 0 or int(classes.max()) >= num_classes):
@@ -88,7 +88,7 @@ class RatioScores(Metric):
         brier = (torch.sigmoid(-real).square().mean() + torch.sigmoid(generated).square().mean()) / 2
         # on the CPU: CUDA has no deterministic weighted bincount
         curve = reliability(log_ratio.cpu(), is_real.cpu())
-        # by rank: probabilities near 1 round to ties that the log-ratios are not
+        # by log-ratios: probabilities near 1 would round to ties
         rank = torch.unique(log_ratio, return_inverse=True)[1].double()
         return {
             "log_loss": balanced_log_loss(real, generated),

@@ -1,4 +1,4 @@
-"""Fréchet distance between weighted samples: two features matrices, or streamed batch by batch."""
+"""Fréchet distance between weighted samples: of two feature matrices, or streamed batch by batch."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -21,9 +21,9 @@ from lfiw.metrics.weighted_metric import (
     with_weight,
 )
 
-_ROW_BLOCK = 4096  # rows converted to float64 at a time: bounds the memory beside the features
-_FIRST_ROWS = 64  # whose mean is near enough to all rows
-_LOST = 1e-6  # rounding above this part of a score, and of the variances it compares, is not shown as a number
+_ROW_BLOCK = 4096  # rows converted to float64 at a time, which bounds the additional memory
+_FIRST_ROWS = 64  # their mean is close enough to all rows
+_LOST = 1e-6  # if rounding exceeds this part of a score and of the variances it compares, the score is lost
 _COLUMN_BLOCK = 512  # columns of a symmetric product computed at a time: small enough to skip most of one triangle
 
 
@@ -40,8 +40,8 @@ def weighted_moments(
     Args:
         features: any floating dtype.
         weights: non-negative, any scale; None is uniform.
-        centre: what the mean is measured from, for features so far from zero that the difference of two means would
-            lose digits; None is zero.
+        centre: origin of the mean, for features so far from zero that the difference of two means would lose digits;
+            None is zero.
 
     Raises:
         InputError: a value is not finite, a weight is negative, fewer than two rows carry weight, or products of the
@@ -60,7 +60,7 @@ def frechet_distance(
     """Returns the squared Fréchet distance of two normal distributions, in float64 (Heusel et al. 2017, eq. 6).
 
     |μₐ−μ_b|² + tr(Σₐ + Σ_b − 2(ΣₐΣ_b)^½). With Σₐ = RRᵀ the eigenvalues of ΣₐΣ_b are those of the symmetric RᵀΣ_bR:
-    real, and several times faster to find than those of the product. What rounding makes negative is 0.
+    real, and several times faster to compute than those of the product. Eigenvalues that rounding makes negative are 0.
 
     Args:
         mean_a, mean_b: means.
@@ -92,8 +92,8 @@ def frechet_distance_from_features(
     """Returns the squared Fréchet distance of the moments of two weighted samples, in float64.
 
     Equals `frechet_distance` of the `weighted_moments`. With X the rows √(w̄/(1 − Σw̄²))·(f−μ) of one side, so that
-    Σ = XᵀX, and Y those of the other, tr(ΣₐΣ_b)^½ is the nuclear norm of XYᵀ. A side with fewer rows than dimensions
-    makes that matrix small: no d × d matrix is formed, and the singular covariance brings no rounding noise.
+    Σ = XᵀX, and Y those of the other, tr(ΣₐΣ_b)^½ is the nuclear norm of XYᵀ. If a side has fewer rows than
+    dimensions, that matrix is small: no d × d matrix is formed, and the singular covariance adds no rounding noise.
 
     Args:
         real, generated: any floating dtype.
@@ -127,7 +127,7 @@ def frechet_distance_from_features(
 
 
 class FrechetReference:
-    """One sample's moments, kept for the distances of many others to it; `mean` is measured from `centre`.
+    """One sample's moments, computed once for the distances of many others to it; `mean` is relative to `centre`.
 
     Args:
         features: shape (n, d), any floating dtype.
@@ -200,7 +200,7 @@ class FrechetDistance(TwoSidedMetric):
         self.add_state("centre", unknown, dist_reduce_fx=_first_known)
 
     def _add_rows(self, side: str, rows: Float[Tensor, "n d"], weights: Tensor | None) -> None:
-        """Raises InputError if the square of a weight overflows."""
+        """Adds the rows; raises InputError if the square of a weight overflows."""
         rows = rows.double()
         columns = weight_columns(weights, rows, self.num_weightings)
         if weights is not None:
@@ -236,7 +236,7 @@ class FrechetDistance(TwoSidedMetric):
             A float64 scalar, or shape (num_weightings,) for more than one.
 
         Raises:
-            InputError: a side has no weight or one row only.
+            InputError: a side has no weight or only one row.
             LostScore: sums overflowed, or cancelled.
         """
         real = self._moments("real", 0)
@@ -256,7 +256,7 @@ class FrechetDistance(TwoSidedMetric):
         setattr(self, name, getattr(self, name) + increment)
 
     def _prepare_for(self, side: str, num_columns: int) -> None:
-        """Gives each weighting its own sums of a side that had shared ones."""
+        """Gives each weighting its own sums of a side whose sums were shared."""
         if num_columns <= len(getattr(self, f"{side}_weight")):
             return
         for name in ("weight", "weight_square", "sum", "product"):
@@ -290,7 +290,7 @@ class FrechetDistance(TwoSidedMetric):
             self._add(f"{side}_sum", weight[:, None] * shift)
 
     def _check_digits(self, distance: Float[Tensor, ""], real: "Moments", generated: "Moments") -> None:
-        """Raises LostScore if the sums were so much larger than what is left of them that rounding shows."""
+        """Raises LostScore if the sums cancelled so far that rounding dominates the result."""
         eps = torch.finfo(torch.float64).eps
         left = real.covariance.trace() + generated.covariance.trace()
         smallest = (eps * self.centre).square().sum()  # equal rows differ from their centre by its rounding
@@ -325,7 +325,7 @@ class FrechetDistance(TwoSidedMetric):
 
 
 class Moments(NamedTuple):
-    """Mean, measured from the metric's centre, covariance, and the mean square that it is a difference of."""
+    """Mean relative to the metric's centre, covariance, and the mean square from which the latter was computed."""
 
     mean: Float[Tensor, " d"]
     covariance: Float[Tensor, "d d"]
@@ -335,7 +335,7 @@ class Moments(NamedTuple):
 class _WeightedSample(NamedTuple):
     """Rows with positive weight, their mean, and the factors √(w̄/(1 − Σw̄²)) that make a covariance of them.
 
-    The mean is measured from the centre, which is some place near the rows.
+    The mean is relative to the centre, a point near the rows.
     """
 
     features: Float[Tensor, "n d"]
@@ -344,7 +344,7 @@ class _WeightedSample(NamedTuple):
     factors: Float[Tensor, "n 1"]
 
     def row_blocks(self) -> Iterator[Float[Tensor, "block d"]]:
-        """Rows X of which XᵀX is the covariance, in float64."""
+        """Yields rows X such that XᵀX is the covariance, in float64."""
         for features, factors in zip(self.features.split(_ROW_BLOCK), self.factors.split(_ROW_BLOCK), strict=True):
             yield (features.double() - self.centre).sub_(self.mean).mul_(factors)
 
@@ -386,7 +386,7 @@ def _mirror_upper(upper: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
 
 
 def _covariance_root(covariance: Float[Tensor, "d d"]) -> Float[Tensor, "d rank"]:
-    """Finds R with RRᵀ = Σ: Cholesky's factor, or that of the eigendecomposition where Σ is singular."""
+    """Finds R with RRᵀ = Σ: Cholesky's factor, or one from the eigendecomposition if Σ is singular."""
     root, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
         return root
@@ -401,7 +401,7 @@ def _distance_from_root(
     mean_b: Float[Tensor, " d"],
     cov_b: Float[Tensor, "d d"],
 ) -> Float[Tensor, ""]:
-    """`frechet_distance` with Σₐ given by its root: one root serves many comparisons."""
+    """Computes `frechet_distance` with Σₐ given by its root, which serves many comparisons."""
     congruent = root_a.new_zeros(root_a.shape[1], root_a.shape[1])
     _add_upper_product(congruent, root_a, cov_b @ root_a)
     _require_finite(congruent)
@@ -416,7 +416,7 @@ def _distance_of_roots(
     mean_b: Float[Tensor, " d"],
     root_b: Float[Tensor, "d rank_b"],
 ) -> Float[Tensor, ""]:
-    """`frechet_distance` with both covariances given by their roots: no d × d matrix is formed."""
+    """Computes `frechet_distance` with both covariances given by their roots: no d × d matrix is formed."""
     trace = root_a.square().sum() + root_b.square().sum()
     cross = root_a.T @ root_b
     _require_finite(trace)
@@ -425,7 +425,7 @@ def _distance_of_roots(
 
 
 def squared_distance(difference: Tensor, trace: Tensor, nuclear_norm: Tensor) -> Float[Tensor, ""]:
-    """|Δμ|² + tr(Σₐ + Σ_b) − 2 tr(ΣₐΣ_b)^½; below 0 only if that is more than rounding, and no distance then."""
+    """Computes |Δμ|² + tr(Σₐ + Σ_b) − 2 tr(ΣₐΣ_b)^½; 0 if only rounding makes it negative."""
     distance = difference.square().sum() + trace - 2 * nuclear_norm
     rounding = len(difference) * torch.finfo(torch.float64).eps ** 0.5 * trace  # singular values are roots of rounding
     return torch.where(distance.abs() <= rounding, distance.clamp(min=0), distance)

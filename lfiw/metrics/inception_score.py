@@ -147,10 +147,10 @@ def _check_probabilities(probabilities: Tensor, num_classes: int | None) -> None
 
 
 def _row_entropies(probabilities: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
-    """−Σ_c p log p of each row, with 0 log 0 = 0."""
+    """Computes −Σ_c p log p per row, with 0 log 0 = 0."""
     return torch.special.entr(probabilities.double()).sum(dim=1)
 
 
 def mutual_information(marginal: Float[Tensor, "k c"], mean_entropy: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """Σ wᵢ KL(pᵢ ‖ m) = H(m) − Σ wᵢH(pᵢ), with m = Σ wᵢpᵢ."""
+    """Computes Σ wᵢ KL(pᵢ ‖ m) = H(m) − Σ wᵢH(pᵢ), with m = Σ wᵢpᵢ."""
     return torch.special.entr(marginal).sum(dim=1) - mean_entropy

@@ -1,4 +1,4 @@
-"""How much each row contributes to a score's error: influence functions of FID, KID, IS and class distance."""
+"""Each row's contribution to a score's error: influence functions of FID, KID, IS and class distance."""
 
 from dataclasses import dataclass
 
@@ -25,12 +25,12 @@ class Contributions:
 
     A score is a functional of both samples' distributions; its influence function at row i times the row's
     self-normalised weight w̄ᵢ is the row's term cᵢ (Jaeckel 1972; Efron 1982, chapter 6). The terms are divided by
-    √(1 − w̄ᵢ), which makes the variance of a weighted mean under uniform weights the unbiased s²/n. What is estimated
-    is the spread of the score over other samples of these sizes, the function that gives the weights held fixed.
+    √(1 − w̄ᵢ), which makes the variance of a weighted mean under uniform weights the unbiased s²/n. This estimates
+    the spread of the score over other samples of these sizes, with the function that gives the weights held fixed.
 
     Args:
         score: (k,).
-        generated: (m, k); real: (n, k), empty where the score has no real side.
+        generated: (m, k); real: (n, k), empty if the score has no real side.
     """
 
     score: Float[Tensor, " k"]
@@ -42,11 +42,11 @@ class Contributions:
         return self._sums(2).sqrt()
 
     def degrees_of_freedom(self) -> Float[Tensor, " k"]:
-        """Returns how many rows each score's variance is known from, as `effective_degrees_of_freedom`."""
+        """Returns the `effective_degrees_of_freedom` of each score's variance."""
         return effective_degrees_of_freedom(self._sums(2), self._sums(4), len(self.generated) + len(self.real))
 
     def differences(self, baseline: int = 0) -> "Contributions":
-        """Takes the difference of each score to column `baseline`: paired, for both see the same rows."""
+        """Subtracts column `baseline` from each score, paired, since both use the same rows."""
         of = (self.score, self.generated, self.real)
         return Contributions(*(values - values[..., baseline : baseline + 1] for values in of))
 
@@ -55,23 +55,23 @@ class Contributions:
 
 
 def effective_degrees_of_freedom(squares: Float[Tensor, " k"], fourths: Float[Tensor, " k"], n: int) -> Tensor:
-    """ν = 2(Σc²)²/(Σc⁴ − (Σc²)²/n) of n terms c with those sums of squares and fourth powers; nan where all are zero.
+    """Computes ν = 2(Σc²)²/(Σc⁴ − (Σc²)²/n) from sums over n terms c; nan if all are zero.
 
     The variance Σc² is itself an estimate, with variance Σc⁴ − (Σc²)²/n; a χ²-variable of ν degrees of freedom has the
-    same relative one (Satterthwaite, Biometrics Bulletin 2, 1946). About n for terms of a normal distribution, and few
-    where a handful of rows makes up the variance: then rows of that kind which the sample lacks would change it.
+    same relative one (Satterthwaite, Biometrics Bulletin 2, 1946). It is about n for normally distributed terms,
+    and small if a handful of rows makes up the variance: similar rows outside the sample would then change it.
     """
     return 2 * squares.square() / (fourths - squares.square() / n).clamp(min=torch.finfo(torch.float64).tiny)
 
 
 def terms(influence: Float[Tensor, "n k"], normalised: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """Contributions from influences and self-normalised weights; the influences are centred first."""
+    """Computes contributions from influences, which it centres, and self-normalised weights."""
     centred = influence - (normalised * influence).sum(0)
     return normalised * centred / (1 - normalised).clamp(min=torch.finfo(torch.float64).eps).sqrt()
 
 
 ROWS = 4096  # rows whose quadratic forms are computed at a time
-SMALLEST = 1e-6  # singular values below this part of the largest are rounding: they have no inverse
+SMALLEST = 1e-6  # singular values below this part of the largest are rounding errors and are not inverted
 
 
 def frechet_contributions(
@@ -80,7 +80,7 @@ def frechet_contributions(
     generated_weights: Float[Tensor, "m k"],
     real_weights: Float[Tensor, " n"] | None = None,
 ) -> Contributions:
-    """Fréchet distances of k weightings of the generated rows to the real rows, and each row's part in their error.
+    """Computes Fréchet distances of k weightings to the real rows, and each row's part in their error.
 
     With Σ_r = RRᵀ and RᵀΣ_gR = PD²Pᵀ the distance |μ_r−μ_g|² + tr(Σ_r + Σ_g) − 2 tr D has the gradients
     I − RPD⁻¹PᵀRᵀ in Σ_g and I − (Σ_gRP)D⁻³(Σ_gRP)ᵀ in Σ_r, and ±2(μ_r−μ_g) in the means: one eigendecomposition per
@@ -92,8 +92,8 @@ def frechet_contributions(
         real_weights: non-negative, any scale, shared by all weightings; None is uniform.
 
     Returns:
-        Terms of a weighting whose ESS, or of any if the real side's, is below 2d are nan: the gradients are then those
-        of a covariance that is not known.
+        Scores and terms. Terms of a weighting with an ESS below 2d, and all terms if the real side's is, are nan: the
+        covariance is then not known well enough for gradients.
 
     Raises:
         InputError: a value is not finite, a weight is negative, a shape is wrong.
@@ -141,9 +141,9 @@ def _influences(
     difference = reference.mean - mean
     trace = root.square().sum() + covariance.trace()
     distance = squared_distance(difference, trace, singular.sum())
-    # not so for Σ_gRP: small D⁻³ᐟ² would amplify its rounding
+    # not for Σ_gRP, whose rounding small D would amplify by D⁻³ᐟ²
     scaled = root.float() @ (vectors * inverse.sqrt()).float()
-    # (1 − Σw̄²) is in the covariance: a row's part in it is larger by that
+    # the covariance is divided by (1 − Σw̄²), which raises a row's part in it
     scale = 1 / (1 - weights.square().sum())
     of_generated = _quadratic(generated, reference.centre, mean, scaled, -2 * difference, scale)
     scale = 1 / (1 - real_weights.square().sum())
@@ -160,7 +160,7 @@ def _quadratic(
     slope: Float[Tensor, " d"],
     scale: Float[Tensor, ""],
 ) -> Float[Tensor, " n"]:
-    """scale·xᵀ(I − FFᵀ)x + slope·x of every row x = f − centre − mean."""
+    """Computes scale·xᵀ(I − FFᵀ)x + slope·x for every row x = f − centre − mean."""
     single = factor.float()
     parts = []
     for block in features.split(ROWS):
@@ -172,13 +172,13 @@ def _quadratic(
 
 
 def null_distance(real: Float[Tensor, "n d"], effective_size: float) -> Float[Tensor, ""]:
-    """Fréchet distance that two samples of one normal distribution have on average: what noise alone makes of 0.
+    """Returns the mean Fréchet distance of two samples of the same normal distribution: the effect of noise alone.
 
-    To second order in the covariances' errors, (1/n + 1/ESS)·(tr Σ + ½ Σᵢⱼ λᵢλⱼ(1 + δᵢⱼ)/(λᵢ + λⱼ)) with the real
-    covariance's eigenvalues λ and n real rows; the first term is that of the means.
+    To second order in the covariances' errors it is (1/n + 1/ESS)·(tr Σ + ½ Σᵢⱼ λᵢλⱼ(1 + δᵢⱼ)/(λᵢ + λⱼ)) with the real
+    covariance's eigenvalues λ and n real rows; the first term comes from the means.
 
     Args:
-        effective_size: of the generated side.
+        effective_size: that of the generated side.
     """
     eigenvalues = torch.linalg.eigvalsh(weighted_moments(real)[1]).clamp(min=0)
     kept = eigenvalues[eigenvalues > eigenvalues[-1] * torch.finfo(torch.float64).eps]
@@ -196,12 +196,12 @@ def kernel_contributions(
     generated_weights: Float[Tensor, "m k"],
     real_weights: Float[Tensor, " n"] | None = None,
 ) -> Contributions:
-    """Unbiased squared MMD of k weightings of the generated rows to the real rows, and each row's part in its error.
+    """Computes the unbiased squared MMD of k weightings to the real rows, and each row's part in its error.
 
     A generated row's influence is 2(mean kernel to the other generated rows − mean kernel to the real rows), weights
     included, and a real row's likewise: the first-order (Hájek) projection of the U-statistic. Kernel values are made
-    once, in blocks, for all weightings. Near MMD² = 0 the projection vanishes, and the error that noise leaves in it
-    is larger than the true one: intervals are then conservative.
+    once, in blocks, for all weightings. Near MMD² = 0 the projection vanishes, and noise makes the estimated error
+    larger than the true one: intervals are then conservative.
 
     Args:
         real, generated: any floating dtype.
@@ -218,7 +218,7 @@ def kernel_contributions(
     v = normalised_columns(weight_columns(real_weights, real), "real")
     correction_generated = reliability_correction(w.sum(0), w.square().sum(0), "generated")
     correction_real = reliability_correction(v.sum(0), v.square().sum(0), "real")
-    # mean kernel of each row to the others of its side, and to the other side
+    # mean kernel of each row to the other rows of its side, and to the other side
     kernel = cubic_kernel_for(real, generated)
     within_generated, within_real = _to_others(generated, w, kernel), _to_others(real, v, kernel)
     to_real, to_generated = w.new_zeros(len(generated), 1), w.new_zeros(len(real), w.shape[1])
@@ -248,7 +248,7 @@ def kernel_contributions(
 
 
 def _left_out(kernel: CentredCubicKernel, features: Tensor, weights: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """Returns what the mean of u over a row's others has beyond its mean over all rows."""
+    """Returns the mean of u over all rows but one, minus its mean over all rows."""
     alone = kernel.alone(features)[:, None]
     return weights * ((weights * alone).sum(0) - alone) / (1 - weights).clamp(min=torch.finfo(torch.float64).eps)
 
@@ -287,14 +287,14 @@ def inception_score_contributions(probabilities: Float[Tensor, "m c"], weights: 
     w = normalised_columns(columns, "generated")
     rows = probabilities.double()
     marginal = w.T @ rows
-    # 0·log 0 = 0: a class without mass has none in any row of positive weight
+    # 0·log 0 = 0, since a class without mass has none in any row of positive weight
     cross = rows @ marginal.clamp(min=torch.finfo(torch.float64).tiny).log().T
     divergence = -torch.special.entr(rows).sum(1, keepdim=True) - cross
     return Contributions(score, score * terms(divergence, w), w.new_zeros(0, w.shape[1]))
 
 
 def class_distance(real: Float[Tensor, " c"], generated: Float[Tensor, "k c"]) -> Float[Tensor, " k"]:
-    """Returns the total variation distance ½ Σ_c |p_c − q_c| of class proportions: the mass that would have to move."""
+    """Returns the total variation distance ½ Σ_c |p_c − q_c| of class proportions: the mass to be moved."""
     return (generated - real).abs().sum(1) / 2
 
 
@@ -304,7 +304,7 @@ def class_distance_contributions(
     """Computes the class distances of k weightings to the real rows, and each row's part in their error.
 
     The influence of a generated row of class c is ½ sgn(q_c − p_c), that of a real row ½ sgn(p_c − q_c): the distance
-    is linear wherever no class has just the right share. Near 0 it is not, and noise alone keeps it above.
+    is linear unless some class has exactly the right share. Near 0 it is not, and noise alone keeps it above 0.
 
     Args:
         real, generated: classes in 0 … num_classes − 1.

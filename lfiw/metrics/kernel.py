@@ -32,19 +32,19 @@ def kernel_distance(
     generated_weights: Float[Tensor, " m"] | Float[Tensor, "m k"] | None = None,
     block_size: int = 2048,
 ) -> Float[Tensor, "*k"]:
-    """Unbiased squared MMD with the cubic kernel k(x, y) = (x·y/d + 1)³ (Bińkowski et al. 2018, eq. 4), full sample.
+    """Computes the unbiased squared MMD with the kernel k(x, y) = (x·y/d + 1)³ (Bińkowski et al. 2018, eq. 4).
 
     Σ_{i≠j} v̄ᵢv̄ⱼk(xᵢ,xⱼ)/(1 − Σv̄²) + Σ_{i≠j} w̄ᵢw̄ⱼk(yᵢ,yⱼ)/(1 − Σw̄²) − 2 Σ v̄ᵢw̄ⱼk(xᵢ,yⱼ), with v̄ and w̄ the real and
-    the generated weights, self-normalised. Uniform weights give the usual U-statistic. May be slightly negative.
-    Kernel values are made once, in float64, block by block, for all k weightings.
+    the generated weights, self-normalised. Uniform weights give the usual U-statistic. It may be slightly negative.
+    Kernel values are computed once, in float64, block by block, for all k weightings.
 
-    The kernel is of the features as they are: it grows with their distance from zero, and so does the score. Its digits
-    do not suffer: far from zero, and of very small features, parts that cancel are left out (`CentredCubicKernel`).
+    The kernel takes the features as they are: it grows with their distance from zero, and so does the score. No digits
+    are lost: far from zero, and for very small features, parts that cancel are left out (`CentredCubicKernel`).
 
     Args:
         real, generated: any floating dtype.
         real_weights, generated_weights: non-negative, any scale, (n,) or one column per weighting; None is uniform.
-        block_size: rows of a block; memory is about 3·8·block_size² bytes beside the features.
+        block_size: rows per block; memory is about 3·8·block_size² bytes beside the features.
 
     Returns:
         A float64 scalar, or shape (k,) if weights have columns.
@@ -70,7 +70,7 @@ def kernel_distance(
 def subset_kernel_distances(
     real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], subsets: int, subset_size: int, seed: int
 ) -> Float[Tensor, " subsets"]:
-    """`kernel_distance` on random subsets: the estimate whose mean torch-fidelity reports.
+    """Computes `kernel_distance` on random subsets, whose mean torch-fidelity reports.
 
     Rows are drawn as torch-fidelity draws them with the generated samples as its input 1 and the real ones as input 2:
     without replacement within a subset, by NumPy's `RandomState(seed)`. The order of the rows matters.
@@ -100,8 +100,8 @@ def subset_kernel_distances(
 class KernelDistance(RowsMetric):
     """Weighted kernel distance (KID when the features are Inception's), on all rows, unbiased.
 
-    `kernel_distance` of all rows seen; their order and batches do not matter. Keeps the features in memory, in the
-    dtype given. With `subsets`, the mean over random subsets instead, as torch-fidelity computes it (see
+    `kernel_distance` of all rows seen; their order and batches do not matter. It keeps the features in memory, in the
+    given dtype. With `subsets`, the mean over random subsets instead, as torch-fidelity computes it (see
     `subset_kernel_distances`; without weights, and the order of the rows matters); `compute_std` gives its spread.
 
     Args:
@@ -150,7 +150,7 @@ class KernelDistance(RowsMetric):
         self._subset_distances: Tensor | None = None
 
     def _add_rows(self, side: str, rows: Float[Tensor, "n d"], weights: Tensor | None) -> None:
-        """Raises InputError if weights come with `subsets`."""
+        """Adds the rows; raises InputError if weights come with `subsets`."""
         if weights is not None and self.subsets is not None:
             raise InputError("subsets are drawn without weights, expected weights=None: leave subsets out for weights")
         super()._add_rows(side, rows, weights)
@@ -199,7 +199,7 @@ def cubic_kernel(x: Float[Tensor, "a d"], y: Float[Tensor, "b d"]) -> Float[Tens
 
 
 def cubic_kernel_for(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"]) -> Kernel:
-    """`cubic_kernel`, or its centred form where x·y/d + 1 varies so little that the scores would cancel."""
+    """Returns `cubic_kernel`, or its centred form if x·y/d + 1 varies so little that the scores would cancel."""
     centre, other = (rows.mean(dim=0, dtype=torch.float64) for rows in (real, generated))
     squares = sum(torch.linalg.vector_norm(x, dtype=torch.float64).square() / len(x) for x in (real, generated))
     variation = squares - centre.square().sum() - other.square().sum() + (centre - other).square().sum()
@@ -209,14 +209,14 @@ def cubic_kernel_for(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"]
 
 
 class CentredCubicKernel:
-    """The cubic kernel less all that depends on one of the two rows alone, which cancels in a squared MMD.
+    """The cubic kernel without all terms that depend on only one of the two rows, which cancel in a squared MMD.
 
     With x = c + a, y = c + b and A = 1 + c·c/d, α = c·a/d, β = c·b/d, g = a·b/d, s = A + α + β the kernel (s + g)³ is
 
         A³ + u(a) + u(b) + 3αβ(s + A) + g(3s² + 3sg + g²),  u(a) = α(3A² + 3Aα + α²).
 
-    The last two terms are what is called here. They are products of small numbers, not differences of large ones. Under
-    weights that are not uniform a little of u stays in an unbiased sum over pairs: see `left_out`.
+    Calling it computes the last two terms, which are products of small numbers, not differences of large ones. Under
+    weights that are not uniform, a little of u remains in an unbiased sum over pairs: see `left_out`.
 
     Args:
         centre: c, near the rows.
@@ -234,12 +234,12 @@ class CentredCubicKernel:
         return 3 * alpha * beta * (s + self.size) + g * (3 * s.square() + 3 * s * g + g.square())
 
     def alone(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """u of each row."""
+        """Computes u per row."""
         alpha = torch.cat([self._along_centre(x.double() - self.centre) for x in features.split(_ROWS)])
         return alpha * (3 * self.size.square() + 3 * self.size * alpha + alpha.square())
 
     def left_out(self, features: Float[Tensor, "n d"], weights: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
-        """2 Σ w̄ᵢ(Σw̄² − w̄ᵢ)u(xᵢ): what Σ_{i≠j} w̄ᵢw̄ⱼ(u(xᵢ) + u(xⱼ)) has beyond the 2(1 − Σw̄²) Σ w̄ᵢu(xᵢ) that cancel."""
+        """Computes Σ_{i≠j} w̄ᵢw̄ⱼ(u(xᵢ) + u(xⱼ)) − 2(1 − Σw̄²) Σ w̄ᵢu(xᵢ) = 2 Σ w̄ᵢ(Σw̄² − w̄ᵢ)u(xᵢ)."""
         alone = self.alone(features)[:, None]
         centred = alone - (weights * alone).sum(dim=0)  # changes nothing but rounding: Σ w̄ᵢ(Σw̄² − w̄ᵢ) = 0
         return 2 * (weights * (weights.square().sum(dim=0) - weights) * centred).sum(dim=0)
@@ -251,7 +251,7 @@ class CentredCubicKernel:
 def off_diagonal_sum(
     features: Float[Tensor, "n d"], weights: Float[Tensor, "n k"], kernel: Kernel, block_size: int
 ) -> Float[Tensor, " k"]:
-    """Σ_{i≠j} wᵢwⱼk(xᵢ,xⱼ); the kernel is symmetric, so each pair of blocks is made once."""
+    """Computes Σ_{i≠j} wᵢwⱼk(xᵢ,xⱼ); the kernel is symmetric, so each pair of blocks is computed once."""
     total = weights.new_zeros(weights.shape[1])
     blocks = list(zip(features.split(block_size), weights.split(block_size), strict=True))
     for i, (x, w) in enumerate(blocks):

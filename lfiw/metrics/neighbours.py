@@ -17,11 +17,11 @@ from lfiw.metrics.weighted_metric import (
 )
 
 SCORES = ("precision", "recall", "density", "coverage")
-NEIGHBOURS = 3  # of Kynkäänniemi et al.; Naeem et al. use 5
-BLOCK = 1 << 23  # distances held at once: 32 MiB in float32
-PAIRS = 1 << 22  # numbers of rows whose distances are computed from differences at once
-NEAREST = 64  # neighbours whose weights are summed first; most rows need no more
-ROUNDING = 1e-9  # a sum of weights so close below its goal has reached it
+NEIGHBOURS = 3  # as Kynkäänniemi et al.; Naeem et al. use 5
+BLOCK = 1 << 23  # distances in memory: 32 MiB in float32
+PAIRS = 1 << 22  # numbers per batch of distances that are computed from differences
+NEAREST = 64  # neighbours whose weights are summed first, enough for most rows
+ROUNDING = 1e-9  # a sum of weights this close below its goal has reached it
 
 
 def precision_recall(
@@ -32,37 +32,37 @@ def precision_recall(
     neighbours: int = NEIGHBOURS,
     block_size: int = BLOCK,
 ) -> dict[str, Float[Tensor, "*k"]]:
-    """Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with weights.
+    """Computes weighted precision, recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     v̄ and w̄ are the real and the generated weights, self-normalised, n and m the numbers of rows whose weight is
     positive; other rows change nothing. B(xᵢ) is the closed ball about row i whose radius is the smallest at which the
     other rows of its side within it have mass at least k/n (k/m on the generated side): the distance of the k-th
-    nearest other row where weights are uniform, and of the farthest one where all others together have less mass.
+    nearest other row if weights are uniform, and of the farthest one if all others together have less mass.
 
     - precision: Σ w̄ⱼ [yⱼ lies in some B(xᵢ)]
     - recall: Σ v̄ᵢ [xᵢ lies in some B(yⱼ)]
     - density: n/k Σᵢ v̄ᵢ w̄(B(xᵢ)), the generated mass in the real neighbourhoods; about 1 for equal distributions
     - coverage: Σ v̄ᵢ [w̄(B(xᵢ)) ≥ 1/m]; at uniform weights, at least one generated row in the ball
 
-    Uniform weights give the papers' definitions, precision and recall those of torch-fidelity. Recall does not see how
-    heavy a generated row is but through the radii: where a few rows have most of the mass, the neighbourhoods of all
-    others reach as far as those, and recall says nothing.
+    Uniform weights give the papers' definitions; precision and recall then equal torch-fidelity's. Recall depends on
+    the generated weights only through the radii: if a few rows have most of the mass, the neighbourhoods of all others
+    reach as far as those, and recall is meaningless.
 
-    Every comparison is that of distances from differences in float64, ties inside. Most are decided by cheaper bounds,
-    block by block, from products of rows about their mean (`distance_bounds`); where the bounds cannot decide, as for
-    near copies and on the rim of a ball, the distance itself is computed.
+    All comparisons give the result of distances from differences in float64; ties count as inside. Most are decided by
+    cheaper bounds, block by block, from products of rows about their mean (`distance_bounds`). If the bounds cannot
+    decide, as for near copies and at the rim of a ball, the distance itself is computed.
 
     Args:
         real, generated: any floating dtype.
         real_weights, generated_weights: non-negative, any scale, (n,) or one column per weighting; None is uniform.
         neighbours: k.
-        block_size: distances held at once; memory is about 25 bytes each beside the features.
+        block_size: distances in memory at a time, about 25 bytes each.
 
     Returns:
         The four scores by name: float64 scalars, or shape (k,) if weights have columns.
 
     Raises:
-        InputError: a value is not finite, a weight is negative, a shape is wrong, a side has no more than k rows that
+        InputError: a value is not finite, a weight is negative, a shape is wrong, or a side has at most k rows that
             carry weight.
         LostScore: squared distances overflow.
     """
@@ -74,7 +74,7 @@ def precision_recall(
     centre = mean_row(real)
     of_real, of_generated = about(centre, real, dtype), about(centre, generated, dtype)
     real_radii = squared_radii(of_real, v, neighbours, block_size)
-    # about their own mean: they may lie far from the real rows
+    # about their own mean, since they may lie far from the real rows
     generated_radii = squared_radii(about(mean_row(generated), generated, dtype), w, neighbours, block_size)
     columns = max(v.shape[1], w.shape[1])
     precise = torch.zeros(len(generated), v.shape[1], dtype=torch.bool, device=generated.device)
@@ -106,7 +106,7 @@ def check_neighbours(neighbours: int, weights: Float[Tensor, "n k"], side: str) 
     """Requires that each row has `neighbours` others that carry weight.
 
     Raises:
-        InputError: it has not.
+        InputError: it does not.
     """
     if neighbours < 1:
         raise InputError(f"neighbours={neighbours} must be at least 1")
@@ -124,7 +124,7 @@ def mean_row(rows: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
 
 @dataclass(frozen=True)
 class Centred:
-    """Rows as they were given; about a centre, in the dtype of their products; and the squared norms of those."""
+    """Rows as given, the same about a centre in the dtype of their products, and the squared norms of the latter."""
 
     rows: Float[Tensor, "n d"]
     centred: Float[Tensor, "n d"]
@@ -135,7 +135,7 @@ class Centred:
 
 
 def about(centre: Float[Tensor, " d"], rows: Float[Tensor, "n d"], dtype: torch.dtype) -> Centred:
-    """Rows about a centre: products of smaller numbers lose fewer digits to cancellation.
+    """Centres rows, since products of smaller numbers lose fewer digits to cancellation.
 
     Raises:
         LostScore: a squared distance may overflow.
@@ -153,7 +153,7 @@ def distance_bounds(block: Centred, others: Centred) -> tuple[Float[Tensor, "b n
     With unit roundoff u = ε/2 and |x||y| ≤ (|x|² + |y|²)/2, the product of d terms is off by at most du(|x|² + |y|²),
     in any order of summation (Higham 2002, §3.1). The rounding of rows about their centre, of norms and of the final
     sums adds less than 16u, and a matrix product that adds its partial sums to the norms, block by block, less than du.
-    Products that underflow are off by less than the smallest normal number each. All this is so for products in full
+    Products that underflow are off by less than the smallest normal number each. All this holds for products in full
     precision, torch's default.
     """
     d, number = block.centred.shape[1], torch.finfo(block.centred.dtype)
@@ -171,7 +171,7 @@ Bounds = tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]
 def exact_distances(
     block: Centred, others: Centred, i: Int64[Tensor, " p"], j: Int64[Tensor, " p"]
 ) -> Float[Tensor, " p"]:
-    """Squared distances of pairs of rows, from differences of what was given, in float64."""
+    """Computes squared distances of pairs of rows from their differences in float64."""
     size = max(1, PAIRS // block.rows.shape[1])
     found = [
         (block.rows[a].double() - others.rows[b].double()).square().sum(dim=1)
@@ -181,9 +181,9 @@ def exact_distances(
 
 
 def within(limit: Float[Tensor, "*b #n"], bounds: Bounds, block: Centred, others: Centred) -> Bool[Tensor, "b n"]:
-    """Whether squared distances are at most a limit; those that their bounds leave open are computed."""
+    """Returns whether squared distances are at most a limit; computes those that their bounds leave open."""
     low, high = bounds
-    rounded = limit.to(low.dtype)  # the bounds have room for it
+    rounded = limit.to(low.dtype)  # the bounds allow for this rounding
     inside = low <= rounded
     i, j = (inside & (high > rounded)).nonzero(as_tuple=True)
     inside[i, j] = exact_distances(block, others, i, j) <= limit.expand_as(low)[i, j]
@@ -193,10 +193,10 @@ def within(limit: Float[Tensor, "*b #n"], bounds: Bounds, block: Centred, others
 def squared_radii(
     side: Centred, weights: Float[Tensor, "n k"], neighbours: int, block_size: int
 ) -> Float[Tensor, "n k"]:
-    """Squared radius of the neighbourhood of each row, as `precision_recall` defines it; −∞ for rows without weight.
+    """Computes each row's squared radius as `precision_recall` defines it; −∞ for rows without weight.
 
     A radius is one of the distances, and grows with each of them: it is at most the radius of their upper bounds, and a
-    row whose lower bound lies above that is not in the neighbourhood. Most neighbourhoods are found so among the
+    row whose lower bound lies above that is not in the neighbourhood. Most neighbourhoods are found like this among the
     NEAREST rows.
 
     Args:
@@ -236,10 +236,10 @@ def radii_among_all(
     weights: Float[Tensor, " n"],
     goal: Float[Tensor, ""],
 ) -> Float[Tensor, " b"]:
-    """Radii of some rows of a block, where the nearest rows do not settle them.
+    """Computes the radii of those rows of a block whose nearest rows do not determine them.
 
-    A radius lies between that of the lower and that of the upper bounds. Only distances that may do so are computed;
-    the others keep a bound, which lies on the same side of the radius as they do.
+    A radius lies between that of the lower and that of the upper bounds. Only distances that may lie there are
+    computed; for the others a bound suffices, which lies on the same side of the radius.
     """
     least, most = (reach(bound, weights.expand_as(bound), goal)[0][:, None] for bound in (low, high))
     i, j = ((high >= least) & (low <= most) & low.isfinite()).nonzero(as_tuple=True)
@@ -262,12 +262,12 @@ def reach(
 class PrecisionRecall(RowsMetric):
     """Weighted precision, recall, density and coverage: `precision_recall` of all rows seen.
 
-    Their order and batches do not matter. Keeps the features in memory, in the dtype given.
+    Their order and batches do not matter. It keeps the features in memory, in the given dtype.
 
     Args:
         num_features: d.
         num_weightings: k, the number of weightings, served by one pass over the distances.
-        neighbours: of the definition; 3 for precision and recall as published, 5 for density and coverage.
+        neighbours: k of the definition; the papers use 3 for precision and recall, 5 for density and coverage.
         metric_options: the options of `torchmetrics.Metric`.
 
     Raises:

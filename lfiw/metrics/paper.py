@@ -1,4 +1,4 @@
-"""The scores of the official code of Grover et al. 2019, which uses weights at the scale given."""
+"""The scores as in the official code of Grover et al. 2019, which uses weights on their given scale."""
 
 import torch
 from jaxtyping import Float
@@ -22,15 +22,15 @@ _SMALLEST_RELATIVE_SPREAD = 1e-14
 
 
 def scale_given(weight: Float[Tensor, " k"], uniform_rows: Float[Tensor, ""], side: str) -> Float[Tensor, " k"]:
-    """Returns s, the sum of the weights given; 1 if all rows came without, which gives each row 1/n.
+    """Returns s, the sum of the given weights; 1 if no row had one, so that each row counts 1/n.
 
     Args:
         weight: Σ w over the rows that came with weights.
-        uniform_rows: the number of rows that came without.
-        side: what the message calls these rows.
+        uniform_rows: the number of rows without weights.
+        side: the rows' name in messages.
 
     Raises:
-        InputError: only some rows came with weights: their scale has no meaning then.
+        InputError: only some rows have weights, so that their scale is meaningless.
     """
     if not (weight > 0).any():
         return torch.ones_like(weight)
@@ -43,19 +43,19 @@ def scale_given(weight: Float[Tensor, " k"], uniform_rows: Float[Tensor, ""], si
 
 
 class PaperFrechetDistance(FrechetDistance):
-    """`FrechetDistance` with s times the mean and s times the covariance, s the sum of the weights given."""
+    """`FrechetDistance` with mean and covariance scaled by s, the sum of the given weights."""
 
     def _moments(self, side: str, weighting: int) -> Moments:
         moments = super()._moments(side, weighting)
         given = getattr(self, f"{side}_weight")[weighting : weighting + 1]
         scale = scale_given(given, getattr(self, f"{side}_uniform_rows"), side)
-        # mean + centre, times the scale, less the centre
+        # scales mean + centre, then subtracts the centre
         mean = scale * moments.mean + (scale - 1) * self.centre
         return Moments(mean, scale * moments.covariance, scale * moments.size)
 
 
 class PaperInceptionScore(InceptionScore):
-    """`InceptionScore` with the weights as given in both places: exp(Σ wᵢ KL(pᵢ ‖ Σ wⱼpⱼ))."""
+    """`InceptionScore` with the given weights in both places: exp(Σ wᵢ KL(pᵢ ‖ Σ wⱼpⱼ))."""
 
     def _information(self, marginal: Float[Tensor, "k c"], mean_entropy: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
         scale = scale_given(self.weight, self.uniform_rows, "generated")
@@ -89,14 +89,14 @@ def gaussian_kernel_distance(
     generated_weights: Float[Tensor, " m"] | Float[Tensor, "m k"] | None = None,
     block_size: int = 2048,
 ) -> Float[Tensor, "*k"]:
-    """The "KID" of the official code of Grover et al. 2019: √ of the biased squared MMD with a Gaussian kernel.
+    """Computes the "KID" of Grover et al. 2019's official code: √ of the biased squared MMD with a Gaussian kernel.
 
-    √(Σ vᵢvⱼk(xᵢ,xⱼ) + Σ wᵢwⱼk(yᵢ,yⱼ) − 2 Σ vᵢwⱼk(xᵢ,yⱼ)), over all pairs, k(x, y) = exp(−|x−y|²/2s), s the (weighted)
-    mean of |x−x'|² over all pairs of real rows. Not comparable with other papers' KID.
+    √(Σ vᵢvⱼk(xᵢ,xⱼ) + Σ wᵢwⱼk(yᵢ,yⱼ) − 2 Σ vᵢwⱼk(xᵢ,yⱼ)) over all pairs, with k(x, y) = exp(−|x−y|²/2s) and s the
+    (weighted) mean of |x−x'|² over all pairs of real rows. It is not comparable with other papers' KID.
 
     Args:
         real, generated: any floating dtype.
-        real_weights, generated_weights: used at the scale given, shape (n,) or one column per weighting; None is 1/n.
+        real_weights, generated_weights: used on their given scale, shape (n,) or one column per weighting; None is 1/n.
         block_size: rows of a block; memory is about 3·8·block_size² bytes beside the features.
 
     Returns:
@@ -127,10 +127,10 @@ def _gaussian_squared_distances(
     w: Float[Tensor, "m k"],
     block_size: int,
 ) -> Float[Tensor, " k"]:
-    """`gaussian_kernel_distance`, squared, for one column of real weights."""
+    """Computes the squared `gaussian_kernel_distance` for one column of real weights."""
     normalised = normalised_columns(v, "real")
     blocks = list(zip(real.split(block_size), normalised.split(block_size), strict=True))
-    # Small numbers: distances from rows about their centre lose fewer digits to cancellation.
+    # Distances from centred rows lose fewer digits to cancellation.
     centre = torch.stack([u[:, 0] @ x.double() for x, u in blocks]).sum(dim=0)
     spread = torch.stack([u[:, 0] @ (x.double() - centre).square().sum(dim=1) for x, u in blocks]).sum()
     if spread.sqrt() <= _SMALLEST_RELATIVE_SPREAD * centre.norm():

@@ -1,5 +1,5 @@
-"""What a finite effective sample size does to a score: how far its interval covers, a control of the same size that
-corrects nothing, and the score at infinitely many samples.
+"""Effects of a finite effective sample size on a score: coverage of its interval, a control of the same size that
+corrects nothing, and the score extrapolated to infinitely many samples.
 """
 
 from collections.abc import Callable
@@ -17,19 +17,19 @@ MIN_DEGREES_OF_FREEDOM = 30.0
 
 
 def interval_kind(score: float, null: float, effective_size: float, dimension: int, degrees_of_freedom: float) -> str:
-    """Says nominal, conservative, few rows or none.
+    """Classifies a score's interval: nominal, conservative, few rows or none.
 
-    First-order errors hold where the score is well above what noise alone gives, at least 3 times that, and a sample
-    determines what the score is made of, ESS ≥ 10 D. Otherwise they err on the large side: conservative. Below ESS = 2
-    D there is no interval. Where the variance is that of a handful of rows, fewer than 30 degrees of freedom, it lacks
-    what rows of that kind outside the sample would add, and intervals may cover too little: few rows. (FID, 1,000 rows,
+    First-order errors hold if the score is at least 3 times what noise alone gives, and ESS ≥ 10 D, so that the sample
+    determines the moments behind the score. Otherwise they are too large: conservative. Below ESS = 2 D there is no
+    interval. If a handful of rows makes up the variance, fewer than 30 degrees of freedom, the contribution of similar
+    rows outside the sample is missing, and intervals may cover too little: few rows. (FID, 1,000 rows,
     lognormal weights of normal features, 300 repetitions each: 97 % cover at a median of 29, 93 % at 12, 86 % at 7.)
 
     Args:
-        null: the score of two such samples of one distribution.
+        null: the expected score of two such samples of the same distribution.
         effective_size: the smaller effective size of the two sides.
-        dimension: D, of the features.
-        degrees_of_freedom: of the variance (`Contributions.degrees_of_freedom`).
+        dimension: D, the number of features.
+        degrees_of_freedom: those of the variance (`Contributions.degrees_of_freedom`).
     """
     if effective_size < MIN_ESS_PER_DIMENSION * dimension or degrees_of_freedom != degrees_of_freedom:
         return NONE
@@ -41,7 +41,7 @@ def interval_kind(score: float, null: float, effective_size: float, dimension: i
 def permuted(
     weights: Float[Tensor, "n k"], permutations: int, generator: torch.Generator
 ) -> Float[Tensor, "permutations n k"]:
-    """Puts the rows of the weights in random order, all k columns alike: same ESS, same tail, no correction."""
+    """Permutes the rows of the weights at random, all k columns alike: same ESS, same tail, no correction."""
     orders = [torch.randperm(len(weights), generator=generator) for _ in range(permutations)]
     return torch.stack([weights[order] for order in orders])
 
@@ -54,11 +54,11 @@ def control(
 ) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
     """Returns the mean score over permutations of the weights, and its standard error.
 
-    A score that is biased at a small effective size, as the FID, is biased alike here: the correction that weights make
-    is their score minus this one.
+    A score with a bias at small effective sizes, such as the FID, has the same bias here: the effect of the correction
+    is the weights' score minus this one.
 
     Args:
-        score: weights, one column each → one score per column.
+        score: weights, one column per weighting → one score per column.
         weights: one column per weighting.
         permutations: at least 2.
     """
@@ -74,16 +74,16 @@ def extrapolate(
     points: int = 15,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The score at infinitely many generated samples and its standard error: the intercept of a line in 1/ESS
+    """Extrapolates a score to infinitely many generated samples: the intercept of a line in 1/ESS, with its error
     (Chong & Forsyth, CVPR 2020).
 
-    FID and Inception Score are biased by a term that falls as 1/n; with weights the effective size of the rows takes
-    the place of n. The line goes through the scores of `points` random subsets of n/2 … n rows, evenly spaced in size.
-    They share rows, so that the error is that of the line alone and leaves out what the whole sample shares.
+    FID and Inception Score are biased by a term that falls as 1/n; with weights the effective size replaces n.
+    The line is fitted to the scores of `points` random subsets of n/2 … n rows, evenly spaced in size. They share rows,
+    so that the error is only that of the line, without the error of the whole sample.
 
     Args:
         score: row numbers → score of these rows under their weights.
-        weights: of all rows, non-negative, any scale.
+        weights: those of all rows, non-negative, any scale.
     """
     generator = torch.Generator().manual_seed(seed)
     n = len(weights)

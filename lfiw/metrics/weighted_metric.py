@@ -1,4 +1,4 @@
-"""What weighted metrics share: checks of features and weights, and metrics of sums or of all rows."""
+"""Base of weighted metrics: checks of features and weights, and metrics from sums or from all rows."""
 
 import functools
 import warnings
@@ -13,7 +13,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lfiw.errors import InputError
 
-# 1 − Σ w̄² is a difference of numbers near 1: below this it is mostly rounding, and one row has all the weight.
+# 1 − Σ w̄² is a difference of numbers near 1: below this it is mostly rounding, as if one row had all the weight.
 _SMALLEST_SPREAD = 1e-12
 
 
@@ -23,7 +23,7 @@ def check_features(features: Tensor, num_features: int | None = None, name: str 
     Args:
         features: shape (n, d), any floating dtype; zero rows are allowed.
         num_features: the required d, if it is fixed.
-        name: what the message calls the tensor.
+        name: the tensor's name in messages.
 
     Raises:
         InputError: the dtype is not floating, the shape is not (n, d), or a value is NaN or infinite.
@@ -39,7 +39,7 @@ def check_features(features: Tensor, num_features: int | None = None, name: str 
 
 
 def check_sides(real: Tensor, generated: Tensor) -> None:
-    """Requires finite features with as many columns on both sides.
+    """Requires finite features with the same number of columns on both sides.
 
     Raises:
         InputError: as `check_features` and `check_same_width`.
@@ -50,7 +50,7 @@ def check_sides(real: Tensor, generated: Tensor) -> None:
 
 
 def check_same_width(real: Tensor, generated: Tensor) -> None:
-    """Requires as many columns on both sides.
+    """Requires the same number of columns on both sides.
 
     Raises:
         InputError: the numbers of columns differ.
@@ -69,7 +69,7 @@ def weight_columns(
 
     Args:
         weights: shape (n,) or (n, k), non-negative, any scale; None is 1 for each row.
-        rows: what is weighted.
+        rows: those that are weighted.
         num_weightings: the required k of a matrix, if it is fixed.
 
     Returns:
@@ -103,7 +103,7 @@ def weight_columns(
 
 
 def with_weight(rows: Float[Tensor, "n d"], columns: Float[Tensor, "n k"]) -> tuple[Tensor, Tensor]:
-    """Leaves out the rows to which no column gives weight; they would change nothing."""
+    """Removes rows to which no column gives weight; they would change nothing."""
     positive = (columns > 0).any(dim=1)
     return (rows, columns) if positive.all() else (rows[positive], columns[positive])
 
@@ -117,19 +117,20 @@ def normalised_columns(columns: Float[Tensor, "n k"], side: str) -> Float[Tensor
     largest = columns.amax(dim=0) if len(columns) else columns.new_zeros(columns.shape[1])
     if not (largest > 0).all():
         raise InputError(f"the {side} weights are all zero or there are no {side} rows, expected a positive weight")
-    scaled = columns / largest  # scale first: the sum of huge weights must not overflow
+    scaled = columns / largest  # scale first, since the sum of huge weights must not overflow
     return scaled / scaled.sum(dim=0)
 
 
 def reliability_correction(
     weight: Float[Tensor, " k"], weight_square: Float[Tensor, " k"], side: str
 ) -> Float[Tensor, " k"]:
-    """1 − Σ w̄² = 1 − 1/ESS from Σ w and Σ w²: what makes a weighted second-order statistic unbiased.
+    """Computes 1 − Σ w̄² = 1 − 1/ESS from Σ w and Σ w²; dividing by it makes weighted second-order statistics unbiased.
 
-    Between 0 (one row has all the weight) and 1 − 1/n (uniform). Source: reliability weights, `numpy.cov(aweights)`.
+    It lies between 0 (one row has all the weight) and 1 − 1/n (uniform). Source: reliability weights,
+    `numpy.cov(aweights)`.
 
     Raises:
-        InputError: no weight, fewer than two rows that carry any, or sums out of float64's range.
+        InputError: there is no weight, fewer than two rows carry any, or sums are out of float64's range.
     """
     check_total_weight(weight, side)
     if (weight_square < torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps).any():
@@ -194,7 +195,7 @@ class WeightedMetric(Metric):
 
         @functools.wraps(compute)
         def compute_without_warning(*args: Any, **kwargs: Any) -> Any:
-            # A process without rows is no mistake as long as another has some; if none has, `compute` raises.
+            # A process may have no rows as long as another has some; if none has, `compute` raises.
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The ``compute`` method of metric", UserWarning)
                 return wrapped(*args, **kwargs)
@@ -203,13 +204,13 @@ class WeightedMetric(Metric):
 
 
 def agree_on_maximum(number: int, metric: Metric, gather: Callable, process_group: Any) -> int:
-    """Finds the largest of the numbers that the processes hold, by the gather function that also gathers the states."""
+    """Returns the largest of the processes' numbers, by the function that also gathers the states."""
     local = torch.tensor(number, device=metric.device)
     return int(max(gathered.item() for gathered in gather(local, group=process_group or metric.process_group)))
 
 
 SIDES = ("real", "generated")
-MERGED_BYTES = 2**25  # blocks of this size lie outside of the heap, and copying them would take time
+MERGED_BYTES = 2**25  # larger blocks lie outside the heap, and copying them would take time
 
 
 class TwoSidedMetric(WeightedMetric):
@@ -252,12 +253,12 @@ class TwoSidedMetric(WeightedMetric):
         raise NotImplementedError
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
-        """Does the same as `update`: one batch fills one side, so there is no value of the batch."""
+        """Does the same as `update`: a batch belongs to one side, so it has no value of its own."""
         self.update(*args, **kwargs)
 
 
 class RowsMetric(TwoSidedMetric):
-    """A two-sided metric that keeps the rows it has seen, in the dtype given, without those of weight zero."""
+    """A two-sided metric that keeps all rows with weight that it has seen, in their dtype."""
 
     def __init__(self, num_features: int, num_weightings: int = 1, **metric_options: Any) -> None:
         super().__init__(num_features, num_weightings, **metric_options)
@@ -271,12 +272,12 @@ class RowsMetric(TwoSidedMetric):
             setattr(self, f"{side}_uniform_rows", getattr(self, f"{side}_uniform_rows") + len(rows))
         columns = weight_columns(weights, rows, self.num_weightings).expand(-1, self.num_weightings)
         rows, columns = with_weight(rows, columns)
-        # Copies: a batch buffer that its owner fills again must not change what was seen.
+        # Copies, since the owner of a batch may reuse its buffer.
         append_block(getattr(self, f"{side}_features"), rows.clone())
         append_block(getattr(self, f"{side}_weights"), columns.clone())
 
     def _kept(self, side: str) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k"]]:
-        """Returns all rows of a side, and their weights.
+        """Returns all rows of a side and their weights.
 
         Raises:
             InputError: there is none.
@@ -288,7 +289,7 @@ class RowsMetric(TwoSidedMetric):
         return features, weights
 
     def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any = None) -> None:
-        # Processes must gather tensors of one dtype and as many dimensions, also those that saw no rows.
+        # All processes, even without rows, must gather tensors of the same dtype and number of dimensions.
         for side in SIDES:
             features = _concatenated(getattr(self, f"{side}_features"))
             weights = _concatenated(getattr(self, f"{side}_weights"))
@@ -303,7 +304,7 @@ class RowsMetric(TwoSidedMetric):
 
 
 def shared_column(weights: Float[Tensor, "n k"]) -> Float[Tensor, " n"] | Float[Tensor, "n k"]:
-    """Returns the one column that all weightings share, if they do: what depends on it alone is then made once."""
+    """Returns the column that all weightings share, if they do, so that what depends on it is computed once."""
     return weights[:, 0] if (weights == weights[:, :1]).all() else weights
 
 
@@ -314,7 +315,7 @@ def checked_sides(
     generated_weights: Tensor | None,
     block_size: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features and weight columns of both sides, checked, without the rows that have no weight."""
+    """Returns checked features and weight columns of both sides, without rows that have no weight."""
     if block_size < 1:
         raise InputError(f"block_size is {block_size}, expected at least 1")
     checked: list[Tensor] = []
@@ -337,8 +338,8 @@ def scalar_unless_columns(values: Float[Tensor, " k"], *weights: Float[Tensor, "
 def append_block(blocks: list[Tensor], block: Tensor) -> None:
     """Adds rows to a list of blocks; small neighbours are joined, so that a list has few of them.
 
-    A few rows of each batch, kept for long between buffers that come and go, would leave the heap full of holes: 2 KB
-    per row of a pass, against nothing.
+    Otherwise a few long-lived rows per batch between short-lived buffers would fragment the heap, by 2 KB per row of a
+    pass.
     """
     blocks.append(block)
     while len(blocks) > 1 and len(blocks[-2]) <= len(blocks[-1]) and blocks[-2].nbytes < MERGED_BYTES:
@@ -347,7 +348,7 @@ def append_block(blocks: list[Tensor], block: Tensor) -> None:
 
 
 def _concatenated(state: Tensor | list[Tensor]) -> Tensor | None:
-    """Joins a list state to one tensor; None if it is empty. After a synchronisation it is a tensor already."""
+    """Joins a list state into one tensor; None if it is empty. After a synchronisation it is a tensor already."""
     if isinstance(state, Tensor):
         return state
     return torch.cat(state) if state else None

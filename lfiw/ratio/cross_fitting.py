@@ -13,7 +13,6 @@ from jaxtyping import Float, Int64, Shaped
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
-from rich.progress import track
 from torch import Tensor
 
 from lfiw.data import ColumnWriter, SampleCache
@@ -28,6 +27,7 @@ from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.training.callbacks import TimeLeft
+from lfiw.training.progress import with_progress
 from lfiw.training.run_folder import column_part
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
@@ -223,7 +223,7 @@ def cross_fit(
     scores = [torch.full((folds, ensemble, len(table)), torch.nan, dtype=torch.float64) for table in tables]
     classifiers: list[list[Scorer]] = [[] for _ in range(folds)]
     members = members_of(folds, ensemble)
-    shown = track(members, "classifiers", transient=True, disable=not progress)
+    shown = with_progress(members, "classifiers", shown=progress)
     for member, own_seed in each_member(datamodule, shown, seed):
         classifier = train(datamodule, own_seed)
         classifiers[member.fold].append(classifier)

@@ -24,21 +24,21 @@ from lfiw.training.trainer import CHECKPOINTS, build_trainer, fit, last_checkpoi
 from lfiw.untrusted import read_checkpoint
 from lfiw.version import __version__
 
-RECORD = "training.json"  # in the run folder: what the training came to, and what it took
+RECORD = "training.json"  # in the run folder: the training's outcome and cost
 Outcome = tuple[dict[str, float], dict[str, Any]]
 
 
 def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
-    """Train, draw pictures, keep the weights.
+    """Trains, draws pictures and saves the weights.
 
     Returns:
         Metrics by name, and the objects that made them: trainer, generator, datamodule.
 
     Raises:
-        InputError: the options do not go together, or training diverged.
+        InputError: options contradict each other, or training diverged.
     """
     datamodule, module = prepare(config)
-    timer = Timer()  # its count is in the checkpoints: a resumed run's is that of all its parts
+    timer = Timer()  # checkpoints store it: a resumed run counts all its parts
     trainer = build_trainer(
         config.trainer,
         run_dir,
@@ -61,14 +61,14 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
-    """Score the kept epoch on the validation rows again. Returns as `run`."""
+    """Scores the saved epoch on the validation rows again. Returns as `run`."""
     datamodule, module = prepare(config)
     trainer = build_trainer(config.trainer, run_dir, loggers, monitor=None)
     file = checkpoint_of(run_dir)
     if not file.is_file():
         raise InputError(f"{run_dir} has no checkpoint: the run was stopped before its first epoch ended")
     try:
-        module.load_state_dict(read_checkpoint(file, "cpu")["state_dict"])  # averaged, where there is an average
+        module.load_state_dict(read_checkpoint(file, "cpu")["state_dict"])  # averaged, if there is an average
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{file} is not of this configuration: {first_line(error)}") from None
     trainer.validate(module, datamodule=datamodule, verbose=False)
@@ -79,7 +79,7 @@ def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcom
 
 
 def prepare(config: Config) -> tuple[RealDataModule, GenerativeModule]:
-    """Data and network."""
+    """Builds data module and network."""
     check(config)
     data = asdict(config.data)
     del data["name"]
@@ -88,7 +88,7 @@ def prepare(config: Config) -> tuple[RealDataModule, GenerativeModule]:
 
 
 def previews(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> list[Callback]:
-    """What is looked at while it trains."""
+    """Builds the callbacks that show how training goes."""
     task = config.task
     chosen: list[Callback] = []
     if task.grid:
@@ -100,7 +100,7 @@ def previews(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> list[C
 
 
 def check(config: Config) -> None:
-    """Raises InputError for options that do not go with training a generator."""
+    """Raises InputError for options that do not fit the training of a generator."""
     if not isinstance(config.data, RealData):
         raise InputError(f"task=generator needs data=real, not data.name={config.data.name}")
     if config.model.name not in HOMES:

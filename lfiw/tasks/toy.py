@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger
-from rich.progress import track
 from scipy.special import gammaln, hyp1f1, ndtr
 from torch import Tensor
 from torch.distributions import MultivariateNormal
@@ -31,6 +30,7 @@ from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, Run, ToyCase, ToyData
 from lfiw.tasks.results import Row, row, write_study
 from lfiw.training import tracking
+from lfiw.training.progress import with_progress
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint
 from lfiw.weighting.weights import Weighting
 
@@ -43,10 +43,10 @@ class Mixture:
         means: μ_k, each of length d; two components.
         scales: s_k > 0.
         proportions: π_k, summing to 1.
-        valley: half-width of the slab half-way between the two modes, across the line that joins them.
+        valley: half-width of the slab half-way between the two modes, perpendicular to the line through them.
 
     Raises:
-        InputError: lengths that do not fit together, proportions that do not sum to 1, or equal means.
+        InputError: lengths do not match, proportions do not sum to 1, or the means are equal.
     """
 
     means: Sequence[Sequence[float]]
@@ -89,7 +89,7 @@ class Mixture:
         return ((x - middle) @ direction).abs() < self.valley
 
     def valley_probability(self) -> float:
-        """P(x in the slab): along the line between the modes each component is a one-dimensional Gaussian."""
+        """Returns P(x in the slab): along the line through the modes each component is a one-dimensional Gaussian."""
         direction, middle = self._axis()
         total = 0.0
         for mean, scale, share in zip(self._tensor(self.means), self.scales, self.proportions, strict=True):
@@ -98,12 +98,13 @@ class Mixture:
         return total
 
     def distance(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """|x − μ|, from the mean of the mixture."""
+        """Computes |x − μ|, the distance from the mixture's mean."""
         return (x - self.mean).norm(dim=1)
 
     def mean_distance(self) -> float:
-        """E|x − μ|: a component's distance is s times a noncentral χ variable of d degrees of freedom, whose mean is
+        """Returns E|x − μ|.
 
+        A component's distance is s times a noncentral χ variable of d degrees of freedom, whose mean is
         √2 Γ((d+1)/2)/Γ(d/2) · ₁F₁(−1/2; d/2; −λ²/2), with λ = |μ_k − μ|/s_k (Park 1961).
         """
         d, total = self.dimension, 0.0
@@ -141,10 +142,10 @@ class FittedGaussian:
 def toy_probabilities(
     groups: Mapping[tuple[str, int], Sequence[tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]],
 ) -> Figure:
-    """Learned against Bayes-optimal class probability: mean and 95 % band over seeds, a panel a case and size.
+    """Plots learned against Bayes-optimal class probability, mean and 95 % band over seeds, per case and size.
 
     Args:
-        groups: (case, n) → for each seed the exact and the learned probability of the same samples.
+        groups: (case, n) → per seed, the exact and the learned probability of the same samples.
     """
     cases = list(dict.fromkeys(case for case, _ in groups))
     sizes = list(dict.fromkeys(n for _, n in groups))
@@ -169,7 +170,7 @@ def toy_probabilities(
 
 
 def binned_means(x: Float[Tensor, " n"], y: Float[Tensor, " n"], edges: Float[Tensor, " b"]) -> Float[np.ndarray, " _"]:
-    """Mean of y in each bin of x; nan for an empty bin."""
+    """Computes the mean of y per bin of x; nan for an empty bin."""
     index = (torch.bucketize(x, edges) - 1).clamp(0, len(edges) - 2)
     count = torch.bincount(index, minlength=len(edges) - 1).double()
     return (torch.bincount(index, weights=y, minlength=len(edges) - 1) / count).numpy()
@@ -181,7 +182,7 @@ WEIGHTINGS = ("uniform", "learned", "exact")
 
 @dataclass(frozen=True)
 class Repetition:
-    """One fitted Gaussian and one classifier.
+    """The outcome of one fitted Gaussian and one classifier.
 
     Args:
         errors: (weighting, quantity) → estimate minus truth.
@@ -196,13 +197,13 @@ class Repetition:
 
 
 def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Every case at every size, `task.seeds` times.
+    """Repeats every case at every size `task.seeds` times.
 
     Returns:
-        Metrics by name, `rows`: the results as toy.json in the run folder has them, and `picture`: the PNG file.
+        Metrics by name, and the objects `rows`, as in toy.json in the run folder, and `picture`, the PNG file.
 
     Raises:
-        InputError: no case or size is asked for.
+        InputError: no case or no size is given.
     """
     started = time.perf_counter()
     if not isinstance(config.data, ToyData):
@@ -221,7 +222,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
         for n in config.task.num_samples
         for seed in range(config.seed, config.seed + config.task.seeds)
     ]
-    for case, n, seed in track(plan, "toy", disable=not plan):
+    for case, n, seed in with_progress(plan, "toy", shown=config.trainer.progress):
         folder = run_dir / f"{case.name}-n{n}-s{seed}"
         repetitions.setdefault((case.name, n), []).append(repeat(config, case, n, seed, folder))
     rows = [r for (name, n), group in repetitions.items() for r in summarise(f"{name} n={n}", group)]
@@ -237,7 +238,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Show what the run found; nothing is left to compute. Returns as `run`.
+    """Prints what the run found; nothing is computed. Returns as `run`.
 
     Raises:
         InputError: the run did not finish.
@@ -255,7 +256,7 @@ def as_metrics(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def repeat(config: Config, case: ToyCase, n: int, seed: int, folder: Path) -> Repetition:
-    """Fit the Gaussian to n samples, train on n of each side, weight fresh samples of the Gaussian."""
+    """Fits the Gaussian to n samples, trains on n per side, and weights fresh samples of the Gaussian."""
     generator = torch.Generator().manual_seed(mix_seeds(seed, n))
     data = Mixture(case.means, case.scales, case.proportions, case.valley)
     real = data.sample(n, generator)
@@ -266,7 +267,8 @@ def repeat(config: Config, case: ToyCase, n: int, seed: int, folder: Path) -> Re
         **mixing_options(config.data),
         seed=seed,
     )
-    train_classifier(datamodule, seed=seed, run_dir=folder, **parts_of(replace(config, resume=None)))
+    silent = replace(config, resume=None, trainer=replace(config.trainer, progress=False))
+    train_classifier(datamodule, seed=seed, run_dir=folder, **parts_of(silent))
     best = RatioClassifier.load(best_checkpoint(folder / CHECKPOINTS))
 
     x = model.sample(config.data.num_evaluation, generator)
@@ -289,7 +291,7 @@ def repeat(config: Config, case: ToyCase, n: int, seed: int, folder: Path) -> Re
 
 
 def mixing_options(data: ToyData) -> dict[str, Any]:
-    """The options that `MixedDataModule` takes."""
+    """Returns the options that `MixedDataModule` takes."""
     options = asdict(data)
     for own in ("name", "cases", "num_evaluation"):
         del options[own]
@@ -297,7 +299,7 @@ def mixing_options(data: ToyData) -> dict[str, Any]:
 
 
 def summarise(name: str, group: Sequence[Repetition]) -> list[Row]:
-    """Rows of one case and size: bias of each estimate, and the log-ratio's error."""
+    """Returns the rows of one case and size: each estimate's bias, and the log-ratio's error."""
     rows = [row(name, "log_ratio_rmse", [r.log_ratio_error for r in group])]
     for quantity in ESTIMATES:
         for weighting in WEIGHTINGS:
@@ -307,7 +309,7 @@ def summarise(name: str, group: Sequence[Repetition]) -> list[Row]:
 
 
 def print_rows(config: Config, rows: Sequence[Row]) -> None:
-    """The table in the terminal."""
+    """Prints the table."""
     found = {(r["name"], r["metric"]): r for r in rows}
 
     def cell(name: str, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""What is done while a training runs: checkpoints to resume from, the moving average, the watch over its loss."""
+"""Callbacks of a training: checkpoints to resume from, the moving average, the check that losses are finite."""
 
 import math
 import time
@@ -29,11 +29,11 @@ LAST = "last.ckpt"
 class LastCheckpoint(Checkpoint):
     """Saves the state of a training in last.ckpt: after each epoch's validation and every `every_steps` steps.
 
-    A signal stops the training once the current step is saved; one that comes in the last step of an epoch or in
-    validation, after validation. Lightning's `ModelCheckpoint` does not promise this: `save_last` leaves out epochs
-    that are not the best, which would be trained again; `every_n_train_steps` excludes `every_n_epochs` and saves after
-    an epoch's last step, from where a training resumes without validation; `save_on_exception` also saves a training
-    that has diverged.
+    A signal stops the training once the current step is saved; if it arrives in the last step of an epoch or during
+    validation, after validation. Lightning's `ModelCheckpoint` does not promise this: `save_last` skips epochs that are
+    not the best, which would be trained again; `every_n_train_steps` excludes `every_n_epochs` and saves after an
+    epoch's last step, from which a training resumes without validating; `save_on_exception` also saves a training that
+    has diverged.
 
     Args:
         folder: of the checkpoint.
@@ -54,7 +54,7 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         number = agreed_signal(trainer)
-        # Lightning takes an epoch that was kept after its last step for over, and would not validate it
+        # Lightning would take an epoch saved after its last step as finished, and would not validate it
         if trainer.is_last_batch:
             return
         step = trainer.fit_loop.total_batch_idx + 1
@@ -80,7 +80,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def agreed_signal(trainer: Trainer) -> int:
-    """The signal that one of the processes got, the same in all of them; 0 if none did."""
+    """Returns the signal that one of the processes received, the same in all of them; 0 if there was none."""
     own = stopping.requested() or 0
     if trainer.world_size == 1:
         return own
@@ -90,9 +90,9 @@ def agreed_signal(trainer: Trainer) -> int:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """The best epoch so far stays the best, wherever its folder has been moved, copied or linked to.
+    """Remembers the best epoch of a resumed run, even if the run's folder was moved, copied or linked.
 
-    Lightning keeps absolute paths, and forgets the best score where they are others than those of this training.
+    Lightning stores absolute paths, and forgets the best score if they differ from this training's.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -113,12 +113,12 @@ class BestCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """That of Lightning's class, as in checkpoints of earlier versions."""
+        """Lightning's own key, as in checkpoints of earlier versions."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
 
 class BestWeights(Callback):
-    """Keeps the weights of the best epoch in memory, and leaves the module with them: nothing is written.
+    """Keeps the best epoch's weights in memory and loads them into the module at the end; writes nothing.
 
     Args:
         monitor: the best epoch has the lowest value of this.
@@ -140,7 +140,7 @@ class BestWeights(Callback):
 
 
 class Patience(EarlyStopping):
-    """A training that had stopped early is still over when it is resumed, unless with more patience."""
+    """Early stopping that lasts: a resumed training that had stopped early ends at once, unless patience has grown."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({**state_dict, "patience": self.patience})
@@ -152,7 +152,7 @@ class Patience(EarlyStopping):
 
 
 class LogPosition(Callback):
-    """Keeps in checkpoints how long metrics.jsonl was; what a resumed training logs again is taken out first."""
+    """Stores the length of metrics.jsonl in checkpoints; a resumed training first removes what it will log again."""
 
     def __init__(self) -> None:
         self._log: tuple[JsonLines, str] | None = None
@@ -178,21 +178,21 @@ class TimeLeft(Callback):
     """Prints once, after the first epoch, how long training will take at most, if that is more than a minute.
 
     Args:
-        trainings: how many trainings of this length there are, one after another, that share this callback.
+        trainings: how many trainings of this length share this callback, one after another.
     """
 
     def __init__(self, trainings: int = 1) -> None:
         self.trainings = trainings
         self._started: float | None = None
-        self._told = False
+        self._printed = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._told or self._started is None or trainer.max_epochs is None:
+        if self._printed or self._started is None or trainer.max_epochs is None:
             return
-        self._told = True
+        self._printed = True
         seconds = time.perf_counter() - self._started  # of training and validation
         minutes = seconds * (trainer.max_epochs * self.trainings - trainer.current_epoch - 1) / 60
         if minutes > 1:
@@ -205,7 +205,7 @@ class TimeLeft(Callback):
 
 
 class MovingAverage(WeightAveraging):
-    """Exponential moving average of the weights; validated and kept in their place.
+    """Keeps an exponential moving average of the weights, which is validated and saved in their place.
 
     After t steps the decay is min(decay, (1 + t) / (10 + t)), so that the random weights of the start are soon
     forgotten (TensorFlow's ExponentialMovingAverage with num_updates); Lightning's `EMAWeightAveraging` has one decay
@@ -226,7 +226,7 @@ class MovingAverage(WeightAveraging):
         if averages[0].is_floating_point():
             decay = min(self.decay, (1 + self._step) / (10 + self._step))
             get_ema_multi_avg_fn(decay)(averages, current, updates)
-        else:  # numbers that count
+        else:  # counters
             for average, number in zip(averages, current, strict=True):
                 average.copy_(number)
 
@@ -245,10 +245,10 @@ class MovingAverage(WeightAveraging):
 
 @contextmanager
 def own_singular_vectors(module: LightningModule) -> Iterator[None]:
-    """Leaves a module the singular vectors of its spectral norms, whatever weights are put into it inside.
+    """Keeps the singular vectors of a module's spectral norms while other weights are loaded into it.
 
-    A mean of unit vectors is shorter than 1: spectral norms with it would divide by too little, in every layer. The
-    vectors of the current weights are near to those of the averaged ones.
+    A mean of unit vectors is shorter than 1: with it, every layer's spectral norm would be too small. The vectors of
+    the current weights are close to those of the averaged ones.
     """
     vectors = {
         buffer: buffer.clone()
@@ -261,20 +261,20 @@ def own_singular_vectors(module: LightningModule) -> Iterator[None]:
 
 
 FILE = "not_finite.json"
-STEPS_UNREAD = 50  # on a GPU, or among several processes, where to read a loss is to wait
+STEPS_UNREAD = 50  # on a GPU or with several processes, where reading a loss means waiting
 
 
 @runtime_checkable
 class KnowsRows(Protocol):
-    """A data set that can tell which rows of which tables a batch is made of."""
+    """A data set that knows which rows of which tables a batch consists of."""
 
     def rows_of(self, batch: Any) -> list[dict[str, Any]]:
-        """`table`, its path, and `rows`, numbers in it; one entry per table."""
+        """Returns one entry per table: `table`, its path, and `rows`, the row numbers in it."""
         ...
 
 
 class Step(NamedTuple):
-    """One training step: where the training was after it, its loss (0-d), and its batch."""
+    """One training step: its place in the training, its loss (0-d), and its batch."""
 
     step: int
     epoch: int
@@ -284,12 +284,12 @@ class Step(NamedTuple):
 
 
 class FiniteLoss(Callback):
-    """Ends a training by an InputError at the first step whose loss is NaN or infinite.
+    """Ends a training with an InputError at the first step whose loss is NaN or infinite.
 
     The rows of that batch are written to `not_finite.json` in the run's folder, if there is one. A step that a gradient
-    scaler skips has a finite loss, and is none of these. No checkpoint is written of a training that has ended so.
+    scaler skips has a finite loss and does not count. No checkpoint is written after such a step.
 
-    A module whose optimization is manual returns its `loss` from `training_step`, for this.
+    A module with manual optimisation has to return its `loss` from `training_step`.
 
     Args:
         folder: of the run. If None, nothing is written.
@@ -327,12 +327,12 @@ class FiniteLoss(Callback):
             return
         steps, self._unread = self._unread, []
         wrong = ~torch.stack([step.loss for step in steps]).isfinite()
-        first = torch.where(wrong.any(), wrong.int().argmax(), len(steps))  # of this process
-        found = int(trainer.strategy.reduce(first, reduce_op="min"))  # of all processes
-        if found == len(steps):
+        own_first = torch.where(wrong.any(), wrong.int().argmax(), len(steps))
+        first = int(trainer.strategy.reduce(own_first, reduce_op="min"))  # over all processes
+        if first == len(steps):
             return
-        step = steps[found]
-        own = bool(wrong[found])
+        step = steps[first]
+        own = bool(wrong[first])
         where = f"{step.step:,} (epoch {step.epoch}, batch {step.batch_number})"
         rows = ""
         if own and self.folder is not None:

@@ -19,18 +19,18 @@ from lfiw.errors import InputError, first_line
 from lfiw.training import stopping
 from lfiw.training.stopping import is_first_process
 
-GRACE = 5.0  # seconds that the main thread has to end by itself, with a better message
+GRACE = 5.0  # seconds for the main thread to end by itself, with a better message
 PERIOD = 0.5  # seconds between two rounds of the watch
 CONNECT = timedelta(seconds=30)
-SILENCE = timedelta(minutes=3)  # of a process, after which its machine is lost
+SILENCE = timedelta(minutes=3)  # after which a process's machine counts as lost
 PARENT_SECONDS = 1.0
 
 _watch: "Watch | None" = None
-_watched = threading.Event()  # the processes watch one another: the parent need not be watched any more
+_watched = threading.Event()  # set once the processes watch one another: the parent need not be watched any longer
 
 
 def watch_processes() -> None:
-    """Begins to watch the other processes of the group, if there are any; all of them have to call it."""
+    """Starts to watch the other processes of the group, if there are any; all of them have to call this."""
     global _watch
     if _watch is None and distributed.is_initialized() and distributed.get_world_size() > 1:
         _watch = Watch()
@@ -38,7 +38,7 @@ def watch_processes() -> None:
 
 
 def watch_parent() -> None:
-    """Until the processes watch one another, ends with the process that has started this one."""
+    """Ends this process if its parent dies, until the processes watch one another."""
     parent = os.getppid()
 
     def look() -> None:
@@ -50,25 +50,26 @@ def watch_parent() -> None:
 
 
 class Watch:
-    """A thread that meets those of the other processes twice a second, in a group of their own.
+    """A thread that exchanges its state with the other processes' threads twice per second, in a group of their own.
 
-    It learns of a signal that one of them got, and of a death: gloo's connections close with a process. Launchers do
-    less: torchrun does not pass on a signal that a single worker got, and Lightning's does not end the others if the
-    first process dies. A timeout of `DDPStrategy` would end those that wait for the first process to fill a cache.
+    It notices a signal that one of them received, and a death, since gloo's connections close with a process. Launchers
+    do less: torchrun does not pass on a signal that a single worker received, and Lightning's does not end the others
+    if the first process dies. A timeout of `DDPStrategy` would also end processes that wait for the first one to fill
+    a cache.
     """
 
     def __init__(self) -> None:
-        # a process that has died is noticed here, at once; a new group would wait for it
+        # notices at once if a process has died; creating a group would wait for it
         distributed.all_gather_object([None] * distributed.get_world_size(), None)
         self._group: Any = distributed.new_group(backend="gloo", timeout=CONNECT)
         self._ends = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._meet, name="process-watch", daemon=True)
         self._thread.start()
-        atexit.register(self.leave, failed=True)  # no thread may come back from gloo while the interpreter ends
+        atexit.register(self.leave, failed=True)  # no thread may return from gloo while the interpreter shuts down
 
     def leave(self, failed: bool = False) -> None:
-        """Ends the watch, in all processes: one that is done waits for nobody; or in this one alone if it failed."""
+        """Ends the watch: in this process alone if it failed, otherwise in all, without waiting for the others."""
         self._failed = failed
         self._ends.set()
         self._thread.join(GRACE / 2)
@@ -91,8 +92,8 @@ class Watch:
                 stopping.pass_on(number)
 
     def _lost(self, error: RuntimeError) -> None:
-        """Ends this process too. Not by an exception: the main thread may wait in a collective operation for ever."""
-        distributed.destroy_process_group(self._group)  # the others learn of it at once, each from its neighbour
+        """Ends this process too; not by an exception, since the main thread may be stuck in a collective operation."""
+        distributed.destroy_process_group(self._group)  # each neighbour notices at once, and so on
         time.sleep(GRACE)
         number = stopping.requested()
         if number is not None:  # it ended for the same reason
@@ -110,7 +111,7 @@ T = TypeVar("T")
 
 
 def join_processes() -> None:
-    """Make one group of the processes of this run, if a launcher has started several. Lightning then uses it."""
+    """Joins the processes of this run into one group, which Lightning then uses, if a launcher started several."""
     if not is_first_process():
         watch_parent()
     for environment_class in (TorchElasticEnvironment, SLURMEnvironment):
@@ -128,7 +129,7 @@ def join_processes() -> None:
 
 
 def by_first_process(work: Callable[[], T]) -> T:
-    """Does the work in the first process of the group; all get what it returns, or its `InputError`."""
+    """Does the work in the group's first process; all processes get its result or its `InputError`."""
     if not distributed.is_initialized():
         return work()
     outcome: list[Any] = [None, None]
@@ -145,13 +146,13 @@ def by_first_process(work: Callable[[], T]) -> T:
 
 
 def leave_processes(failed: bool = False) -> None:
-    """Ends the group, if there is one, while the interpreter still runs.
+    """Destroys the group, if there is one, while the interpreter still runs.
 
-    One of gloo's threads may hold the last reference to a tensor that Python knows; dropping it after the interpreter
-    has been finalised aborts the process ("terminate called without an active exception").
+    One of gloo's threads may hold the last reference to a Python tensor; dropping it after the interpreter has been
+    finalised aborts the process ("terminate called without an active exception").
 
     Args:
-        failed: the other processes are to end too.
+        failed: end the other processes too.
     """
     global _watch
     if _watch is not None:
@@ -159,4 +160,4 @@ def leave_processes(failed: bool = False) -> None:
         _watch = None
     if distributed.is_initialized():
         distributed.destroy_process_group()
-        gc.collect()  # what Lightning leaves in cycles keeps the group, and its threads, alive
+        gc.collect()  # reference cycles that Lightning leaves would keep the group and its threads alive

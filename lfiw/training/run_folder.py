@@ -24,20 +24,20 @@ from lfiw.training.processes import by_first_process
 
 RUNS = Path("runs")
 EVALUATION = "evaluation.json"
-LONGEST_PART = 100  # characters of a column's name
+LONGEST_PART = 100  # characters in a column's name
 STOPPED = "stopped"  # by a signal; train.py resume= resumes it
-ENVIRONMENT = "LFIW_RUN_DIR"  # names the run folder for the processes that a run starts itself
+ENVIRONMENT = "LFIW_RUN_DIR"  # the run folder, for processes that the run starts itself
 MADE_BEFORE_TRAINING = {"config.yaml", "metrics.jsonl", "seconds.json", "wandb", "wandb_id.txt", "csv"}
 
 
 def create_run(experiment: str, seed: int, run_dir: str | None, config_text: str) -> Path:
-    """Makes a run folder with its config.yaml; several processes of one run get the same.
+    """Creates a run folder with its config.yaml; all processes of a run get the same one.
 
     Args:
         run_dir: the folder. If None, runs/<experiment>/<date>-<time>-s<seed>.
 
     Raises:
-        InputError: the folder holds a run already or cannot be written, or its name has odd characters.
+        InputError: the folder already holds a run or cannot be written, or its name has odd characters.
     """
     inherited = os.environ.get(ENVIRONMENT)
     if inherited:
@@ -59,9 +59,9 @@ def _new_folder(experiment: str, seed: int, run_dir: str | None, config_text: st
 
 
 def column_part(run_dir: Path) -> str:
-    """The part of a column's name that says which run it is of: the folder's name.
+    """Returns the part of a column's name that identifies the run: its folder's name.
 
-    A folder that was renamed to what no column can be called, as by a file manager, has odd characters replaced.
+    If the folder was renamed to something that cannot name a column, odd characters are replaced.
     """
     name = run_dir.name
     try:
@@ -73,12 +73,12 @@ def column_part(run_dir: Path) -> str:
 
 
 def leave_run() -> None:
-    """The next run of this process is another one."""
+    """Forgets the current run, so that the next one in this process gets its own folder."""
     os.environ.pop(ENVIRONMENT, None)
 
 
 def discard_run(path: Path) -> None:
-    """Takes away a run that ended by a mistake before it made anything: it would pass for the latest one."""
+    """Removes a run that failed before it made anything: it would be taken for the latest one."""
     if {entry.name for entry in path.iterdir()} <= MADE_BEFORE_TRAINING:
         shutil.rmtree(path)
 
@@ -87,7 +87,7 @@ def mark_stopped(path: Path, number: int | None) -> None:
     """Leaves `stopped` in the folder of a run that a signal has stopped, for scripts that start it again.
 
     Args:
-        number: of the signal. If None, the run has begun or is resumed.
+        number: the signal's. If None, the run starts or resumes, and the file is removed.
     """
     file = path / STOPPED
     if number is None:
@@ -97,7 +97,7 @@ def mark_stopped(path: Path, number: int | None) -> None:
 
 
 def _claim(path: Path, may_rename: bool) -> Path:
-    """A new folder of that name, or of that name and a number where a run has it already."""
+    """Creates a folder of that name, or with a number appended if a run already has it."""
     with write_errors(path, "give run_dir=, a folder that you can write to"):
         path.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1000):
@@ -107,11 +107,11 @@ def _claim(path: Path, may_rename: bool) -> Path:
                 return candidate
             if not may_rename:
                 break
-    raise InputError(f"{path} holds a run already: give another run_dir, or go on with resume={path}")
+    raise InputError(f"{path} holds a run already: give another run_dir, or resume it with resume={path}")
 
 
 def keep_evaluation(run_dir: Path, record: Mapping[str, Any]) -> None:
-    """Before a record takes the place of another one in evaluation.json, that one is kept as evaluation-1.json, -2, …
+    """Renames an earlier evaluation.json that differs from this record to evaluation-1.json, -2, …
 
     Its report.html goes with it, as report-1.html.
 
@@ -132,7 +132,7 @@ def keep_evaluation(run_dir: Path, record: Mapping[str, Any]) -> None:
 
 
 def latest_run(task: str | None = None) -> Path:
-    """The run whose config.yaml was written last, of all experiments or of those with this task.
+    """Returns the run whose config.yaml was written last, among all runs or those with this task.
 
     Raises:
         InputError: there is none.
@@ -146,7 +146,7 @@ def latest_run(task: str | None = None) -> Path:
 
 
 def task_of(config: Path) -> str | None:
-    """Name of the task in a run's config.yaml; none if it cannot be read."""
+    """Returns the task in a run's config.yaml; None if it cannot be read."""
     try:
         task = read_yaml(config).get("task")
     except InputError:
@@ -159,10 +159,10 @@ FILE = "seconds.json"
 
 @contextlib.contextmanager
 def timed(run_dir: Path, stage: str, *, resumed: bool = False) -> Iterator[None]:
-    """Measures a stage that ends without an error; the first process keeps the seconds in seconds.json.
+    """Measures a stage that ends without an error; the first process saves the seconds in seconds.json.
 
     Args:
-        resumed: an earlier process began the stage: the seconds are added.
+        resumed: an earlier process started the stage; the seconds are added to its.
     """
     started = time.perf_counter()
     yield
@@ -174,7 +174,7 @@ def timed(run_dir: Path, stage: str, *, resumed: bool = False) -> Iterator[None]
 
 
 def seconds_of(run_dir: Path) -> dict[str, float]:
-    """Stage → seconds, in the order in which they were first run; none of a run that was not measured."""
+    """Returns stage → seconds, in the order of their first run; empty if the run was not measured."""
     try:
         kept = json.loads((run_dir / FILE).read_text())
     except (OSError, ValueError):
@@ -187,13 +187,13 @@ VALIDATION, TRAINING = "val/log_loss", "train/loss"
 
 
 def logged_losses(file: Path, metric: str) -> dict[str, Curve]:
-    """Name of each classifier of the run → its curve; the name is empty where there is one classifier.
+    """Returns each classifier's curve by name; the name is empty if there is only one classifier.
 
-    Of an epoch that was logged twice, as by a resumed run, the later value counts. A line that a killed run left half
-    written, and a value that was not a number, are left out.
+    If an epoch was logged twice, as by a resumed run, the later value counts. Half-written lines of a killed run and
+    values that are not numbers are skipped.
 
     Args:
-        file: metrics.jsonl; there need not be one.
+        file: metrics.jsonl, which need not exist.
         metric: `VALIDATION` or `TRAINING`.
     """
     found: dict[str, dict[float, float]] = defaultdict(dict)
@@ -212,6 +212,6 @@ def logged_losses(file: Path, metric: str) -> dict[str, Curve]:
 
 
 def epoch_of(values: dict[str, float | None], name: str) -> float | None:
-    """The epoch of a line, counted from 1; a member of an ensemble logs its own."""
+    """Returns the epoch of a line, counted from 1; members of an ensemble log their own."""
     epoch = values.get(f"{name}/epoch" if name else "epoch")
     return None if epoch is None else epoch + 1

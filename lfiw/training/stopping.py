@@ -1,4 +1,4 @@
-"""Runs that a signal stops: a training after its step, with a checkpoint; everything else at once."""
+"""Stopping a run by a signal: a training stops after its step, with a checkpoint; everything else stops at once."""
 
 import os
 import signal
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # SLURM announces a job's end by USR1
-SECONDS = 50.0  # from the signal to the end of the process, whatever it is at
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # SLURM announces a job's end with USR1
+SECONDS = 50.0  # from the signal to the end of the process, whatever it is doing
 
 
 class Stopped(BaseException):
-    """A signal has stopped the run; what it has made is saved, and `resume=` resumes it.
+    """Raised when a signal stops the run; its work is saved, and `resume=` continues it.
 
     Attributes:
         number: of the signal.
@@ -30,20 +30,20 @@ class Stopped(BaseException):
         return exit_code_of(self.number)
 
 
-_request: int | None = None  # the signal that has come
+_request: int | None = None  # the received signal
 _active = False  # within `stoppable`
-_deferred = False  # a training looks for the signal after each of its steps
+_deferred = False  # a training checks for the signal after each step
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM, SIGUSR1 and Ctrl-C stop what runs in here by `Stopped`; a second Ctrl-C does not wait for a step.
+    """Makes SIGTERM, SIGUSR1 and Ctrl-C raise `Stopped` inside; a second Ctrl-C does not wait for a step.
 
-    After one has come, the others are ignored from there on: the process is about to end by itself.
+    After the first signal, further ones are ignored: the process is about to end by itself.
     """
     global _request, _active, _deferred
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears of signals
+        yield  # only the main thread receives signals
         return
     _request, _active, _deferred = None, True, False
     previous = {number: signal.signal(number, _handle) for number in SIGNALS}
@@ -57,24 +57,24 @@ def stoppable() -> Iterator[None]:
 
 
 def requested() -> int | None:
-    """The signal that is to stop this process, if one has come."""
+    """Returns the signal that is to stop this process, if one has arrived."""
     return _request
 
 
 def pass_on(number: int) -> None:
-    """A signal that another process of the run got is one for this process, unless it is at its end."""
+    """Handles a signal that another process of the run received, unless this one is about to end."""
     if _active and _request is None:
         os.kill(os.getpid(), number)
 
 
 def defer(later: bool) -> None:
-    """From now on a signal only leaves its number in `requested`, or stops at once again."""
+    """Chooses what a signal does from now on: only set `requested` (later=True), or stop the process at once."""
     global _deferred
     _deferred = later
 
 
 def exit_code_of(number: int) -> int:
-    """0 if a scheduler stops the run and will resume it; 130 for Ctrl-C.
+    """Returns 0 if a scheduler stops the run and will resume it; 130 for Ctrl-C.
 
     Processes after the first end with 0: Lightning kills the first one when another has failed.
     """
@@ -82,7 +82,7 @@ def exit_code_of(number: int) -> int:
 
 
 def is_first_process() -> bool:
-    """Of the run, by the variables of torchrun, SLURM, and Lightning where it starts the others itself."""
+    """Whether this is the run's first process, by the variables of torchrun, SLURM and Lightning's own launcher."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
 
 
@@ -100,7 +100,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _give_up(number: int) -> None:
-    """Ends a process whose main thread waits for something: checkpoints are whole, and the run resumes at the last."""
+    """Ends a process whose main thread is blocked: checkpoints are whole, and the run resumes from the last one."""
     if _request is not None:
         print(f"still busy {SECONDS:g} seconds after the signal: ended as it is", file=sys.stderr, flush=True)
         os._exit(exit_code_of(number))

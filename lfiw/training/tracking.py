@@ -1,4 +1,4 @@
-"""Where a run's numbers and pictures go: metrics.jsonl always, and Weights & Biases or CSV files if asked."""
+"""Where a run's numbers and pictures go: always metrics.jsonl, and Weights & Biases or a CSV file on request."""
 
 import contextlib
 import csv
@@ -22,16 +22,16 @@ from lfiw.files import replacing, write_atomically, write_errors
 from lfiw.training.private import drop_anonymous
 
 WANDB_ID = "wandb_id.txt"
-CONNECT_SECONDS = 20.0  # without an answer from W&B for so long, a run is kept offline
-ASK_SECONDS = 5  # for an answer from W&B in the middle of a run
-FINISH_SECONDS = 60.0  # for what W&B has not taken in at the end of a run; it stays on the disk
+CONNECT_SECONDS = 20.0  # without an answer from W&B for this long, a run is logged offline
+ASK_SECONDS = 5  # wait for an answer from W&B during a run
+FINISH_SECONDS = 60.0  # wait at the end of a run for W&B to take the rest, which also stays on disk
 
 
 class RunFile(Logger):
-    """A logger that writes one file of a run's folder.
+    """A logger that appends to one file in a run's folder.
 
     Args:
-        path: of the file; it is appended to.
+        path: of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,15 +48,15 @@ class RunFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration stands in config.yaml beside this file."""
+        """Writes nothing: the configuration is in config.yaml beside this file."""
 
 
 class JsonLines(RunFile):
-    """One JSON object per line: step, and the metrics logged at that step. Not a number becomes null.
+    """One JSON object per line: step, and the metrics logged at that step. NaN and infinity become null.
 
     Args:
-        path: of the file; it is appended to.
-        resumed: the run continues: what a training finds there of its own, it had logged without a checkpoint of it.
+        path: of the file.
+        resumed: the run continues an earlier one; a training that starts anew removes its own earlier lines.
     """
 
     def __init__(self, path: Path, *, resumed: bool = False) -> None:
@@ -70,16 +70,16 @@ class JsonLines(RunFile):
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def position(self) -> int:
-        """Bytes that have been written."""
+        """Returns the number of bytes written."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def rewind(self, position: int | None, prefix: str) -> None:
-        """Takes out what comes after a position and will be logged again: by this training, and by the run after it.
+        """Removes the lines after a position that this training, or the run after it, will log again.
 
         Args:
-            position: end of the file when the checkpoint was written from which the training resumes. If None, it
-                starts anew.
-            prefix: of this training's metrics; whole lines of others stay.
+            position: the file's length when the checkpoint to resume from was written. If None, the training starts
+                anew.
+            prefix: that of this training's metrics; complete lines of others stay.
         """
         if not self.path.exists() or (position is None and not self.resumed):
             return
@@ -92,7 +92,7 @@ class JsonLines(RunFile):
 
 
 class Prefixed(Logger):
-    """Another logger under a prefix, for one of several trainings of a run; the run itself ends that logger."""
+    """Passes metrics to another logger under a prefix, for one of several trainings; the run finalises that logger."""
 
     def __init__(self, logger: Logger, prefix: str) -> None:
         super().__init__()
@@ -114,14 +114,14 @@ class Prefixed(Logger):
         self.logger.log_metrics({f"{self.prefix}{name}": value for name, value in metrics.items()}, step)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The run's own logger has them."""
+        """Passes nothing on: the run's own logger has them."""
 
     def save(self) -> None:
         self.logger.save()
 
 
 def is_of_another(line: bytes, prefix: str) -> bool:
-    """Whether a line of metrics.jsonl is one of another training than that with this prefix, and whole."""
+    """Whether a line of metrics.jsonl is complete and belongs to a training with another prefix."""
     try:
         names = json.loads(line)
     except ValueError:
@@ -130,7 +130,7 @@ def is_of_another(line: bytes, prefix: str) -> bool:
 
 
 def find_json_lines(loggers: Sequence[Logger]) -> tuple[JsonLines, str] | None:
-    """The one that writes metrics.jsonl, and the prefix under which it is written to."""
+    """Returns the logger that writes metrics.jsonl and the prefix of what it receives."""
     for logger in loggers:
         inner, prefix = (logger.logger, logger.prefix) if isinstance(logger, Prefixed) else (logger, "")
         if isinstance(inner, JsonLines):
@@ -139,9 +139,9 @@ def find_json_lines(loggers: Sequence[Logger]) -> tuple[JsonLines, str] | None:
 
 
 class CsvRows(RunFile):
-    """One row per logged step, behind the rows that are there: those of a run that is resumed, or evaluated again.
+    """Appends one row per logged step, after those of a run that is resumed or evaluated again.
 
-    Lightning's `CSVLogger` deletes them, and loses them where it is killed while it adds a column.
+    Lightning's `CSVLogger` deletes earlier rows, and loses them if it is killed while adding a column.
     """
 
     _columns: Sequence[str] = ()
@@ -155,7 +155,7 @@ class CsvRows(RunFile):
             csv.DictWriter(file, self._columns).writerow(row)
 
     def _add_columns(self, names: Iterable[str]) -> None:
-        """Writes the file anew with more columns, without a row that a kill cut."""
+        """Rewrites the file with more columns, dropping a row that a kill truncated."""
         content = self.path.read_bytes() if self.path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1].decode(errors="replace")
         reader = csv.DictReader(io.StringIO(whole, newline=""))
@@ -167,17 +167,17 @@ class CsvRows(RunFile):
 
 
 class SteadyWandbLogger(WandbLogger):
-    """W&B's logger, whose failures end no run.
+    """W&B's logger, except that its failures do not end a run.
 
-    What needs an answer of the server, as a table does, is left out if none comes; wandb keeps on the disk what it
-    cannot send. If wandb itself has failed, that is printed once, and nothing more is sent.
+    What needs an answer from the server, such as a table, is skipped if none comes; wandb stores on disk what it cannot
+    send. If wandb itself fails, that is printed once, and nothing more is sent.
     """
 
     def __init__(self, *, offline: bool = False, **options: Any) -> None:
         super().__init__(offline=offline, **options)
         drop_anonymous(self)
         self.offline, self.lost, self._begun = offline, False, False
-        # offline, wandb does not know where an earlier part of the run ended
+        # offline, wandb does not know the last step of an earlier part of the run
         self._next_step = Path(options["save_dir"]) / "wandb" / "next_step.txt"
 
     @property
@@ -200,14 +200,14 @@ class SteadyWandbLogger(WandbLogger):
         self.steadily(lambda: super(SteadyWandbLogger, self).finalize(status))
 
     def steadily(self, call: Callable[[], object]) -> None:
-        """Calls what talks to W&B, unless that has failed before."""
+        """Makes a call to W&B, unless one has failed before."""
         if self.lost:
             return
         try:
             call()
             if self._begun and getattr(rank_zero_only, "rank", 0) == 0:
                 self._next_step.write_text(f"{self.experiment.step}\n")
-        except Exception as error:  # of wandb, of its own process, of the network: a dozen kinds
+        except Exception as error:  # wandb, its own process and the network raise a dozen kinds
             from wandb.errors import Error
 
             if isinstance(error, Error):
@@ -228,15 +228,15 @@ def build_loggers(
     log_checkpoint: bool = False,
     resumed: bool = False,
 ) -> list[Logger]:
-    """The loggers of a run.
+    """Creates the loggers of a run.
 
-    The W&B run id is kept in the run folder: a resumed run and a later evaluation continue the same W&B run.
+    The W&B run id is saved in the run folder: a resumed run and a later evaluation continue the same W&B run.
 
     Args:
         name: wandb, csv or none; metrics.jsonl is written in any case.
         config: the whole configuration, for W&B.
-        mode: of W&B: online, offline, or auto, which is online where WANDB_API_KEY is set and offline elsewhere.
-        log_checkpoint: keep the best checkpoint as a W&B artifact at the end (online only).
+        mode: W&B's: online, offline, or auto, which is online if WANDB_API_KEY is set and offline otherwise.
+        log_checkpoint: upload the best checkpoint as a W&B artifact at the end (online only).
         resumed: the run resumes one that stopped.
     """
     loggers: list[Logger] = [JsonLines(run_dir / "metrics.jsonl", resumed=resumed)]
@@ -245,8 +245,8 @@ def build_loggers(
     if name == "wandb":
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
-        os.environ.setdefault("WANDB_SILENT", "true")  # its banner would stand between the tables
-        # for each table it asks the server for a check that it can do without; in an outage, for 19 s
+        os.environ.setdefault("WANDB_SILENT", "true")  # its banner would appear between the tables
+        # for each table it makes an optional request to the server, which takes 19 s in an outage
         os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(ASK_SECONDS))
         options = {"project": project, "entity": entity, "save_dir": run_dir, "config": dict(config)}
         options |= {"name": f"{run_dir.parent.name}/{run_dir.name}", "id": wandb_id(run_dir)}
@@ -256,7 +256,7 @@ def build_loggers(
 
 
 def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> SteadyWandbLogger | None:
-    """An online logger, or None where W&B does not answer or knows no key: tracking must not end a run."""
+    """Returns an online logger, or None if W&B does not answer or has no key: tracking must not end a run."""
     import wandb
 
     settings = wandb.Settings(init_timeout=CONNECT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True)
@@ -264,16 +264,16 @@ def _connect(options: Mapping[str, Any], log_checkpoint: bool) -> SteadyWandbLog
     try:
         _ = logger.experiment  # connects
     except wandb.errors.Error as error:
-        wandb.teardown(exit_code=1)  # it would hold the run's id
+        wandb.teardown(exit_code=1)  # it would keep the run's id occupied
         print(f"W&B is not available, this run is kept offline ({first_line(error)})", file=sys.stderr)
         return None
     return logger
 
 
 def finish(loggers: Sequence[Logger], *, failed: bool = False) -> None:
-    """The end of a run: what stands in buffers is written, and the next run of this process is another one at W&B.
+    """Ends logging: flushes buffers, so that the next run of this process is another one at W&B.
 
-    A W&B that does not answer any more is waited for a minute at most, and ends nothing.
+    If W&B no longer answers, this waits for at most a minute and does not fail.
     """
     for logger in loggers:
         logger.finalize("failed" if failed else "finished")
@@ -288,7 +288,7 @@ def _finish_wandb(logger: SteadyWandbLogger, failed: bool) -> None:
     try:
         wandb.finish(exit_code=int(failed))
         if logger.offline:
-            # its process has not yet written all of the run when `finish` returns
+            # wandb's process may still be writing the run when `finish` returns
             wandb.teardown(exit_code=int(failed))
     except Exception as error:
         if logger.lost:
@@ -299,7 +299,7 @@ def _finish_wandb(logger: SteadyWandbLogger, failed: bool) -> None:
 
 
 def wandb_id(run_dir: Path) -> str:
-    """The run's id at W&B, chosen once and kept in the run folder."""
+    """Returns the run's id at W&B, chosen once and saved in the run folder."""
     file = run_dir / WANDB_ID
     if not file.is_file():
         if getattr(rank_zero_only, "rank", 0) != 0:

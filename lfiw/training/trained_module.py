@@ -1,4 +1,4 @@
-"""What all trained modules share: optimizers, means over an epoch, randomness that resumes."""
+"""Base of all trained modules: optimizers, means over an epoch, randomness that resumes."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from lfiw.data.batches import mix_seeds
 from lfiw.errors import InputError, first_line
 from lfiw.training.private import NOTE_OF_HOOK
 
-# share of the run that is over → factor of the learning rate
+# fraction of the run completed → factor of the learning rate
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
@@ -23,13 +23,13 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def configure(module: LightningModule, net: nn.Module, options: Mapping[str, Any]) -> Any:
-    """What `configure_optimizers` returns: AdamW for the network, and its schedule over the run.
+    """Returns what `configure_optimizers` has to: AdamW for the network, and its schedule over the run.
 
     Args:
         options: lr, betas, weight_decay and schedule, as in `lfiw.schemas.Optimizer`.
 
     Raises:
-        InputError: no such schedule, or a value that AdamW does not take.
+        InputError: there is no such schedule, or AdamW does not take a value.
     """
     groups = parameter_groups(net, options["weight_decay"])
     # Lightning clips no fused optimizer under fp16
@@ -41,7 +41,7 @@ def configure(module: LightningModule, net: nn.Module, options: Mapping[str, Any
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> Iterator[dict[str, Any]]:
-    """Weight decay for matrices and kernels only: it has no reason to pull biases and norms to zero."""
+    """Applies weight decay to matrices and kernels only: biases and norms have no reason to shrink to zero."""
     parameters = list(net.parameters())
     yield {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay}
     yield {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
@@ -50,15 +50,15 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> Iterator[dict[str, 
 def build_optimizer(
     parameters: Iterable[Any], options: Mapping[str, Any], *, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """AdamW; without weight decay it is Adam.
+    """Builds AdamW, which without weight decay is Adam.
 
     Args:
         parameters: tensors, or groups of them.
         options: lr, betas, weight_decay.
-        fused: all of a step in one kernel.
+        fused: do each step in one kernel.
 
     Raises:
-        InputError: a value that it does not take.
+        InputError: AdamW does not take a value.
     """
     betas = options.get("betas", (0.9, 0.999))
     if len(betas) != 2:
@@ -76,10 +76,10 @@ def build_optimizer(
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int) -> LambdaLR:
-    """The learning rate over `steps` steps of the run.
+    """Builds the schedule of the learning rate over `steps` steps.
 
     Raises:
-        InputError: no such schedule.
+        InputError: there is no such schedule.
     """
     if name not in SCHEDULES:
         raise unknown_schedule(name)
@@ -95,13 +95,13 @@ SUMS = "epoch_sums"  # in a checkpoint
 
 
 class TrainedModule(LightningModule):
-    """Makes a training that is resumed in the middle of an epoch the same as one that never stopped.
+    """Makes a training that resumes in the middle of an epoch equal to one that never stopped.
 
-    Global random numbers (dropout) are seeded anew in each step by (seed, epoch, step, process). What `add_up` is given
-    is logged as its mean over the epoch's steps, `train/<name>`; a checkpoint keeps the sums so far of every process.
+    Global random numbers (dropout) are reseeded in each step by (seed, epoch, step, process). Values given to `add_up`
+    are logged as means over the epoch's steps, `train/<name>`; a checkpoint stores each process's sums so far.
 
     Attributes:
-        seed: of what is random in training.
+        seed: that of all randomness in training.
     """
 
     seed: int
@@ -123,8 +123,10 @@ class TrainedModule(LightningModule):
         self._sums = {}
 
     def add_up(self, **values: Float[Tensor, ""]) -> None:
-        """Values of a step, whose means are logged at the end of the epoch: `log` in each step takes longer than a
-        small network's forward pass."""
+        """Adds a step's values to the epoch's means.
+
+        Lightning's `log` in each step would take longer than a small network's forward pass.
+        """
         for name, value in values.items():
             if name in self._sums:
                 total, steps = self._sums[name]
@@ -133,7 +135,7 @@ class TrainedModule(LightningModule):
                 self._sums[name] = (value.detach(), 1)
 
     def epoch_means(self) -> dict[str, Float[Tensor, ""]]:
-        """`train/<name>` → mean over the steps of this epoch, in this process."""
+        """Returns `train/<name>` → mean over this epoch's steps in this process."""
         return {f"train/{name}": total / steps for name, (total, steps) in self._sums.items()}
 
     def on_train_epoch_end(self) -> None:
@@ -155,17 +157,17 @@ class TrainedModule(LightningModule):
         if kept is None:
             return
         totals = kept["totals"]
-        # another number of processes: the mean over all is what is logged in the end
+        # the number of processes has changed: each gets the mean over all, so that the logged mean stays the same
         own = totals[self.global_rank] if len(totals) == self.trainer.world_size else totals.mean(0)
         own = own.to(self.device)
         self._sums = {name: (total, steps) for (name, steps), total in zip(kept["steps"].items(), own, strict=True)}
 
 
 def seed_global(seed: int, device: torch.device) -> None:
-    """Seeds the random numbers that layers draw on a device; `torch.manual_seed` takes longer than a small step."""
+    """Seeds the generators that layers use on a device; `torch.manual_seed` takes longer than a small step."""
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
     elif device.type == "cuda":
-        torch.cuda.manual_seed(seed)  # of the process's device
+        torch.cuda.manual_seed(seed)  # the process's device
     else:
         torch.manual_seed(seed)

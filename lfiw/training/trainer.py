@@ -5,14 +5,14 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy, Strategy
@@ -32,16 +32,16 @@ from lfiw.training.callbacks import (
     Patience,
 )
 from lfiw.training.private import ignore_signals
+from lfiw.training.progress import trainer_progress
 from lfiw.untrusted import read_checkpoint
 
-T = TypeVar("T")
-FREE_BYTES = 1 << 20  # with less than that, a disk is full
+FREE_BYTES = 1 << 20  # with less free space, a disk counts as full
 MONITOR = "val/log_loss"
 CHECKPOINTS = "checkpoints"
 QUIET = (
     ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's use of torch
     ".*does not have many workers.*",  # memory-mapped samples load faster in the process itself
-    ".*it is recommended to use `Trainer\\(devices=1.*",  # our samplers give every row once, with no duplicates
+    ".*it is recommended to use `Trainer\\(devices=1.*",  # our samplers return every row exactly once
     ".*exists and is not empty.*",  # a resumed run
     ".*smaller than the logging interval.*",
 )
@@ -58,9 +58,9 @@ STEP_HOOKS = (
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, waits for the disk and renames: a kill leaves the previous checkpoint.
+    """Writes beside the target, waits for the disk, and renames: a kill leaves the previous checkpoint intact.
 
-    Lightning's own writer goes through the system's temporary folder and, where that is another file system, overwrites
+    Lightning's own writer goes through the system's temporary folder and, if that is on another file system, overwrites
     the previous checkpoint in place. Reading runs no code from the file.
     """
 
@@ -90,30 +90,12 @@ def write_checkpoint(content: Any, path: str | os.PathLike[str]) -> None:
     with replacing(path) as temporary:
         try:
             torch.save(content, temporary)
-        except RuntimeError as error:  # torch's writer knows no OSError: of a full disk it says “unexpected pos”
+        except RuntimeError as error:  # torch's writer raises no OSError; for a full disk it says “unexpected pos”
             if "inline_container" not in str(error):
                 raise
             full = shutil.disk_usage(temporary.parent).free < FREE_BYTES
             number = errno.ENOSPC if full else errno.EIO
             raise OSError(number, os.strerror(number)) from error
-
-
-class ProgressBar(RichProgressBar):
-    """Without the logger's version number, and for more than batches."""
-
-    def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
-        """A bar of its own while Lightning's is shown, for what is done at the end of an epoch."""
-        if self.progress is None:
-            yield from items
-            return
-        task = self.progress.add_task(description, total=total)
-        for item in items:
-            yield item
-            self.progress.advance(task)
-            self.refresh(hard=True)
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 def build_trainer(
@@ -134,12 +116,12 @@ def build_trainer(
         run_dir: of the run. If None, nothing is written: the module is left with the weights of the best epoch, and no
             moving average is taken.
         checkpoints: folder of the two checkpoints. If None, the run's.
-        ema_decay: of the moving average of the weights. If 0, there is none.
+        ema_decay: decay of the moving average of the weights. If 0, there is none.
         monitor, mode: the best epoch has the lowest (min) or highest (max) value of this. If None, only the last epoch
             is saved, and nothing stops early.
 
     Raises:
-        InputError: Lightning does not take an option's value, or the machine has no such device.
+        InputError: Lightning does not accept an option's value, or the machine has no such device.
     """
     quiet()
     kept: list[Callback] = [FiniteLoss(run_dir), *callbacks]
@@ -151,7 +133,7 @@ def build_trainer(
         kept[1:1] = [LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
     if monitor:
         if run_dir is not None:
-            # both after validation and before last.ckpt is written, which knows of it
+            # both run after validation, and before last.ckpt is written, which contains their state
             best = BestCheckpoint(
                 folder,
                 filename="best",
@@ -170,7 +152,7 @@ def build_trainer(
     if ema_decay:
         kept.append(MovingAverage(decay=ema_decay))
     if options.progress:
-        kept.append(ProgressBar())
+        kept.append(trainer_progress())
     try:
         trainer = Trainer(
             accelerator=options.accelerator,
@@ -185,7 +167,7 @@ def build_trainer(
             callbacks=kept,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run_dir,
-            use_distributed_sampler=False,  # ours are distributed and give no row twice
+            use_distributed_sampler=False,  # ours are distributed and return no row twice
             enable_model_summary=False,
             enable_progress_bar=options.progress,
             enable_checkpointing=run_dir is not None,
@@ -203,10 +185,10 @@ def build_trainer(
 
 
 def skip_idle_hooks(trainer: Trainer) -> None:
-    """Callbacks are not asked in each step for hooks that they leave empty.
+    """Disables the step hooks that a callback leaves empty.
 
-    Lightning enters a profiler's context for every hook of every callback that is callable, the empty ones too: of a
-    small network's step, that is a tenth.
+    Lightning enters a profiler's context for every callable hook of every callback, even empty ones: a tenth of a small
+    network's step.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         for name in STEP_HOOKS:
@@ -215,19 +197,19 @@ def skip_idle_hooks(trainer: Trainer) -> None:
 
 
 def _strategy(name: str) -> str | Strategy:
-    # gradients live in the buckets that are reduced: one copy less per step
+    # gradients live in the reduced buckets: one copy less per step
     return DDPStrategy(gradient_as_bucket_view=True) if name == "ddp" else name
 
 
 def quiet() -> None:
-    """Silences what Lightning prints on each run and no user can act on."""
+    """Silences messages that Lightning prints in every run and no user can act on."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     if not torch.cuda.is_available():
-        # torch's optimizers ask for a GPU in every step; by NVML, which Lightning has chosen, that takes longer than a
-        # step of a small network's optimizer where there is none
+        # torch's optimizers look for a GPU in every step; without one, doing so by NVML, which Lightning has chosen,
+        # takes longer than a step of a small network's optimizer
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 
@@ -241,9 +223,9 @@ def fit(
     """Trains, from a checkpoint if one is given.
 
     Raises:
-        Stopped: by a signal; last.ckpt is where the training stands.
+        Stopped: a signal arrived; last.ckpt holds the training's state.
         KeyboardInterrupt: Ctrl-C without `lfiw.training.stopping`; last.ckpt holds the last whole epoch.
-        InputError: the loss became NaN or infinite (`lfiw.training.callbacks.FiniteLoss`), or what is monitored did.
+        InputError: the loss (`lfiw.training.callbacks.FiniteLoss`) or the monitored value became NaN or infinite.
     """
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -260,13 +242,13 @@ def fit(
 
 
 def last_checkpoint(folder: Path, resume: str | None) -> Path | None:
-    """The checkpoint from which a resumed run continues the training in this folder. If None, it starts anew."""
+    """Returns the checkpoint that a resumed run continues from; None if the training starts anew."""
     file = folder / LAST
     return file if resume and file.exists() else None
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """The checkpoint with the lowest validation log-loss.
+    """Returns the checkpoint with the lowest validation log-loss.
 
     Raises:
         InputError: there is none yet.
@@ -274,7 +256,7 @@ def best_checkpoint(folder: Path) -> Path:
     file = folder / "best.ckpt"
     if not file.is_file():
         raise InputError(
-            f"{folder} has no checkpoint: the run was stopped before its first epoch ended; train again, or go on "
-            "with resume="
+            f"{folder} has no checkpoint: the run was stopped before its first epoch ended; train again, or resume "
+            "it with resume="
         )
     return file

@@ -17,28 +17,28 @@ from lfiw.errors import InputError
 from lfiw.weighting.weights import check_log_ratio
 
 Sides = tuple[Tensor, Tensor]  # log-ratios of real and of generated rows
-STEEPEST = 100.0  # bounds of 1/T: rows that are separated, or not at all told apart, have no finite optimum
+STEEPEST = 100.0  # 1/T lies within 1/100 … 100, since separated rows have no finite optimum
 
 
 @runtime_checkable
 class Calibrator(Protocol):
-    """A monotone map from log-ratios to log-ratios, fitted on rows of both sides that each count half.
+    """A monotone map from log-ratios to log-ratios, fitted on rows of both sides, each of which counts half.
 
-    So the prior odds are 1, and what comes out is a log density ratio whatever the numbers of rows.
+    The prior odds are therefore 1, and the result is a log density ratio whatever the numbers of rows.
     """
 
     def __call__(self, log_ratio: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Recalibrated log-ratios, float64."""
+        """Recalibrates log-ratios; float64."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Plain numbers from which `calibrator_from_state` makes it again."""
+        """Returns plain numbers from which `calibrator_from_state` rebuilds it."""
         ...
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """log ŵ / T (Guo et al., ICML 2017): 1/T is the exponent α of a flattened weighting, fitted instead of searched.
+    """Computes log ŵ / T (Guo et al., ICML 2017): 1/T is the exponent α of a flattened weighting, but fitted.
 
     It is fitted within 0.01 … 100.
     """
@@ -54,7 +54,7 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Beta:
-    """c + a·log p − b·log(1 − p) with p = σ(log ŵ) and a, b ≥ 0: a slope a side (Kull et al., AISTATS 2017).
+    """Computes c + a·log p − b·log(1 − p), p = σ(log ŵ), a, b ≥ 0: one slope per side (Kull et al., AISTATS 2017).
 
     a and b are fitted within 0 … 100.
     """
@@ -73,10 +73,10 @@ class Beta:
 
 @dataclass(frozen=True)
 class Isotonic:
-    """Any monotone map (Zadrozny & Elkan, KDD 2002): the log-odds of isotonic regression, linear between its knots.
+    """Fits any monotone map: log-odds of isotonic regression, linear between knots (Zadrozny & Elkan, KDD 2002).
 
-    Its plateaus at the ends have probability 0 or 1, a ratio of 0 or infinity: with n rows of the smaller side they
-    are clipped to 1/(2n) and 1 − 1/(2n), half a row.
+    The plateaus at its ends have probability 0 or 1, a ratio of 0 or infinity: with n rows on the smaller side they are
+    clipped to 1/(2n) and 1 − 1/(2n), half a row.
     """
 
     knots: tuple[float, ...]
@@ -96,15 +96,15 @@ def fit_calibrator(
     log_ratio_generated: Float[Tensor, " m"],
     weights: Sides | None = None,
 ) -> Calibrator:
-    """The calibrator of that name with the lowest log-loss on these rows, each side counting half.
+    """Fits the calibrator of that name by the log-loss on these rows, each side counting half.
 
     Args:
         name: temperature, beta or isotonic.
         log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.
-        weights: of the rows, each side on a scale of its own. If None, uniform.
+        weights: the rows' weights, each side on its own scale. If None, uniform.
 
     Raises:
-        InputError: an unknown name, a value that is NaN or infinite, or a side with fewer than 2 rows.
+        InputError: the name is unknown, a value is NaN or infinite, or a side has fewer than 2 rows.
     """
     for log_ratio, side in ((log_ratio_real, "real"), (log_ratio_generated, "generated")):
         check_log_ratio(log_ratio)
@@ -126,10 +126,10 @@ def fit_calibrator(
 
 
 def calibrator_from_state(state: Mapping[str, Any]) -> Calibrator:
-    """The calibrator whose `state()` this is.
+    """Rebuilds a calibrator from its `state()`.
 
     Raises:
-        InputError: it is not one.
+        InputError: it is not the state of a calibrator.
     """
     try:
         options = dict(state)
@@ -169,7 +169,7 @@ class Rows:
 
 def _fit_temperature(real: Rows, generated: Rows) -> Temperature:
     def slope(inverse: float) -> float:
-        """Derivative of the log-loss, which is convex in 1/T: it grows."""
+        """Computes the derivative of the log-loss, which is convex in 1/T, so that it increases."""
         of_real = real.log_ratio * _sigmoid(-inverse * real.log_ratio)
         of_generated = generated.log_ratio * _sigmoid(inverse * generated.log_ratio)
         return float(of_generated @ generated.weights - of_real @ real.weights)
@@ -227,8 +227,8 @@ class Reliability:
     """Predicted probability of `real` against the share of real rows, in bins of equal width.
 
     Args:
-        probability, share: (bins,) means in each bin; nan in an empty one.
-        count: (bins,) rows.
+        probability, share: (bins,) means per bin; nan in empty bins.
+        count: (bins,) rows per bin.
     """
 
     probability: Float[Tensor, " bins"]
@@ -243,12 +243,12 @@ class Reliability:
 
     @property
     def maximum_error(self) -> float:
-        """Largest |probability − share| of a bin that has rows."""
+        """Largest |probability − share| over bins with rows."""
         return (self.probability - self.share).abs().nan_to_num(0.0).max().item()
 
 
 def reliability(log_ratio: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], bins: int = 15) -> Reliability:
-    """Calibration of log-ratios at the rows' own odds: the probability is σ(log ŵ + log(num_real/num_generated)).
+    """Measures calibration at the rows' own odds: the probability is σ(log ŵ + log(num_real/num_generated)).
 
     Raises:
         InputError: a value is NaN or infinite, or a side has no row.
@@ -269,12 +269,12 @@ def reliability(log_ratio: Float[Tensor, " n"], is_real: Bool[Tensor, " n"], bin
 
 @dataclass(frozen=True)
 class Validation:
-    """Log-ratios of the validation rows that neither trained nor calibrated, all folds together.
+    """Log-ratios of the validation rows that neither trained nor calibrated, of all folds together.
 
     Args:
-        raw: as the classifiers were trained: of real and of generated rows.
-        calibrated: the same rows, recalibrated.
-        rows: their numbers in the real and in the generated table; a row that several folds validate is there as often.
+        raw: the classifiers' log-ratios of real and of generated rows.
+        calibrated: the same, recalibrated.
+        rows: row numbers in the real and the generated table; a row that several folds validate appears that often.
     """
 
     raw: Sides
@@ -284,11 +284,11 @@ class Validation:
 
 @dataclass(frozen=True)
 class Division:
-    """How one fold's validation rows are divided, and what they weigh: masks and weights of real and generated rows.
+    """How one fold's validation rows are divided and weighted: masks and weights of real and generated rows.
 
     Args:
         fits: the rows that fit the calibrator; the others judge.
-        weights: of the rows, each side on a scale of its own. If None, uniform.
+        weights: the rows' weights, each side on its own scale. If None, uniform.
     """
 
     fits: Sides
@@ -301,11 +301,11 @@ def fit_calibrators(
     divisions: Sequence[Division] | None = None,
     rows: Sequence[Sides] | None = None,
 ) -> tuple[list[Calibrator | None], Validation]:
-    """From each fold's validation log-ratios: some rows fit its calibrator, the rest is left to judge by.
+    """Fits each fold's calibrator on some of its validation rows; returns them and the others, to judge by.
 
     Args:
         method: a name in `CALIBRATIONS`.
-        divisions: of each fold. If None, every other row fits, and all weigh the same.
+        divisions: per fold. If None, every other row fits, and all have the same weight.
         rows: the validation rows' numbers in their tables, fold by fold.
     """
     calibrators: list[Calibrator | None] = []
@@ -332,15 +332,15 @@ def fit_calibrators(
 
 
 def every_other(rows: Tensor) -> Bool[Tensor, " n"]:
-    """A mask of the first row, the third, …"""
+    """Returns a mask of the first row, the third, …"""
     return torch.arange(len(rows)) % 2 == 0
 
 
 def chosen(sides: Sides, masks: Sides) -> Sides:
-    """Some rows of both sides."""
+    """Selects rows of both sides."""
     return sides[0][masks[0]], sides[1][masks[1]]
 
 
 def pooled(folds: Sequence[Sides]) -> Sides:
-    """Real and generated values of all folds."""
+    """Concatenates the real and the generated values of all folds."""
     return torch.cat([real for real, _ in folds]), torch.cat([generated for _, generated in folds])

@@ -1,4 +1,4 @@
-"""What importance weights are worth: how many samples they leave, and whether the model comes nearer to the data."""
+"""Diagnostics of importance weights: how many samples they leave, and whether the model gets closer to the data."""
 
 import math
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from lfiw.weighting.weights import check_log_ratio, check_weights
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error s/√n; no error (nan) of a single value."""
+    """Computes the mean and its standard error s/√n; nan for a single value."""
     return fmean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def half_width(standard_error: float, degrees_of_freedom: float = math.inf) -> float:
-    """What a 95 % interval reaches to either side: the standard error times Student's t quantile at 0.975.
+    """Returns the half-width of a 95 % interval: the standard error times Student's t quantile at 0.975.
 
-    nan where there is no error, or no variance to know it from.
+    It is nan without an error, or without a variance to estimate it from.
 
     Args:
-        degrees_of_freedom: of the variance; infinite: it is known, and the quantile is the normal one.
+        degrees_of_freedom: those of the variance. If infinite, it is known, and the quantile is the normal one.
     """
     if degrees_of_freedom == math.inf:
         return standard_error * NormalDist().inv_cdf(0.975)
@@ -33,7 +33,7 @@ def half_width(standard_error: float, degrees_of_freedom: float = math.inf) -> f
 
 
 def paired_interval(differences: Sequence[float]) -> tuple[float, float]:
-    """Student's t-interval of the mean of paired differences: mean ± t(n − 1) · s/√n, exact for normal differences.
+    """Computes Student's t-interval of paired differences, mean ± t(n − 1) · s/√n, exact if they are normal.
 
     Args:
         differences: at least 2.
@@ -47,7 +47,7 @@ MIN_ESS_PER_DIMENSION = 2.0  # fewer do not determine a covariance
 
 
 def effective_sample_size(weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Number of equally weighted samples that carry as much information (Kish 1965).
+    """Computes the number of equally weighted samples that carry as much information (Kish 1965).
 
     ESS = (Σ w)² / Σ w², between 1 (one sample has all the mass) and n (uniform).
 
@@ -68,10 +68,10 @@ def effective_sample_size(weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
 def kl_gain(
     log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """How much nearer the weighted model is to the data: KL(p‖p_θ) − KL(p‖p_θ·ŵ/Z) = E_p[log ŵ] − log E_pθ[ŵ].
+    """Estimates KL(p‖p_θ) − KL(p‖p_θ·ŵ/Z) = E_p[log ŵ] − log E_pθ[ŵ]: how much closer weights bring the model.
 
-    Positive exactly when weighting helps in this sense (Grover et al. 2019, section 3.1). The scale of ŵ, and so γ,
-    cancels. Use rows that the classifier did not train on.
+    It is positive exactly when weighting helps in this sense (Grover et al. 2019, section 3.1). The scale of ŵ, and
+    with it γ, cancels. Use rows that the classifier did not train on.
 
     Args:
         log_ratio_real: log ŵ of held-out real samples.
@@ -79,7 +79,7 @@ def kl_gain(
 
     Returns:
         The estimate in nats and its standard error by the delta method, √(Var_p[log ŵ]/n + Var_q[ŵ]/(m·E_q[ŵ]²)), both
-        0-d float64. The error is only as good as the second moment of ŵ: read `pareto_k` beside it.
+        0-d float64. The error relies on the second moment of ŵ: check `pareto_k` as well.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
@@ -97,7 +97,7 @@ def kl_gain(
 
 
 def top_share(weights: Float[Tensor, " n"], fraction: float = 0.01) -> Float[Tensor, ""]:
-    """Share of the weight that the heaviest `fraction` of the samples holds (at least one sample), in (0, 1].
+    """Computes the share of the weight that the heaviest `fraction` of samples (at least one) has, in (0, 1].
 
     Raises:
         InputError: a weight is negative or not finite, all are zero, or the fraction lies outside (0, 1].
@@ -113,10 +113,10 @@ def top_share(weights: Float[Tensor, " n"], fraction: float = 0.01) -> Float[Ten
 def mean_one(
     log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Means that are 1 for the exact ratio: ŵ over held-out generated rows, 1/ŵ over held-out real ones; float64.
+    """Computes means that are 1 for the exact ratio: of ŵ over held-out generated rows, of 1/ŵ over real ones; float64.
 
-    The first by ∫ p_θ·(p/p_θ) = 1, the second the other way round where the model covers the data. A mean beyond
-    float64, of log-ratios above 709, is float64's largest number.
+    The first is 1 since ∫ p_θ·(p/p_θ) = 1; the second likewise, if the model covers the data. A mean that overflows,
+    from log-ratios above 709, is float64's largest number.
     """
     check_log_ratio(log_ratio_real)
     check_log_ratio(log_ratio_generated)
@@ -130,7 +130,7 @@ def _mean_of_exp(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
 def balanced_log_loss(
     log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of c = σ(log ŵ), each side counting half, in nats: log 2 is chance. float64."""
+    """Computes the cross-entropy of c = σ(log ŵ) in nats, each side counting half; log 2 is chance. float64."""
     check_log_ratio(log_ratio_real)
     check_log_ratio(log_ratio_generated)
     real, generated = log_ratio_real.double(), log_ratio_generated.double()
@@ -140,18 +140,18 @@ def balanced_log_loss(
 def balanced_accuracy(
     log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
 ) -> Float[Tensor, ""]:
-    """Share of rows on the right side of log ŵ = 0, each side counting half. float64."""
+    """Computes the share of rows on the right side of log ŵ = 0, each side counting half; float64."""
     check_log_ratio(log_ratio_real)
     check_log_ratio(log_ratio_generated)
     return ((log_ratio_real > 0).double().mean() + (log_ratio_generated <= 0).double().mean()) / 2
 
 
 def two_sample_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> Float[Tensor, ""]:
-    """p-value of "both sides have one distribution": are held-out rows told apart better than by chance?
+    """Tests whether held-out rows are told apart better than by chance; returns the p-value of equal distributions.
 
-    A classifier two-sample test (Lopez-Paz & Oquab, ICLR 2017) on the decisions log ŵ > 0. Given how many rows are
-    called real, the number of them that are real is hypergeometric: Fisher's exact test, one-sided, for any numbers of
-    rows per side.
+    A classifier two-sample test (Lopez-Paz & Oquab, ICLR 2017) on the decisions log ŵ > 0. Given the number of
+    rows called real, the number of real ones among them is hypergeometric: this is Fisher's exact test, one-sided, for
+    any numbers of rows per side.
 
     Args:
         log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.
@@ -169,10 +169,10 @@ def two_sample_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Fl
 
 
 def rank_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> Float[Tensor, ""]:
-    """p-value of "both sides have one distribution": do held-out real rows have the larger log-ratios?
+    """Tests whether held-out real rows have the larger log-ratios; returns the p-value of equal distributions.
 
-    The Mann–Whitney U test, one-sided, by its normal approximation: a classifier two-sample test on the order of the
-    log-ratios instead of decisions at 0, which sees small differences sooner and needs no calibrated classifier.
+    It is the one-sided Mann–Whitney U test in normal approximation: a classifier two-sample test on the order of the
+    log-ratios instead of decisions at 0, which is more sensitive to small differences and needs no calibration.
 
     Args:
         log_ratio_real, log_ratio_generated: of rows that the classifier did not train on.
@@ -183,5 +183,5 @@ def rank_test(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Te
     for log_ratio in (log_ratio_real, log_ratio_generated):
         check_log_ratio(log_ratio)
     sides = (side.double().cpu().numpy() for side in (log_ratio_real, log_ratio_generated))
-    # asymptotic at any size: exact p-values of few rows without ties would not join those of more
+    # asymptotic at any size, so that p-values do not jump between small and larger samples
     return torch.tensor(mannwhitneyu(*sides, alternative="greater", method="asymptotic").pvalue, dtype=torch.float64)

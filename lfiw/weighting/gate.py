@@ -1,7 +1,7 @@
-"""Which weighting to use, by log-ratios alone: decided on validation rows, never on those that scores are reported on.
+"""Chooses a weighting by log-ratios alone, on validation rows, never on those that scores are reported on.
 
-Where features of the validation rows are there, the scores themselves are asked (`lfiw.metrics.selection`). Means
-of functions that are known have a rule of their own (`lfiw.metrics.weighted_mean`).
+If the validation rows have features, scores of them decide instead (`lfiw.metrics.selection`). Means of known functions
+have their own rule (`lfiw.metrics.weighted_mean`).
 """
 
 import math
@@ -25,26 +25,26 @@ from lfiw.weighting.weights import Weighting, has_tied_tail, pareto_k_of_columns
 
 UNIFORM, AUTO = "uniform", "auto"
 MIN_ESS, MIN_ESS_SHARE = 100.0, 0.01
-# the scored rows are more than the validation rows, and of a heavy tail more rows leave a smaller share effective
+# there are more evaluation than validation rows, and under a heavy tail ESS/n shrinks as n grows
 ESS_MARGIN = 1.5
-MOST_ESS_SHARE = 0.5  # that a score may ask for, however few its samples are
+MOST_ESS_SHARE = 0.5  # the largest share that a score may require, however few its samples
 SIGNIFICANCE = 0.05  # of the two-sample test
 CORRECTS, NOTHING, CANNOT = "corrects", "nothing to correct", "cannot be corrected with these samples"
 GRID = tuple(
     Weighting(flatten=round(1 - 0.05 * step, 2), clip=beta, smooth=True)
     for beta in (0.0, 0.01, 0.1)
     for step in range(20)
-)  # the first one is the plain ratio
+)  # the plain ratio comes first
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the validation rows say of one weighting.
+    """One weighting, judged on the validation rows.
 
     Args:
-        kl_gain, standard_error: nats by which the weighted model is nearer to the data (`lfiw.kl_gain`).
-        pareto_k: of the weights of the generated validation rows; nan where they have too many ties for a tail.
-        ess: effective generated validation rows, or as many as rows of both sides together say if that is fewer.
+        kl_gain, standard_error: nats by which weights bring the model closer to the data (`lfiw.kl_gain`).
+        pareto_k: that of the generated validation rows' weights; nan if they have too many ties for a tail.
+        ess: effective generated validation rows, or the estimate from both sides' rows if that is lower.
         eligible: k̂ and ESS allow the gain to be believed.
     """
 
@@ -56,11 +56,11 @@ class Candidate:
 
     @property
     def lower_bound(self) -> float:
-        """Of the gain, at 95 %."""
+        """Lower end of the gain's 95 % interval."""
         return self.kl_gain - half_width(self.standard_error)
 
     def ess_in_words(self, num_rows: int) -> str:
-        """`ESS 512 of 1,000, k̂ 0.31`; without a k̂, that the largest weights are tied."""
+        """Says `ESS 512 of 1,000, k̂ 0.31`, or without a k̂ that the largest weights are tied."""
         tail = "largest weights tied" if math.isnan(self.pareto_k) else f"k̂ {self.pareto_k:.2f}"
         return f"ESS {self.ess:,.0f} of {num_rows:,}, {tail}"
 
@@ -73,7 +73,7 @@ class Choice:
         weighting: uniform (flatten 0) unless the verdict is "corrects".
         verdict: "corrects", "nothing to correct" or "cannot be corrected with these samples".
         reason: a sentence with the numbers behind the verdict.
-        candidate: what the validation rows say of the weighting chosen; none of the uniform one.
+        candidate: the chosen weighting as judged on the validation rows; None for the uniform one.
     """
 
     weighting: Weighting
@@ -83,14 +83,14 @@ class Choice:
 
 
 def pareto_k_threshold(num_samples: int) -> float:
-    """min(1 − 1/log10 n, 0.7): above it a weighted mean of n samples is not to be trusted (Vehtari et al. 2024)."""
+    """Returns min(1 − 1/log10 n, 0.7): with a larger k̂ a weighted mean cannot be trusted (Vehtari et al. 2024)."""
     return min(1 - 1 / math.log10(max(num_samples, 2)), 0.7)
 
 
 def judge(
     weighting: Weighting, log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
 ) -> Candidate:
-    """One weighting, on held-out rows of both sides: `judge_all` of it alone."""
+    """Judges one weighting on held-out rows of both sides, as `judge_all`."""
     return judge_all([weighting], log_ratio_real, log_ratio_generated)[0]
 
 
@@ -112,8 +112,8 @@ def judge_all(
 
     It is eligible with a k̂ below the threshold and an ESS of at least max(100, ess_share·m): otherwise the estimated
     log-mean of the weights misses their tail, and the gain looks largest where it is negative. The ESS is the smaller
-    one of what the generated rows have and of what both sides let the scored rows expect (`effective_shares`), for a
-    floor (clip) or few rows can hide the large weights. Where ties leave no tail to fit, the ESS alone decides.
+    of that of the generated rows and the one expected from both sides for the scored rows (`effective_shares`), since
+    a clip or few rows can hide the large weights. If ties leave no tail to fit, the ESS alone decides.
 
     Args:
         num_scored: generated rows that the weights are for. If None, as many as generated rows are given.
@@ -121,7 +121,7 @@ def judge_all(
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
     """
-    # smoothing is a property of one sample of weights, not of the ratio: the gain is that of the unsmoothed ones
+    # smoothing belongs to one sample of weights, not to the ratio: the gain is that of unsmoothed weights
     unsmoothed = [Weighting(w.flatten, w.clip) for w in weightings]
     columns = torch.stack([w.log_weights(log_ratio_generated) for w in unsmoothed], dim=1)
     m = len(columns)
@@ -147,18 +147,18 @@ def choose(
     ess_share: float = MIN_ESS_SHARE,
     num_scored: int | None = None,
 ) -> Choice:
-    """The gate: the plain ratio if its gain can be believed, else the weighting that can with the largest one, or none.
+    """Chooses the plain ratio if its gain can be believed, otherwise the weighting with the best gain, or none.
 
     A weighting is believed if it is eligible (`judge_all`) and the lower 95 % bound of its KL gain is above zero. The
     plain ratio comes first: every exponent below 1 also shrinks what the ratio has right, and on densities that are
     known (the bench of known truths) a higher gain in KL divergence did not make up for that in the errors of means.
-    Where plain weights are too heavy, the eligible one with the largest lower bound is taken.
+    If plain weights are too heavy, it takes the eligible weighting with the largest lower bound.
 
-    A positive gain means that the weighted model is nearer to the data in Kullback–Leibler divergence; a score such as
-    the FID need not follow.
+    A positive gain means that the weighted model is closer to the data in Kullback–Leibler divergence; a score such as
+    the FID need not improve.
 
     Args:
-        log_ratio_real, log_ratio_generated: of held-out rows, which trained neither the classifier nor its calibration.
+        log_ratio_real, log_ratio_generated: of held-out rows, which neither trained the classifier nor calibrated it.
         grid: weightings to choose from, the plain one first.
         ess_share: least effective share of the rows; for a FID, `min_ess_share` of its features and samples.
         num_scored: as in `judge_all`.
@@ -188,7 +188,7 @@ def choose(
 
 def without_gain(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"], why: str) -> Choice:
     """Returns the refusal: nothing to correct if not even the classifier tells the sides apart, otherwise why not."""
-    # the first sees a small part of the rows that differs much, the second a small difference of all
+    # the first test notices a few rows that differ much, the second a small difference of all rows
     tests = [test(log_ratio_real, log_ratio_generated).item() for test in (two_sample_test, rank_test)]
     p_value = min(1.0, 2 * min(tests))  # Bonferroni
     if p_value > SIGNIFICANCE:
@@ -197,7 +197,7 @@ def without_gain(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float
 
 
 def why_not_eligible(candidate: Candidate, num_rows: int, ess_share: float) -> str:
-    """Returns what the plain weights lack, in numbers."""
+    """Says in numbers what the plain weights lack."""
     return (
         f"plain weights leave {candidate.ess_in_words(num_rows)}; needed are an ESS of at least "
         f"{max(MIN_ESS, ess_share * num_rows):,.0f} and a k̂ below {pareto_k_threshold(num_rows):.2f}"
@@ -205,6 +205,6 @@ def why_not_eligible(candidate: Candidate, num_rows: int, ess_share: float) -> s
 
 
 def in_words(weighting: Weighting) -> str:
-    """`ŵ`, `ŵ^0.5`, `max(ŵ^0.5, 0.01)`."""
+    """Writes a weighting as `ŵ`, `ŵ^0.5` or `max(ŵ^0.5, 0.01)`."""
     power = "ŵ" if weighting.flatten == 1 else f"ŵ^{weighting.flatten:g}"
     return f"max({power}, {weighting.clip:g})" if weighting.clip else power

@@ -15,10 +15,10 @@ from lfiw.errors import InputError
 class RatioLoss:
     """A loss whose minimiser is a known function of p_data/p_model.
 
-    `uses_prior_odds`: the minimiser is the odds of the rows that it sees, so that the log-ratio is log γ away from it;
-    the other losses are means over each side of a batch and see no prior odds. Balanced mixing makes the two the same.
-    Under natural mixing a side's mean falls with the share of batches that have none of its rows (1 in 10⁴ where 9 are
-    expected): give rare sides larger batches.
+    With `uses_prior_odds` the minimiser is the odds of the rows that it sees, so that the log-ratio differs from it by
+    log γ; the other losses are means per side of a batch and do not see the prior odds. Under balanced mixing both are
+    the same. Under natural mixing a side's mean shrinks by the share of batches without any of its rows (1 in 10⁴ if 9
+    are expected): give rare sides larger batches.
     """
 
     uses_prior_odds = False
@@ -29,19 +29,19 @@ class RatioLoss:
         """Returns the loss of a batch with rows of both sides.
 
         Args:
-            weights: of the rows, each side on a scale of its own. If None, uniform.
+            weights: the rows' weights, each side on its own scale. If None, uniform.
         """
         raise NotImplementedError
 
     def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Returns log p_data/p_model, up to the prior odds where the loss uses them, of the network's outputs."""
+        """Returns log p_data/p_model from the network's outputs, up to the prior odds if the loss uses them."""
         return outputs
 
 
 def side_mean(
     values: Float[Tensor, " n"], rows: Bool[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, ""]:
-    """Averages over some rows of a batch; 0 where it has none of them, as the last batch of a side may."""
+    """Averages over some rows of a batch; 0 if there are none, as may happen in a side's last batch."""
     if weights is None:
         return (values * rows).sum() / rows.sum().clamp(min=1)
     mass = weights * rows
@@ -49,7 +49,7 @@ def side_mean(
 
 
 def mean_one_per_side(weights: Float[Tensor, " n"], is_real: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Scales the weights of a batch so that each side's have the mean 1: they leave the prior odds as they are."""
+    """Scales the weights of a batch to mean 1 per side, so that they do not change the prior odds."""
     ones = torch.ones_like(weights)
     means = [side_mean(weights, rows).clamp(min=torch.finfo(weights.dtype).tiny) for rows in (is_real, ~is_real)]
     return weights / torch.where(is_real, means[0] * ones, means[1] * ones)
@@ -72,12 +72,12 @@ LARGEST = 50.0  # e^50 and its gradient are finite in float32
 
 
 class Kliep(RatioLoss):
-    """E_q[r] − E_p[log r] with r = exp(output): the ratio that brings the weighted model nearest in KL(p‖p_θ·r).
+    """Computes E_q[r] − E_p[log r], r = exp(output): the best r brings the weighted model closest in KL(p‖p_θ·r).
 
     KLIEP (Sugiyama et al., NIPS 2007) with its constraint E_q[r] = 1 as a Lagrangian, whose multiplier is 1 at the
     optimum (Nguyen et al., IEEE Trans. Inf. Theory 56, 2010, eq. 12): batches need no normaliser of their own, and the
-    scale of r is found too. Beyond an output of 50, r grows linearly and log r not at all: no batch overflows, and
-    where the sides are separated the loss ends at −50 instead of −∞.
+    scale of r is learned too. Beyond an output of 50, r grows linearly and log r stays constant: no batch overflows,
+    and for separated sides the loss ends at −50 instead of −∞.
     """
 
     def __call__(
@@ -89,10 +89,10 @@ class Kliep(RatioLoss):
 
 
 class Squared(RatioLoss):
-    """½ E_q[r²] − E_p[r] with r = softplus(output): the ratio with the least squared error under the model.
+    """Computes ½ E_q[r²] − E_p[r], r = softplus(output): the best r has the least squared error under the model.
 
-    uLSIF (Kanamori et al., JMLR 10, 2009) on a network. It weighs a large ratio's error by its square, and so fits the
-    few rows of large ratio first. softplus grows linearly: no output overflows.
+    uLSIF (Kanamori et al., JMLR 10, 2009) on a network. It weights errors of large ratios by their square, and so fits
+    the few rows with large ratios first. softplus grows linearly: no output overflows.
     """
 
     def __call__(
@@ -102,17 +102,17 @@ class Squared(RatioLoss):
         return side_mean(ratio.square(), ~is_real, weights) / 2 - side_mean(ratio, is_real, weights)
 
     def log_ratio(self, outputs: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        # log softplus(x) = x for very negative x, where softplus itself is 0
+        # log softplus(x) = x for very negative x, where softplus underflows
         ratio = F.softplus(outputs).clamp(min=torch.finfo(outputs.dtype).tiny)
         return torch.where(outputs < -15, outputs, ratio.log())
 
 
 class Relative(RatioLoss):
-    """½ E_m[r²] − E_p[r] with m = αp + (1 − α)q: least squares of the relative ratio r = p/m, bounded by 1/α.
+    """Computes ½ E_m[r²] − E_p[r], m = αp + (1 − α)q: least squares of the relative ratio r = p/m, bounded by 1/α.
 
     RuLSIF (Yamada et al., Neural Computation 25, 2013) on a network whose output is the plain log-ratio, so that
-    r = e^output/(αe^output + 1 − α) and e^output = (1 − α)r/(1 − αr). No row's loss exceeds ½/α², so that rows which
-    only one side has cannot carry the fit: the bound is on what is fitted, not on the weights.
+    r = e^output/(αe^output + 1 − α) and e^output = (1 − α)r/(1 − αr). No row's loss exceeds ½/α², so that rows on
+    only one side cannot dominate the fit: the bound is on what is fitted, not on the weights.
 
     Args:
         alpha: α in (0, 1).
@@ -146,7 +146,7 @@ def build_loss(options: Mapping[str, Any]) -> RatioLoss:
     """Builds the loss named by `name`, with its other options.
 
     Raises:
-        InputError: no such loss or option, or a value outside its range.
+        InputError: there is no such loss or option, or a value is outside its range.
     """
     others = dict(options)
     name = others.pop("name", None)

@@ -1,6 +1,6 @@
-"""How much of a model's mass a weighting leaves effective, from rows of both sides.
+"""Estimates the share of a model's mass that a weighting leaves effective, from rows of both sides.
 
-Generated rows alone do not show the weights that they did not draw. Real rows do: they lie where weights are large.
+Generated rows alone do not reveal large weights that were not drawn. Real rows do: they lie where weights are large.
 """
 
 import math
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from lfiw.weighting.weights import Weighting, check_log_ratio
 
-RARE = 0.01  # expected number of scored rows beyond the largest weight that is reckoned with
+RARE = 0.01  # expected number of scored rows beyond the largest weight taken into account
 
 
 def log_normaliser(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]) -> float:
     """Returns log E_q[ŵ] by Bennett's acceptance ratio: the c at which Σ_q σ(log ŵ − c)/m = Σ_p σ(c − log ŵ)/n.
 
-    It is 0 for exact ratios. Unlike the mean of ŵ over generated rows it has a finite variance under any tail
+    It is 0 for exact ratios. Unlike the mean of ŵ over generated rows, it has a finite variance under any tail
     (Bennett, J. Comput. Phys. 22, 1976; Meng & Wong, Statistica Sinica 6, 1996).
 
     Raises:
@@ -47,8 +47,8 @@ def effective_shares(
     to have.
 
     Since p = ŵq, an expectation under q is one over both sides: E_q[g] = E_q[g/(1 + ŵ)] + E_p[g/(1 + ŵ)]. The second
-    term holds the large weights, on few rows or on none of the generated ones. The rarest of them, of which the scored
-    rows will hold none with a probability of 99 %, are left out.
+    term has the large weights, which few generated rows or none have. The rarest, which with a probability of 99 % none
+    of the scored rows will have, are left out.
 
     Args:
         weightings: their smoothing is ignored.
@@ -67,7 +67,7 @@ def effective_shares(
     log_ratio, log_mass = log_ratio[drawn], mass[drawn].log()
     shares = []
     for weighting in weightings:
-        # a clip is on the scale that the log-ratios came with
+        # a clip is on the scale of the given log-ratios
         log_w = Weighting(weighting.flatten, weighting.clip).log_weights(log_ratio + c)
         moments = [torch.logsumexp(power * log_w + log_mass, 0) for power in (0, 1, 2)]
         shares.append(math.exp(2 * moments[1] - moments[0] - moments[2]))

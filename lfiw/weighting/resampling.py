@@ -1,16 +1,16 @@
-"""Turns weighted samples into unweighted ones: pure functions of log-ratios and a torch.Generator, row indices out.
+"""Turns weighted samples into unweighted ones: pure functions from log-ratios and a torch.Generator to row indices.
 
-| function | a kept sample is | repeats |
+| function | a chosen sample is | repeats |
 | --- | --- | --- |
-| `sir` | one of a pool of its own, by weight | yes |
+| `sir` | one of its own pool, by weight | yes |
 | `systematic`, `residual` | one of all candidates, by weight; less variance than independent draws | yes |
-| `without_replacement` | drawn by weight from the candidates that are left | no |
-| `rejection` | a candidate that passed by its own weight | no |
+| `without_replacement` | drawn by weight from the remaining candidates | no |
+| `rejection` | a candidate accepted by its own weight | no |
 | `metropolis_hastings` | a state of a Markov chain whose proposals are the candidates | yes |
 
 `sir` (in the pool's size), `systematic`, `residual` (in the number of candidates) and `metropolis_hastings` (in the
-burn-in) converge to the weighted distribution; `rejection` has it without a shift; `without_replacement` only where few
-of many are asked for. `lfiw.weighting.streaming` does the same with candidates that are still being generated.
+burn-in) converge to the weighted distribution; `rejection` has it without a shift; `without_replacement` approximates
+it if few of many are drawn. `lfiw.weighting.streaming` does the same with candidates that are still being generated.
 """
 
 from typing import NamedTuple
@@ -27,7 +27,7 @@ def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
     """Returns the log-ratios in float64.
 
     Args:
-        counts: numbers that must be at least 1, by the name that a message calls them.
+        counts: numbers that must be at least 1, by their names in messages.
 
     Raises:
         InputError: a count is not positive; there is no candidate, all weights are zero (every log-ratio is −∞), or a
@@ -42,7 +42,7 @@ def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
     return log_ratio.double()
 
 
-CHUNK = 1 << 18  # pool entries held at once: 2 MiB per array, which stays in the processor's cache
+CHUNK = 1 << 18  # pool entries in memory: 2 MiB per array, which fits the processor's cache
 
 
 def sir(
@@ -51,10 +51,10 @@ def sir(
     pool_size: int,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, " num_samples"]:
-    """Sampling-importance-resampling (Rubin 1987; Grover et al. 2019, algorithm 1).
+    """Draws by sampling-importance-resampling (Rubin 1987; Grover et al. 2019, algorithm 1).
 
-    For each draw a pool of `pool_size` rows, uniform with replacement, and one row of it in proportion to its weight
-    exp(log_ratio). Exact as the pool grows; a pool of 1 is the generator itself.
+    Each draw takes a pool of `pool_size` rows, uniform with replacement, and one row of it in proportion to its weight
+    exp(log_ratio). It is exact as the pool grows; a pool of 1 gives the generator's distribution.
 
     Args:
         log_ratio: of the candidate rows; only differences matter.
@@ -95,11 +95,11 @@ def race(log_weights: Float[Tensor, "..."], generator: torch.Generator | None) -
 def without_replacement(
     log_ratio: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, " num_samples"]:
-    """Distinct rows: each in proportion to its weight among those not drawn yet (Plackett–Luce), by Gumbel top-k.
+    """Draws distinct rows, each by weight among those not drawn yet (Plackett–Luce), by Gumbel top-k.
 
-    The rows with the `num_samples` largest log w + Gumbel noise (Kool et al. 2019). Nothing repeats, so that a set is
-    flatter than the weights: all n of n is the generator itself. Close to the weighted distribution where n is many
-    times `num_samples`.
+    They are the rows with the largest log w + Gumbel noise (Kool et al. 2019). Nothing repeats, so that a set is
+    flatter than the weights: n of n rows have the generator's distribution. It is close to the weighted distribution if
+    n is many times `num_samples`.
 
     Args:
         log_ratio: of the candidate rows; only differences matter.
@@ -110,7 +110,7 @@ def without_replacement(
         Row indices (int64) in the order of drawing.
 
     Raises:
-        InputError: more draws than candidates, a log-ratio is NaN or infinite, there is none, or no draw is asked for.
+        InputError: there are more draws than candidates, no log-ratio or no draw, or a log-ratio is NaN or infinite.
     """
     log_ratio = check_candidates(log_ratio, num_samples=num_samples)
     if num_samples > log_ratio.numel():
@@ -121,16 +121,16 @@ def without_replacement(
     return race(log_ratio.clone(), generator).topk(num_samples).indices
 
 
-ROUNDING = 1e-9  # an expected count so close below a whole number is that number
+ROUNDING = 1e-9  # an expected count this close below a whole number counts as that number
 BELOW_ONE = 1 - 2.0**-53
 
 
 def systematic(
     log_ratio: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, " num_samples"]:
-    """Systematic resampling (Kitagawa 1996): equally spaced points on the cumulative weights, one random shift.
+    """Resamples systematically (Kitagawa 1996): equally spaced points on the cumulative weights, one random shift.
 
-    Row i is drawn N·w̄ᵢ times in the mean, and never more than one off: ⌊N·w̄ᵢ⌋ or ⌈N·w̄ᵢ⌉ times.
+    Row i is drawn N·w̄ᵢ times on average, and always ⌊N·w̄ᵢ⌋ or ⌈N·w̄ᵢ⌉ times.
 
     Args:
         log_ratio: of the candidate rows; only differences matter.
@@ -152,7 +152,7 @@ def systematic(
 def drawn_by_weight(
     weights: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, " num_samples"]:
-    """Systematic resampling by weights of any scale; a row of weight zero is never drawn."""
+    """Resamples systematically by weights of any scale; never draws a row of weight zero."""
     positive = (weights > 0).nonzero().squeeze(1)
     return positive[systematic(weights[positive].double().log(), num_samples, generator)]
 
@@ -160,9 +160,9 @@ def drawn_by_weight(
 def residual(
     log_ratio: Float[Tensor, " n"], num_samples: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, " num_samples"]:
-    """Residual resampling (Liu & Chen 1998): ⌊N·w̄ᵢ⌋ copies of row i, the rest independently by what is left.
+    """Resamples residually (Liu & Chen 1998): ⌊N·w̄ᵢ⌋ copies of row i, then independent draws by the remainders.
 
-    Row i is drawn N·w̄ᵢ times in the mean, and never less than ⌊N·w̄ᵢ⌋ times.
+    Row i is drawn N·w̄ᵢ times on average, and at least ⌊N·w̄ᵢ⌋ times.
 
     Args:
         log_ratio: of the candidate rows; only differences matter.
@@ -187,7 +187,7 @@ def residual(
 
 
 def rows_at(points: Float[Tensor, " m"], weights: Float[Tensor, " n"]) -> Int[Tensor, " m"]:
-    """Finds the row in whose part of the cumulative weights, scaled to 1, a point lies: never one of weight 0."""
+    """Finds the row whose part of the cumulative weights, scaled to 1, contains a point; never one of weight 0."""
     cumulative = weights.cumsum(0)
     return torch.searchsorted(cumulative / cumulative[-1], points.clamp(max=BELOW_ONE), right=True)
 
@@ -203,24 +203,24 @@ def rejection(
     *,
     percentile: float | None = PERCENTILE,
 ) -> Int[Tensor, " num_samples"]:
-    """Each candidate is accepted by itself, in order, with `accept_probability`; M is the largest weight among them.
+    """Accepts candidates in order, each with its `accept_probability`; M is the largest weight among them.
 
     Without a shift this is rejection sampling: exact, if no weight that the generator can produce exceeds M. The shift
-    accepts more, and flatter: see `accept_probability`.
+    accepts more but flattens the weights: see `accept_probability`.
 
     Args:
         log_ratio: of the candidate rows; only differences matter.
-        num_samples: the first so many that are accepted.
+        num_samples: returns this many of the first accepted ones.
         generator: source of randomness, on the device of `log_ratio`; torch's default one if None.
-        percentile: of the candidates' log-odds: the shift γ, so that this share of them (in percent) is accepted with
-            less than ½. None: no shift.
+        percentile: the shift γ is this percentile of the candidates' log-odds, so that this share of them (in percent)
+            is accepted with less than ½. If None, there is no shift.
 
     Returns:
         Row indices (int64), ascending, distinct.
 
     Raises:
-        InputError: fewer are accepted than asked for, a log-ratio is NaN or infinite, there is none, no sample is asked
-            for, or the percentile is outside 0 … 100.
+        InputError: too few are accepted, a log-ratio is NaN or infinite, there is none, no sample is requested, or the
+            percentile is outside 0 … 100.
     """
     log_ratio = check_candidates(log_ratio, num_samples=num_samples)
     log_bound = log_ratio.max().item()
@@ -229,17 +229,17 @@ def rejection(
     accepted = (uniform < accept_probability(log_ratio, log_bound, shift)).nonzero().squeeze(1)
     if len(accepted) < num_samples:
         raise InputError(
-            f"rejection accepted {len(accepted):,} of {log_ratio.numel():,} candidates, {num_samples:,} were asked "
-            "for: ask for fewer, generate more, or lower the percentile"
+            f"rejection accepted {len(accepted):,} of {log_ratio.numel():,} candidates, {num_samples:,} were "
+            "requested: request fewer, generate more, or lower the percentile"
         )
     return accepted[:num_samples]
 
 
 def accept_probability(log_ratio: Float[Tensor, " n"], log_bound: float, shift: float = 0.0) -> Float[Tensor, " n"]:
-    """σ(F), F = log r − log(1 − r) − γ with r = w/M (Azadi et al. 2019, eq. 8).
+    """Computes σ(F), F = log r − log(1 − r) − γ with r = w/M (Azadi et al. 2019, eq. 8).
 
-    At γ = 0 this is r, the probability of rejection sampling; γ < 0 accepts more (and flattens the weights: σ is nearly
-    constant for F ≫ 0), γ > 0 less.
+    At γ = 0 this is r, the probability of rejection sampling; γ < 0 accepts more, but flattens the weights, since σ is
+    nearly constant for F ≫ 0; γ > 0 accepts less.
 
     Args:
         log_ratio: log w.
@@ -271,14 +271,14 @@ def log_odds(log_ratio: Float[Tensor, " n"], log_bound: float) -> Float[Tensor, 
 
 
 BURN_IN = 640  # candidates; the length of the paper's chains
-PROPOSALS = 1 << 16  # proposals held at once
+PROPOSALS = 1 << 16  # proposals in memory
 
 
 class Chain(NamedTuple):
-    """What Metropolis–Hastings kept.
+    """The states that Metropolis–Hastings returned.
 
     Args:
-        rows: (num_samples,) row indices (int64); a row repeats while proposals are refused.
+        rows: (num_samples,) row indices (int64); a row repeats while proposals are rejected.
         acceptance_rate: share of all proposals that were accepted, burn-in included.
     """
 
@@ -298,17 +298,17 @@ def metropolis_hastings(
     """Returns every `pool_size`-th state, after the burn-in, of chains that propose rows, uniform with replacement.
 
     A proposal x′ replaces the state x with probability min(1, w(x′)/w(x)), so that the weighted distribution is
-    stationary (Turner et al. 2019, algorithm 1). The log-ratios must be calibrated: their errors are the chain's. A
-    chain starts at a real sample, which lies where the data are; it is never returned: if the burn-in leaves the chain
-    there, the next proposal is taken.
+    stationary (Turner et al. 2019, algorithm 1). The log-ratios must be calibrated: the chain inherits their errors. A
+    chain starts at a real sample, which lies where the data are. It is never returned: if the chain is still there
+    after the burn-in, it takes the next proposal.
 
     Args:
         log_ratio: of the candidate rows.
-        num_samples: states to keep, over all chains.
-        pool_size: proposals between two states that are kept.
+        num_samples: states to return, over all chains.
+        pool_size: proposals between two returned states.
         generator: source of randomness; torch's default one if None.
-        start: log-ratio of a real sample, or of several: one chain for each, of equal length.
-        burn_in: proposals of each chain before the first state that counts.
+        start: log-ratio of a real sample, or of several, each of which starts a chain of the same length.
+        burn_in: proposals per chain before the first state that counts.
 
     Raises:
         InputError: a log-ratio is NaN or infinite, there is none, or a count is not positive (burn_in may be 0).
@@ -341,11 +341,11 @@ def metropolis_hastings(
 
 
 class IndependenceChain:
-    """One chain, block of proposals by block.
+    """One chain, advanced block by block of proposals.
 
     Args:
-        start: log-ratio of the real sample that it starts from.
-        burn_in: proposals after which the start is left in any case.
+        start: log-ratio of the real sample at its start.
+        burn_in: proposals after which the chain leaves its start in any case.
 
     Attributes:
         accepted: proposals accepted so far.
@@ -357,7 +357,7 @@ class IndependenceChain:
         self.proposed = self.accepted = 0
 
     def advance(self, log_ratio: Float[Tensor, " m"], generator: torch.Generator | None) -> Int[Tensor, " m"]:
-        """Proposes m samples → the state after each: 0 is the state before this block, i + 1 the i-th proposal."""
+        """Proposes m samples; returns the state after each: 0 is that before the block, i + 1 the i-th proposal."""
         # accept if log u < log w′ − log w, and −log u is an Exponential(1) variable
         device = generator.device if generator else "cpu"
         noise = torch.empty(len(log_ratio), dtype=torch.float64, device=device).exponential_(generator=generator)
@@ -375,6 +375,6 @@ class IndependenceChain:
         return torch.tensor(states, dtype=torch.int64)
 
     def recorded(self, first: int, size: int, thin: int) -> Int[Tensor, " k"]:
-        """Places in a block of `size` proposals, `first` before it: the burn-in over, every `thin`-th."""
+        """Returns the places to record in a block of `size` proposals after `first` others."""
         number = torch.arange(first + 1, first + size + 1) - self.burn_in
         return ((number > 0) & (number % thin == 0)).nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""Samplers by name: over candidates that are there, and over candidates that are still being generated."""
+"""Samplers by name, for given candidates and for candidates that are still being generated."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,13 +34,12 @@ OPTIONS = {"pool": ("sir", "mh"), "burn_in": ("mh",), "start": ("mh",), "percent
 
 @dataclass(frozen=True)
 class Resampled:
-    """What a sampler chose.
+    """The rows that a sampler chose.
 
     Args:
         rows: (num,) row indices.
-        candidates: that were looked at; a row that was drawn into several pools or proposed several times counts as
-            often.
-        acceptance_rate: of rejection and Metropolis–Hastings.
+        candidates: number considered; a row that was in several pools or proposed several times counts as often.
+        acceptance_rate: that of rejection and Metropolis–Hastings; otherwise None.
     """
 
     rows: Int[Tensor, " num"]
@@ -49,13 +48,13 @@ class Resampled:
 
 
 def check_method(method: str, *, streamed: bool = False, **given: object) -> None:
-    """Requires that the options that are given (not None) are those of the method.
+    """Requires that the given options (not None) belong to the method.
 
     Args:
-        streamed: the candidates are still being generated.
+        streamed: whether candidates are still being generated.
 
     Raises:
-        InputError: an unknown method, or an option that it does not have.
+        InputError: the method is unknown, or does not have an option.
     """
     methods = STREAMED if streamed else METHODS
     if method not in methods:
@@ -78,16 +77,16 @@ def resample(
     start: float | None = None,
     percentile: float | None = None,
 ) -> Resampled:
-    """Chooses `num` rows by the sampler of that name; options that are None have their default.
+    """Chooses `num` rows by the sampler of that name; options that are None take their defaults.
 
     Args:
-        pool: candidates for each sample (sir, mh).
+        pool: candidates per sample (sir, mh).
         burn_in: proposals before the first state that counts (mh).
-        start: log-ratio of a real sample (mh; needed).
-        percentile: of the shift (rejection).
+        start: log-ratio of a real sample (mh; required).
+        percentile: that of the shift (rejection).
 
     Raises:
-        InputError: an option that the method does not have, or as the sampler itself.
+        InputError: the method does not have an option, or as the sampler itself.
     """
     check_method(method, pool=pool, burn_in=burn_in, start=start, percentile=percentile)
     pool = POOL if pool is None else pool
@@ -111,11 +110,11 @@ Batch = Mapping[str, Tensor]  # column → (rows, …)
 
 
 class Step(NamedTuple):
-    """What one batch of candidates comes to. 0 is the candidate carried over from earlier batches, i + 1 the i-th one.
+    """The outcome of one batch of candidates: 0 is the one carried over from earlier batches, i + 1 the i-th one.
 
     Args:
-        kept: (k,) samples, in order; repeats possible.
-        carried: the candidate that later batches may still keep.
+        kept: (k,) chosen candidates, in order; they may repeat.
+        carried: the candidate that later batches may still choose.
     """
 
     kept: Int[Tensor, " k"]
@@ -128,12 +127,12 @@ class Sampler(Protocol):
 
     @property
     def candidates(self) -> int:
-        """How many it has seen."""
+        """Number of candidates seen."""
         ...
 
     @property
     def accepted(self) -> int:
-        """How many of them it accepted."""
+        """Number of candidates accepted."""
         ...
 
     def step(self, log_ratio: Float[Tensor, " n"]) -> Step: ...
@@ -147,11 +146,11 @@ class PoolSampler:
             raise InputError(f"pool_size={pool_size} must be at least 1")
         self.pool_size, self.generator = pool_size, generator
         self.candidates = self.accepted = 0
-        self._in_pool, self._best = 0, -torch.inf  # of the pool that is not full yet
+        self._in_pool, self._best = 0, -torch.inf  # those of the pool that is not full yet
 
     def step(self, log_ratio: Float[Tensor, " n"]) -> Step:
         keys = race(check_candidates(log_ratio).cpu().clone(), self.generator)
-        # the open pool stands before the batch: its best candidate, and as many that cannot win as it has others
+        # prepends the open pool: its best candidate, and for its others as many that cannot win
         before = torch.full((self._in_pool,), -torch.inf, dtype=torch.float64)
         before[:1] = self._best
         keys = torch.cat([before, keys])
@@ -169,9 +168,9 @@ class PoolSampler:
 
 
 class RejectionSampler:
-    """`lfiw.weighting.resampling.rejection` with a running maximum: the largest weight so far stands for the bound M.
+    """`lfiw.weighting.resampling.rejection` with a running maximum: the bound M is the largest weight so far.
 
-    The first `burn_in` candidates set M and the shift, as in the paper, and are not kept.
+    The first `burn_in` candidates determine M and the shift, as in the paper, and are not returned.
     """
 
     def __init__(
@@ -244,10 +243,10 @@ def build_sampler(
     """Makes the sampler of that name for candidates that are still being generated; arguments as for `resample`.
 
     Args:
-        burn_in: candidates before the first sample (mh, and rejection, whose bound they set).
+        burn_in: candidates before the first sample (mh, and rejection, whose bound they determine).
 
     Raises:
-        InputError: no such method, an option that it does not have, or as the sampler itself.
+        InputError: there is no such method, it does not have an option, or as the sampler itself.
     """
     check_method(method, streamed=True, pool=pool, burn_in=burn_in, start=start, percentile=percentile)
     pool = POOL if pool is None else pool
@@ -270,17 +269,17 @@ def stream(
     sampler: Sampler,
     num_samples: int,
 ) -> Iterator[dict[str, Tensor]]:
-    """Draws batches of candidates until `num_samples` are kept, and yields what each batch adds, if anything.
+    """Draws batches of candidates until `num_samples` are chosen, and yields what each batch adds, if anything.
 
-    Memory: one batch and one candidate.
+    It holds one batch and one further candidate in memory.
 
     Args:
-        batches: of candidates, all of the same columns.
+        batches: batches of candidates, all with the same columns.
         score: batch → log-ratios of its rows.
-        sampler: as of `build_sampler`; counts the candidates.
+        sampler: as from `build_sampler`; counts the candidates.
 
     Raises:
-        InputError: the candidates end before there are enough, or no sample is asked for.
+        InputError: the candidates end before there are enough, or no sample is requested.
     """
     if num_samples < 1:
         raise InputError(f"num={num_samples} must be at least 1")
@@ -291,7 +290,7 @@ def stream(
             continue
         kept, place = sampler.step(log_ratio)
         kept = kept[:missing]
-        # what is carried stands before the batch; at first there is nothing, and place 0 is not kept
+        # the carried candidate precedes the batch; at first there is none, and place 0 is never chosen
         before = {name: values[:1] for name, values in batch.items()} if carried is None else carried
         joined = {name: torch.cat([before[name], values]) for name, values in batch.items()}
         carried = {name: values[place : place + 1].clone() for name, values in joined.items()}
@@ -302,5 +301,5 @@ def stream(
             return
     raise InputError(
         f"the candidates ended after {sampler.candidates:,}: {num_samples - missing:,} samples were kept, "
-        f"{num_samples:,} were asked for: generate more candidates or ask for fewer samples"
+        f"{num_samples:,} were requested: generate more candidates or request fewer samples"
     )

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 
-MIN_VALUES = 25  # fewer give a tail of fewer than five values: not enough for two parameters
+MIN_VALUES = 25  # fewer leave a tail of less than five values, not enough for two parameters
 
 
 def pareto_k(log_ratio: Float[Tensor, " n"]) -> float:
-    """Shape k̂ of the generalized Pareto distribution fitted to the largest weights exp(log_ratio).
+    """Returns the shape k̂ of the generalised Pareto distribution fitted to the largest weights exp(log_ratio).
 
     Below 1/2 the weights have finite variance; above min(1 − 1/log10 n, 0.7) a weighted mean cannot be trusted
     (Vehtari et al. 2024, section 3). Equals arviz-stats' `psislw(-log_ratio)`, which negates its input.
@@ -34,7 +34,7 @@ def pareto_k(log_ratio: Float[Tensor, " n"]) -> float:
 
 
 def pareto_k_of_columns(log_ratio: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
-    """`pareto_k` of many weightings at once, one per column; float64.
+    """Computes `pareto_k` of several weightings at once, one per column; float64.
 
     Raises:
         InputError: a value is NaN or infinite, or the shape is not (n, k).
@@ -48,8 +48,8 @@ def pareto_k_of_columns(log_ratio: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
 def has_tied_tail(log_ratio: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
     """Whether each column has so many ties among its largest values that a tail cannot be fitted to them.
 
-    So it is with discrete data, with the plateaus of isotonic calibration, and below a floor (clip). True where more
-    than half of the tail's values repeat another one; False for fewer than 25 values.
+    This happens with discrete data, with the plateaus of isotonic calibration, and at a clip. True if more than half of
+    the tail's values repeat another one; False for fewer than 25 values.
     """
     if len(log_ratio) < MIN_VALUES:
         return torch.zeros(log_ratio.shape[1], dtype=torch.bool, device=log_ratio.device)
@@ -58,10 +58,10 @@ def has_tied_tail(log_ratio: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
 
 
 def smooth_log_weights(log_weights: Float[Tensor, "n *k"]) -> Float[Tensor, "n *k"]:
-    """Replace the largest weights by the expected order statistics of the fitted Pareto tail.
+    """Replaces the largest weights by the expected order statistics of the fitted Pareto tail.
 
-    None grows beyond the largest raw one. (n,) or one column per weighting, float64. Returns the log-weights on the
-    scale they came with; columns whose `pareto_k` is nan are unchanged.
+    None exceeds the largest raw weight. Takes (n,) or one column per weighting, float64; returns log-weights on the
+    same scale. Columns whose `pareto_k` is nan are unchanged.
     """
     columns = log_weights if log_weights.ndim == 2 else log_weights[:, None]
     tails = _fit_tails(columns)
@@ -72,7 +72,7 @@ def smooth_log_weights(log_weights: Float[Tensor, "n *k"]) -> Float[Tensor, "n *
     p = ((torch.arange(m, dtype=torch.float64, device=columns.device) + 0.5) / m)[:, None]
     steps = -torch.log1p(-p)  # quantiles of the exponential distribution, the limit k → 0
     excess = sigma * torch.where(k == 0, steps, torch.expm1(k * steps) / torch.where(k == 0, 1.0, k))
-    # the fit is on the scale where the largest weight is 1
+    # the fit is on a scale where the largest weight is 1
     smoothed = (tails.cutoff.exp() + excess).log().clamp(max=0.0) + columns.max(dim=0).values
     fitted = ~torch.isnan(k)
     values = torch.where(fitted, smoothed, columns.gather(0, tails.rows))
@@ -80,8 +80,8 @@ def smooth_log_weights(log_weights: Float[Tensor, "n *k"]) -> Float[Tensor, "n *
 
 
 class _Tails(NamedTuple):
-    """Of each column: k̂ and σ (nan where there is no fit), the cutoff relative to the largest log-weight, and the rows
-    of the tail in ascending order."""
+    """Per column: k̂ and σ (nan if there is no fit), the cutoff relative to the largest log-weight, and the rows of the
+    tail in ascending order."""
 
     k: Float[Tensor, " k"]
     sigma: Float[Tensor, " k"]
@@ -90,7 +90,7 @@ class _Tails(NamedTuple):
 
 
 def _fit_tails(log_weights: Float[Tensor, "n k"]) -> _Tails | None:
-    """The fit of every column's tail; none where the columns are too short."""
+    """Fits every column's tail; None if the columns are too short."""
     n = len(log_weights)
     if n < MIN_VALUES:
         return None
@@ -104,15 +104,15 @@ def _fit_tails(log_weights: Float[Tensor, "n k"]) -> _Tails | None:
 
 
 def _tail_size(n: int) -> int:
-    """min(n/5, 3√n) values (Vehtari et al. 2024, section 3)."""
+    """Returns min(n/5, 3√n) (Vehtari et al. 2024, section 3)."""
     return math.floor(3 * math.sqrt(n)) if n > 225 else n // 5
 
 
 def fit_generalized_pareto(excess: Float[Tensor, "m k"]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Shape k and scale σ of a generalized Pareto distribution a column, from ascending excesses over its threshold.
+    """Fits shape k and scale σ of a generalised Pareto distribution per column, from ascending excesses.
 
-    The quasi-Bayesian estimate of Zhang & Stephens (Technometrics 51, 2009), with the weakly informative prior on k of
-    Vehtari et al. 2024, appendix C: ten pseudo-observations at k = 1/2. Returns nan where the lower quartile is 0.
+    It is the quasi-Bayesian estimate of Zhang & Stephens (Technometrics 51, 2009), with the weakly informative prior on
+    k of Vehtari et al. 2024, appendix C: ten pseudo-observations at k = 1/2. Returns nan if the lower quartile is 0.
     """
     m = len(excess)
     quartile = excess[int(m / 4 + 0.5) - 1]
@@ -120,7 +120,7 @@ def fit_generalized_pareto(excess: Float[Tensor, "m k"]) -> tuple[Float[Tensor, 
     grid = 30 + int(math.sqrt(m))
     index = torch.arange(1, grid + 1, dtype=torch.float64, device=excess.device)[:, None]
     theta = 1 / excess[-1] + (1 - (grid / (index - 0.5)).sqrt()) / (3 * quartile)  # (grid, k)
-    # one grid point after another: all at once would take grid times the memory of the tails
+    # one grid point at a time: all at once would take the tails' memory times the size of the grid
     profile_k = torch.stack([torch.log1p(-row * excess).mean(dim=0) for row in theta])
     log_likelihood = m * ((-theta / profile_k).log() - profile_k - 1)
     posterior = torch.softmax(log_likelihood, dim=0)
@@ -135,7 +135,7 @@ FLOAT64 = torch.finfo(torch.float64)
 
 
 def log_ratio_from_logits(logits: Float[Tensor, " n"], *, num_real: float, num_generated: float) -> Float[Tensor, " n"]:
-    """Log density ratio log p_data(x)/p_model(x) from the logit of P(real | x).
+    """Computes the log density ratio log p_data(x)/p_model(x) from the logit of P(real | x).
 
     By Bayes' rule c/(1−c) = (num_real/num_generated)·p_data/p_model, so log ŵ = logit + log γ with
     γ = num_generated/num_real (Grover et al. 2019, section 2). The official code leaves γ out.
@@ -159,14 +159,14 @@ def log_ratio_from_logits(logits: Float[Tensor, " n"], *, num_real: float, num_g
 
 @dataclass(frozen=True)
 class Weighting:
-    """How log-ratios become weights: flatten, then clip, then Pareto-smooth, then normalise.
+    """Turns log-ratios into weights: flattens, then clips, then Pareto-smooths, then normalises.
 
     Args:
         flatten: α ≥ 0 in ŵ^α (Grover et al. 2019, section 3.2); 0 gives uniform weights, 1 leaves ŵ as it is.
         clip: β ≥ 0 in max(ŵ^α, β), a lower bound on the scale of ŵ itself (not of the normalised weight): a sample that
             an over-confident classifier calls generated keeps some weight.
-        smooth: replace the upper tail by the quantiles of a generalized Pareto distribution fitted to it
-            (Vehtari et al. 2024). Tails that cannot be fitted are left as they are.
+        smooth: replace the upper tail by the quantiles of a generalised Pareto distribution fitted to it
+            (Vehtari et al. 2024). Tails that cannot be fitted stay as they are.
         normalize: divide by the sum (self-normalised importance weights).
 
     Raises:
@@ -185,21 +185,21 @@ class Weighting:
                 raise InputError(f"Weighting: {name}={value} must be finite and ≥ 0")
 
     def log_weights(self, log_ratio: Shaped[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """The weights' logarithms before normalising, float64; −∞ never arises from a finite log-ratio."""
+        """Computes the weights' logarithms before normalising, float64; finite log-ratios never give −∞."""
         check_log_ratio(log_ratio)
-        # clamp: flatten > 1 could carry a finite log-ratio over the edge of float64
+        # clamped, since flatten > 1 could take a finite log-ratio beyond float64
         log_w = (self.flatten * log_ratio.double()).clamp(FLOAT64.min, FLOAT64.max)
         if self.clip > 0:
             log_w = log_w.clamp(min=math.log(self.clip))
         return smooth_log_weights(log_w) if self.smooth else log_w
 
     def __call__(self, log_ratio: Shaped[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Weights of `log_ratio`, float64, in the same order.
+        """Computes the weights of `log_ratio`, float64, in the same order.
 
         With normalize=True they sum to 1 for any finite log-ratio; without it they are on ŵ's own scale.
 
         Raises:
-            InputError: no log-ratio, one that is NaN or infinite, or (normalize=False) a weight beyond float64.
+            InputError: there is no log-ratio, one is NaN or infinite, or (normalize=False) a weight overflows.
         """
         log_w = self.log_weights(log_ratio)
         if self.normalize:

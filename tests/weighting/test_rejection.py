@@ -67,7 +67,7 @@ def test_equal_and_extreme_weights() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InputError, match=r"rejection accepted [\d,]+ of 80,000 candidates, 80,000 were asked for: ask"):
+    with pytest.raises(InputError, match=r"rejection accepted [\d,]+ of 80,000 candidates, 80,000 were requested: "):
         rejection(LOG_RATIO, 80_000, torch.Generator().manual_seed(0))
     with pytest.raises(InputError, match="percentile=101 must lie between 0 and 100"):
         rejection(LOG_RATIO, 1, percentile=101)

@@ -85,7 +85,7 @@ def test_a_long_chain_repeats_while_it_stays() -> None:
 
 def test_candidates_that_end_too_early() -> None:
     sampler = PoolSampler(4)
-    with pytest.raises(InputError, match=r"ended after 40: 10 samples were kept, 11 were asked for"):
+    with pytest.raises(InputError, match=r"ended after 40: 10 samples were kept, 11 were requested"):
         list(stream(batches([10], 0, limit=40), score, sampler, 11))
 
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST, two biased generators of it, and the classifier that judges them: none of them knows of a ratio.
+"""Fashion-MNIST, two biased generators of it, and the classifier that judges them, all independent of any ratio.
 
 Each part of the 60,000 training images has one use: GENERATORS trains the generators and the judge, REAL is the ratio's
 real side, HELD_OUT judges.
@@ -19,21 +19,21 @@ from lfiw.errors import InputError
 NUM_CLASSES = 10
 GENERATORS, REAL, HELD_OUT = slice(0, 40_000), slice(40_000, 50_000), slice(50_000, 60_000)
 NUM_GENERATED = 10_000
-FACTOR = 4.0  # how much more often a generator sees the classes that it prefers
+FACTOR = 4.0  # how much more often a generator sees its preferred classes
 LATENT = {"gan": 64, "vae": 12}
 GAN_STEPS, VAE_EPOCHS, JUDGE_EPOCHS = 5000, 8, 8
-BATCH = 500  # images per step where nothing is trained
+BATCH = 500  # images per step outside training
 
 
 def read(folder: Path, split: str = "train") -> tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]:
-    """Images and labels of a split, train or t10k, in one fixed random order.
+    """Reads images and labels of a split, train or t10k, in one fixed random order.
 
     Args:
         folder: with the four idx files, compressed or not: Debian's dataset-fashion-mnist, torchvision's
             FashionMNIST/raw.
 
     Raises:
-        InputError: a file is not there.
+        InputError: a file is missing.
     """
     pixels, labels = (read_idx(folder, f"{split}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
     order = np.random.default_rng(0).permutation(len(labels))
@@ -41,7 +41,7 @@ def read(folder: Path, split: str = "train") -> tuple[UInt8[Tensor, "n 1 28 28"]
 
 
 def read_idx(folder: Path, name: str) -> np.ndarray:
-    """An array in the format of MNIST: two zeros, 8 for uint8, the number of dimensions, their sizes, the values."""
+    """Reads an array in MNIST's format: two zeros, 8 for uint8, the number of dimensions, their sizes, the values."""
     for file, opened in ((folder / f"{name}.gz", gzip.open), (folder / name, open)):
         if file.is_file():
             with opened(file, "rb") as stream:
@@ -59,13 +59,13 @@ def scaled(images: UInt8[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 28 28"]:
 
 
 def preferring(classes: Sequence[int], labels: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
-    """As many rows, drawn with replacement, in which some classes stand FACTOR times as often as they are."""
+    """Draws as many rows with replacement, some classes FACTOR times as often as others."""
     weights = torch.where(torch.isin(labels, torch.tensor(classes)), FACTOR, 1.0)
     return torch.multinomial(weights, len(labels), replacement=True)
 
 
 def train_gan(images: Float[Tensor, "n 1 28 28"]) -> nn.Module:
-    """A small DCGAN under the hinge loss, stopped early."""
+    """Trains a small DCGAN under the hinge loss, stopped early."""
     norm = nn.utils.parametrizations.spectral_norm
     generator = nn.Sequential(
         *(nn.Linear(LATENT["gan"], 64 * 49), nn.Unflatten(1, (64, 7, 7)), nn.BatchNorm2d(64), nn.ReLU()),
@@ -88,7 +88,7 @@ def train_gan(images: Float[Tensor, "n 1 28 28"]) -> nn.Module:
 
 
 def train_vae(images: Float[Tensor, "n 1 28 28"]) -> nn.Module:
-    """A small convolutional VAE; the mean of its decoder is blurry."""
+    """Trains a small convolutional VAE, whose decoder's mean is blurry."""
     encoder = nn.Sequential(
         *(nn.Conv2d(1, 24, 4, 2, 1), nn.ReLU(), nn.Conv2d(24, 48, 4, 2, 1), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(48 * 49, 2 * LATENT["vae"])),
@@ -134,7 +134,7 @@ def generated(name: str, folder: Path) -> UInt8[Tensor, "n 1 28 28"]:
 
 
 class LeNet(nn.Module):
-    """Images → features (n, 84), logits (n, 10)."""
+    """Computes features (n, 84) and logits (n, 10) of images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,14 +151,14 @@ class LeNet(nn.Module):
 
 
 def judged(net: LeNet, images: UInt8[Tensor, "n 1 28 28"]) -> tuple[Float[Tensor, "n 84"], Int64[Tensor, " n"]]:
-    """Features and most probable classes."""
+    """Returns features and most probable classes."""
     with torch.inference_mode():
         found = [net(scaled(batch)) for batch in images.split(BATCH)]
     return torch.cat([f for f, _ in found]), torch.cat([logits.argmax(1) for _, logits in found])
 
 
 def train_judge(folder: Path) -> tuple[LeNet, float]:
-    """A LeNet of the true class proportions, and its accuracy on the test images."""
+    """Trains a LeNet on the true class proportions; returns it and its accuracy on the test images."""
     images, labels = read(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What an unfinished study has found so far, so that a stopped one resumes."""
+"""The finished parts of an unfinished study, so that a stopped one resumes."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def version() -> str:
-    """Of the code, without that of the tables: parts that other code made are not used."""
+    """Hashes the code, except that of the tables: parts made by other code are not used."""
     digest = hashlib.sha256(__version__.encode())
     for pattern in ("lfiw/**/*.py", "conf/**/*.yaml", "tools/studies/*.py"):
         for file in sorted(ROOT.glob(pattern)):
@@ -26,16 +26,16 @@ def version() -> str:
 
 
 class Kept:
-    """Parts of a study that are done, a JSON file each; gone once the study's results are written.
+    """The finished parts of a study, one JSON file each, removed once the study's results are written.
 
-    Not joblib.Memory: that keys by the source of one function, not of the package, and keeps pickles.
+    joblib.Memory would not do: it keys by the source of one function, not of the package, and writes pickles.
 
     Args:
-        folder: of this study's parts.
-        settings: what all parts depend on beside their name, such as overrides; parts made under others are not used.
+        folder: that of this study's parts.
+        settings: what all parts depend on besides their names, such as overrides; parts with others are not used.
 
     Attributes:
-        seconds: that the parts took which an earlier call made.
+        seconds: those taken by the parts that earlier calls made.
     """
 
     def __init__(self, folder: Path, settings: object) -> None:
@@ -44,12 +44,12 @@ class Kept:
         self.seconds = 0.0
 
     def get(self, part: str, make: Callable[[], Any], *, settings: object = None) -> Any:
-        """The part's value, from disk if an earlier call got that far, else made and kept.
+        """Returns the part's value, from disk if an earlier call made it; otherwise makes and saves it.
 
         Args:
             part: its name, such as "seed 3".
-            make: returns what JSON can hold.
-            settings: what this part depends on, where that is less than what all do. If None, those.
+            make: returns the value, which JSON can represent.
+            settings: what this part depends on, if that is less than the study's settings. If None, those.
         """
         own = self.settings if settings is None else [version(), settings]
         identity = {"settings": own, "part": part}
@@ -66,5 +66,5 @@ class Kept:
         return value
 
     def discard(self) -> None:
-        """Forgets every part."""
+        """Removes all parts."""
         shutil.rmtree(self.folder, ignore_errors=True)

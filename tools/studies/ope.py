@@ -1,4 +1,4 @@
-"""Off-policy evaluation in MuJoCo's environments: every estimate's error over seeds, and where correction helps."""
+"""Off-policy evaluation in MuJoCo's environments: every estimate's error over seeds, and when correction helps."""
 
 import random
 from collections import defaultdict
@@ -22,9 +22,9 @@ from lfiw.tasks.results import row
 from .kept import Kept
 from .repeated import Row, one_run
 
-ENVIRONMENTS = ("Swimmer-v5", "HalfCheetah-v5", "HumanoidStandup-v5")  # those that policies/ holds policies for
+ENVIRONMENTS = ("Swimmer-v5", "HalfCheetah-v5", "HumanoidStandup-v5")  # those with policies in policies/
 NOISE = 0.1
-FIRST_SEED = 2  # 0, 1 and those from 1000 on were looked at while `auto` and the settings were made
+FIRST_SEED = 2  # seeds 0, 1 and those from 1000 on were used while `auto` and the settings were developed
 HORIZONS = (1, 2, 5, 10, 20, 50, 100)
 RESAMPLES = 2000
 # what is varied around the experiment's own settings: the model's quality, the data, the distance of the policies
@@ -46,7 +46,7 @@ Record = dict[str, Any]
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Each environment as it is and with noise in its transition; `env=NAME` or `env=[NAME, …]` takes some of them."""
+    """Runs each environment with and without noise in its transitions; `env=NAME` or `env=[NAME, …]` selects some."""
     environments, others = environments_of(overrides, ENVIRONMENTS)
     problems = {}
     for env in environments:
@@ -56,7 +56,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
 
 def curve(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """One thing at a time varied, on Swimmer and HalfCheetah unless `env=` says otherwise."""
+    """Varies one setting at a time, on Swimmer and HalfCheetah unless `env=` selects others."""
     environments, others = environments_of(overrides, ENVIRONMENTS[:2])
     problems = {}
     for env in environments:
@@ -68,7 +68,7 @@ def curve(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], 
 
 
 def environments_of(overrides: Sequence[str], default: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The environments that `env=` names, and the other overrides."""
+    """Returns the environments that `env=` names, and the other overrides."""
     named = [o.partition("=")[2] for o in overrides if o.startswith("env=")]
     others = [o for o in overrides if not o.startswith("env=")]
     if not named:
@@ -83,7 +83,7 @@ def environments_of(overrides: Sequence[str], default: Sequence[str]) -> tuple[l
 def repeated(
     problems: Mapping[str, Sequence[str]], seeds: int, overrides: Sequence[str], kept: Kept
 ) -> tuple[list[Row], list[Path]]:
-    """Rows of every problem, and the picture of errors by horizon."""
+    """Returns the rows of every problem, and the picture of errors by horizon."""
     rows: list[Row] = []
     curves: dict[str, dict[str, np.ndarray]] = {}
     lines: dict[str, dict[str, float]] = {}
@@ -93,7 +93,7 @@ def repeated(
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             options = [*experiment, *own, f"seed={seed}", "logger=none", *overrides]
             part = f"{problem}, seed {seed}"
-            # the part's name tells the environment: it serves any selection of environments
+            # the part's name has the environment, so that it serves any selection of environments
             records.append(kept.get(part, partial(record_of, options), settings=list(overrides)))
         rows += rows_of(problem, records)
         truths = [r["truth"]["value"] for r in records]
@@ -105,7 +105,7 @@ def repeated(
 
 
 def record_of(options: Sequence[str]) -> Record:
-    """One run's ope.json; its checkpoints are not kept."""
+    """Runs once; returns the content of ope.json and removes the checkpoints."""
     with TemporaryDirectory() as folder:
         record: Record = one_run([*options, f"run_dir={folder}/run"])["record"]
     if record["truth"] is None:
@@ -114,7 +114,7 @@ def record_of(options: Sequence[str]) -> Record:
 
 
 def abs_errors(records: Sequence[Record]) -> dict[str, list[float]]:
-    """|estimate − truth| of each seed, of the estimates that every seed has."""
+    """Returns |estimate − truth| per seed, for the estimates that every seed has."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     for record in records:
         for name, estimate in record["estimates"].items():
@@ -123,10 +123,10 @@ def abs_errors(records: Sequence[Record]) -> dict[str, list[float]]:
 
 
 def rows_of(problem: str, records: Sequence[Record]) -> list[Row]:
-    """Errors of every estimate, its error over that of the uncorrected one, and what explains them."""
+    """Returns each estimate's error, its ratio to the uncorrected one's, and what explains them."""
     errors = abs_errors(records)
     rows = [row(f"{problem}/truth", "return", [r["truth"]["value"] for r in records])]
-    rows[0]["se"] = records[0]["truth"]["se"]  # the same episodes judge every seed: their own error
+    rows[0]["se"] = records[0]["truth"]["se"]  # the same episodes judge every seed, so their own error applies
     rows.append(row(f"{problem}/behaviour policy", "return", [r["behaviour_return"] for r in records]))
     for name, values in errors.items():
         of_seeds = [r["estimates"][name] for r in records]
@@ -155,7 +155,7 @@ def rows_of(problem: str, records: Sequence[Record]) -> list[Row]:
 
 
 def ratio_row(name: str, errors: Sequence[float], uncorrected: Sequence[float]) -> Row:
-    """Mean |error| over the uncorrected one's, paired: standard error by jackknife, 95 % interval by bootstrap."""
+    """Computes the paired ratio of mean |error| to the uncorrected one's; jackknife error, bootstrap 95 % interval."""
     n, pairs = len(errors), list(zip(errors, uncorrected, strict=True))
     value = ratio_of_means(pairs)
     found: Row = {"name": name, "metric": "abs_error_ratio", "mean": value, "se": None, "n": n}

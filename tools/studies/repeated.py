@@ -1,4 +1,4 @@
-"""An experiment repeated over seeds, its scores collected."""
+"""Repeats an experiment over seeds and collects its scores."""
 
 import gc
 import math
@@ -20,20 +20,20 @@ Found = defaultdict[tuple[str, str], list[float]]  # (name, metric) → one valu
 
 
 def one_run(overrides: Sequence[str]) -> dict[str, Any]:
-    """Train and score once; the objects of the run."""
+    """Trains and scores once; returns the objects of the run."""
     _, objects = train(list(overrides))
-    gc.collect()  # trainers and modules refer to one another: their features would stay until the memory is full
+    gc.collect()  # trainers and modules refer to one another, so that their features would fill the memory
     return objects
 
 
 def repeat(
     experiment: str, seeds: int, overrides: Sequence[str], kept: Kept, *, part: str = "", settings: object = None
 ) -> tuple[Found, list[Path]]:
-    """Train and score with another split and another classifier a seed.
+    """Trains and scores with another split and classifier per seed.
 
     Args:
-        part: name of this repetition, where a study has several.
-        settings: what it depends on, where that is less than what the study does.
+        part: name of this repetition, if a study has several.
+        settings: what it depends on, if that is less than the study's settings.
 
     Returns:
         Values named by weighting and metric, where `difference_…` is against uniform weights on the same samples; and
@@ -51,7 +51,7 @@ def repeat(
 
 
 def outcome(overrides: Sequence[str]) -> dict[str, Any]:
-    """One run: every value that it found, and its folder."""
+    """Runs once; returns every value found, and the folder."""
     objects = one_run(overrides)
     found: Found = defaultdict(list)
     collect(EvaluationRecord.from_json(objects["record"]), found)
@@ -62,7 +62,7 @@ def outcome(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def collect(record: EvaluationRecord, found: Found) -> None:
-    """Adds what one evaluation found."""
+    """Adds the values of one evaluation."""
     for metric, reference in record.reference.items():
         found["reference", str(metric)].append(reference.value)
     real = record.real_class_proportions

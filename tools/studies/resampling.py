@@ -37,16 +37,16 @@ DATA = Mixture(means=[[-1.5], [1.5]], scales=[0.7, 0.7], proportions=[0.5, 0.5],
 POOLS = (1, 2, 4, 8, 16, 32, 64)
 CANDIDATES, KEPT_DIGITS = 32_000, 700
 KEPT_CIFAR10 = 5000
-LOG_TIMES = np.linspace(-30, 30, 1201)  # of the integral over t, which is smooth on a log axis
+LOG_TIMES = np.linspace(-30, 30, 1201)  # grid of the integral over t, which is smooth on a log axis
 PLAIN = Weighting()
 SHORT = ["calibration=none", "evaluation.weightings=[]", "evaluation.reference=none", "evaluation.figures=false"]
 SHORT += ["evaluation.intervals=false", "evaluation.permutations=0", "trainer.progress=false"]
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Rows named <data>/<method>/<weighting>/<T>; T: candidates for each sample that is kept, or a percentile.
+    """Returns rows named <data>/<method>/<weighting>/<T>; T is candidates per chosen sample, or a percentile.
 
-    CIFAR-10: by the latest run of each seed of experiment=cifar10_gan that has been scored; left out without one.
+    CIFAR-10 uses the latest scored run of each seed of experiment=cifar10_gan; without one it is left out.
     """
     rows: list[Row] = kept.get(f"known densities, {4 * seeds} seeds", partial(known_densities, 4 * seeds))
     found = [kept.get(f"digits, seed {s}", partial(digits, s, list(overrides))) for s in range(seeds)]
@@ -63,14 +63,14 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
 
 def model_and_grid() -> tuple[FittedGaussian, np.ndarray]:
-    """The Gaussian of the mixture's own moments, and a grid that holds its mass."""
+    """Returns the Gaussian with the mixture's moments, and a grid that covers its mass."""
     generator = torch.Generator().manual_seed(0)
     model = FittedGaussian(DATA.sample(100_000, generator))
     return model, np.linspace(-12, 12, 2401)
 
 
 def densities() -> dict[str, np.ndarray]:
-    """On a grid `x`: of the data, of the model, and of resampled sets by the size of the pools."""
+    """Returns the densities of data, model and resampled sets by pool size, on a grid `x`."""
     model, x = model_and_grid()
     points = torch.from_numpy(x)[:, None]
     log_data, log_model = DATA.log_density(points).numpy(), model.log_density(points).numpy()
@@ -83,11 +83,11 @@ def densities() -> dict[str, np.ndarray]:
 def finite_pool_density(
     x: NDArray[np.float64], model: NDArray[np.float64], log_ratio: NDArray[np.float64], pool_size: int
 ) -> NDArray[np.float64]:
-    """Density of one draw by sampling-importance-resampling with pools of T candidates, where both densities are known,
-    on an equally spaced grid that holds all of the model's mass.
+    """Computes the density of one draw by sampling-importance-resampling from pools of T candidates.
 
-    T·q(x) E[w(x)/(w(x) + S)], S the weight of the other T − 1 candidates. With 1/(w + S) = ∫ exp(−(w + S)t) dt this is
-    T·q(x) ∫ w(x) exp(−w(x)t) φ(t)^(T−1) dt, φ(t) = E_q[exp(−wt)].
+    Both densities are known on an equally spaced grid that covers the model's mass. The density is T·q(x) E[w(x)/(w(x)
+    + S)], S the weight of the other T − 1 candidates. With 1/(w + S) = ∫ exp(−(w + S)t) dt this is T·q(x) ∫ w(x)
+    exp(−w(x)t) φ(t)^(T−1) dt, φ(t) = E_q[exp(−wt)].
 
     Args:
         x: grid.
@@ -103,7 +103,7 @@ def finite_pool_density(
 
 
 def known_densities(seeds: int, num_samples: int = 2000) -> list[Row]:
-    """Mass in the valley, drawn and exact, and the total variation from the data, by the size of the pools."""
+    """Computes the mass in the valley, drawn and exact, and the total variation from the data, by pool size."""
     curves = densities()
     x, step = curves["x"], curves["x"][1] - curves["x"][0]
     valley = np.abs(x) <= DATA.valley + 1e-9
@@ -130,7 +130,7 @@ def known_densities(seeds: int, num_samples: int = 2000) -> list[Row]:
 
 @dataclass(frozen=True)
 class Bench:
-    """What sets are scored against, and the features of all candidates.
+    """The real rows that sets are scored against, and the features of all candidates.
 
     Args:
         real, candidates: extractor → (rows, d), the main one first.
@@ -145,11 +145,11 @@ class Bench:
 
     @cached_property
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Of the real rows, by extractor."""
+        """Returns the real rows' moments by extractor."""
         return {name: weighted_moments(features) for name, features in self.real.items()}
 
     def scores(self, rows: Tensor) -> dict[str, float]:
-        """Of a set of candidates, repeats included, all rows alike."""
+        """Scores a set of candidates, including repeats, without weights."""
         found = {}
         for name, features in self.candidates.items():
             distance = frechet_distance(*self.moments[name], *weighted_moments(features[rows]))
@@ -165,7 +165,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Setting:
-    """One way of making a set: T candidates per sample kept (for rejection: the percentile of the shift)."""
+    """One way of making a set: T candidates per chosen sample (for rejection, the percentile of the shift)."""
 
     method: str
     weighting: str
@@ -182,7 +182,7 @@ UNIFORM = Setting("uniform", "auto", 1)
 def settings(
     weightings: Sequence[str], pools: Sequence[int], whole: Sequence[int] = (), percentiles: Sequence[float] = ()
 ) -> list[Setting]:
-    """Pools for SIR and, the largest, for Metropolis–Hastings; sizes of `whole` where all candidates are one pool."""
+    """Lists settings: pools for SIR, the largest also for Metropolis–Hastings; `whole`: one pool of all."""
     found = [UNIFORM]
     found += [Setting("sir", weighting, size) for weighting in weightings for size in pools]
     found += [Setting("mh", weighting, pools[-1]) for weighting in weightings]
@@ -198,7 +198,7 @@ def settings_of(weighting: Weighting) -> list[float]:
 def choose_rows(
     setting: Setting, log_ratio: Tensor, start: float, num: int, generator: torch.Generator
 ) -> tuple[Tensor, float] | None:
-    """Rows of the set, and the candidates scored for each; None where the candidates do not suffice."""
+    """Chooses the rows of a set; returns them and the candidates scored per row, or None if there are too few."""
     size, order = setting.size, torch.randperm(len(log_ratio), generator=generator)
     if setting.method == "uniform":
         return order[:num], 1.0
@@ -214,7 +214,7 @@ def choose_rows(
             return None
     try:
         found = resample(setting.method, log_ratio[order], num, generator, **options)
-    except InputError:  # fewer accepted than asked for
+    except InputError:  # too few were accepted
         return None
     return order[found.rows], found.candidates / num
 
@@ -228,18 +228,18 @@ def score(
     num: int,
     generator: torch.Generator,
 ) -> dict[str, float] | None:
-    """Scores of one set, and what it cost; None where the candidates do not suffice."""
+    """Scores one set and its cost; None if there are too few candidates."""
     unsmoothed = Weighting(weighting.flatten, weighting.clip)
     real_start = unsmoothed.log_weights(torch.tensor([start], dtype=torch.float64)).item()
     outcome = choose_rows(setting, weighting.log_weights(log_ratio), real_start, num, generator)
     return None if outcome is None else {**bench.scores(outcome[0]), "candidates": outcome[1]}
 
 
-# digits: as many fresh candidates as are asked for
+# digits: as many fresh candidates as needed
 
 
 def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
-    """One classifier, its generator's fresh samples, and sets of them."""
+    """Trains one classifier and scores sets of its generator's fresh samples."""
     options = ["experiment=digits", f"seed={seed}", f"data.split_seed={seed}", *SHORT, *overrides]
     objects = one_run(options)
     datamodule: DigitsDataModule = objects["datamodule"]
@@ -265,17 +265,17 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
     return {"auto": settings_of(weighting), "sets": sets}
 
 
-# CIFAR-10: the samples that are in the cache
+# CIFAR-10: the samples in the cache
 
 
 def latest_of_each_seed(folder: Path) -> list[Path]:
-    """By seed, the latest scored run of the experiment as it stands, whose log-ratios are in its caches."""
+    """Returns, per seed, the latest scored run of the unchanged experiment whose log-ratios are in its caches."""
     found: dict[int, Path] = {}
     for path in sorted(folder.glob("*/evaluation.json")):
         config = load(path.parent).config
         usual = compose([f"experiment={folder.name}", f"data.split_seed={config.data.split_seed}"]).config
         if (config.data, config.model, config.folds) != (usual.data, usual.model, usual.folds):
-            continue  # of a study that varies them
+            continue  # it belongs to a study that varies them
         tables = build(path.parent).tables.values()
         if all(log_ratio_column(path.parent) in table.columns for table in tables):
             found[config.seed] = path.parent
@@ -289,7 +289,7 @@ def build(run_dir: Path) -> MixedDataModule:
 
 @dataclass(frozen=True)
 class Run:
-    """What sets of the generated evaluation rows of a run need: their log-ratios, those of the real rows, the gate."""
+    """A run's generated evaluation rows: their log-ratios, those of the real rows, and the gate's choice."""
 
     bench: Bench
     log_ratio: Tensor
@@ -317,7 +317,7 @@ def opened(run_dir: Path) -> Run:
 
 
 def cifar10(run_dir: Path, seed: int, kept: Kept) -> dict[str, Any]:
-    """Sets of the generated evaluation rows of one run, against the test images."""
+    """Scores sets of one run's generated evaluation rows against the test images."""
 
     def one(number: int, setting: Setting) -> dict[str, float] | None:
         run, generator = opened(run_dir), torch.Generator().manual_seed(mix_seeds(seed, number))
@@ -338,7 +338,7 @@ def cifar10(run_dir: Path, seed: int, kept: Kept) -> dict[str, Any]:
 
 
 def rows_of(data: str, found: Sequence[dict[str, Any]]) -> list[Row]:
-    """Means over the seeds; differences to as many unweighted samples, seed by seed, with 95 % intervals."""
+    """Returns means over seeds, and paired differences to as many unweighted samples with 95 % intervals."""
     rows = [
         row(f"{data}/auto", name, [float(one["auto"][i]) for one in found])
         for i, name in enumerate(("flatten", "clip", "smooth"))
@@ -347,7 +347,7 @@ def rows_of(data: str, found: Sequence[dict[str, Any]]) -> list[Row]:
     for one in found:
         base = one["sets"]["uniform"]
         for name, scores in one["sets"].items():
-            if scores is None:  # the candidates did not suffice
+            if scores is None:  # there were too few candidates
                 continue
             for metric, value in scores.items():
                 values[name, metric].append(value)
@@ -357,5 +357,5 @@ def rows_of(data: str, found: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """A 95 % interval of the mean; none from a single value."""
+    """Returns a 95 % interval of the mean; empty for a single value."""
     return dict(zip(("low", "high"), paired_interval(values), strict=True)) if len(values) > 1 else {}

@@ -1,4 +1,4 @@
-"""The picture of the resampling study."""
+"""Draws the picture of the resampling study."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 def draw(rows: Sequence[Row], densities: Mapping[str, np.ndarray], file: Path) -> Path:
-    """Known densities above, FID against the cost of a sample below."""
+    """Draws known densities above, and FID against cost per sample below."""
     data = [name for name in TITLES if any(r["name"].startswith(f"{name}/") for r in rows)]
     figure = Figure(figsize=(10, 7.6), layout="constrained")
     panels = figure.subplots(2, 2)

@@ -1,4 +1,4 @@
-"""Studies of one experiment each: digits, the toy data, the losses beside one another, Inception's precision."""
+"""Studies of one experiment each: digits, the toy data, the losses beside one another, Inception in bfloat16."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,13 +19,13 @@ from .repeated import Row, one_run, repeat, rows_of
 
 
 def digits(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """The default experiment, with another split, generator and classifier a seed; the pictures are those of seed 0."""
+    """Repeats the default experiment with another split, generator and classifier per seed; pictures are of seed 0."""
     found, folders = repeat("digits", seeds, overrides, kept)
     return rows_of(found), [folders[0] / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
 
 
 def toy(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """The experiment repeats itself."""
+    """Runs the experiment once, which repeats itself over seeds."""
     found = kept.get("all seeds", partial(toy_run, [f"task.seeds={seeds}", *overrides]))
     return found["rows"], [Path(found["picture"])]
 
@@ -36,8 +36,10 @@ def toy_run(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def estimators(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """For each loss, where the ratio is known: the log-ratio's error on fresh samples, 1,000 per side, and bias and
-    spread of corrected means over seeds."""
+    """Compares the losses where the ratio is known, with 1,000 samples per side.
+
+    Rows have the log-ratio's error on fresh samples, and bias and spread of corrected means over seeds.
+    """
     rows: list[Row] = []
     for loss in LOSSES:
         options = [f"loss={loss}", "task.num_samples=[1000]", f"task.seeds={seeds}", *overrides]
@@ -51,11 +53,11 @@ def estimators(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[R
     return rows, []
 
 
-def precision(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """How far FID and KID of data.generated against data.real, all rows of both, move when Inception's convolutions
-    compute in bfloat16; nothing here is random.
+def bfloat16(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """Measures how far FID and KID of all rows move when Inception's convolutions compute in bfloat16.
 
-    The features stay in the caches as columns: a stopped study resumes.
+    The rows are those of data.generated against data.real; nothing here is random. The features stay in the caches as
+    columns: a stopped study resumes.
     """
     found = kept.get("scores", partial(scores_and_sizes, overrides))
     scores, sizes = found["scores"], found["sizes"]
@@ -66,7 +68,7 @@ def precision(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Ro
 
 
 def scores_and_sizes(overrides: Sequence[str]) -> dict[str, Any]:
-    """Scores by precision and metric, and the number of rows of each side."""
+    """Returns scores by precision and metric, and the number of rows per side."""
     config = compose(["experiment=images", *overrides]).config
     datamodule = build_datamodule(config.data, config.seed)
     tables = datamodule.tables

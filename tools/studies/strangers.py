@@ -1,8 +1,9 @@
-"""Generators that were made without a thought of ratios, judged by a classifier that no ratio has seen.
+"""Generators that were made independently of any ratio, judged by a classifier that no ratio has seen.
 
 A GAN and a VAE of Fashion-MNIST that prefer some classes (`fashion_mnist`) are weighted by `experiment=images` as a
-user would run it; a LeNet and 10,000 images that took no part say whether that helped. What lies in cache/strangers-*
-is used as it is; the rest is trained first. On one core that takes 15 minutes, a run of default or mlp 2, of resnet 15.
+user would run it; a LeNet and 10,000 images that took no part say whether that helped. Existing caches
+cache/strangers-* are reused; the rest is trained first. On one core that takes 15 minutes, a run of default or mlp 2
+minutes, a run of resnet 15.
 """
 
 import time
@@ -37,7 +38,7 @@ CACHE = Path("cache")
 PLAIN = "self-normalised"
 RESAMPLES = 1000  # bootstrap samples for the distance of class shares
 SHOWN = 64  # samples in a picture
-# what experiment=images is run with: as it is, and what it was and might have been
+# overrides of experiment=images: none, and earlier and alternative settings
 SETTINGS = {
     "default": [],
     "mlp": [
@@ -59,12 +60,12 @@ SETTINGS = {
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Rows named `GENERATOR, SETTING: weighting`, and the samples' pictures.
+    """Returns rows named `GENERATOR, SETTING: weighting`, and the samples' pictures.
 
-    Besides overrides of train.py: `fashion_mnist=FOLDER` (default: Debian's), and `setting=NAME` for one of SETTINGS.
+    It takes overrides of train.py, `fashion_mnist=FOLDER` (default: Debian's), and `setting=NAME` for one of SETTINGS.
 
     Raises:
-        InputError: no such setting, or no images there.
+        InputError: there is no such setting, or the images are missing.
     """
     own = dict(o.split("=", 1) for o in overrides if o.startswith(("fashion_mnist=", "setting=")))
     shared = [o for o in overrides if o.partition("=")[0] not in own]
@@ -88,7 +89,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
 
 def make_caches(folder: Path) -> float:
-    """Writes the caches that are not there yet: real and generated samples, and what the judge sees of them.
+    """Writes the missing caches: real and generated samples, and the judge's features of them.
 
     Returns:
         The judge's accuracy on test images.
@@ -119,7 +120,7 @@ def is_made(path: Path) -> bool:
 
 
 def outcome(generator: str, overrides: Sequence[str]) -> list[list[Any]]:
-    """One run: (weighting, metric, value) of what it says itself, and of what the judge says."""
+    """Runs once; returns (weighting, metric, value) by the run's own scores and by the judge's."""
     caches = [f"data.real={CACHE / 'strangers-real'}", f"data.generated={CACHE / f'strangers-{generator}'}"]
     started = time.process_time()
     objects = one_run(["experiment=images", *caches, *overrides])
@@ -157,7 +158,7 @@ def judge(
     classes: Int64[Tensor, " m"],
     weights: Float[Tensor, "m k"],
 ) -> dict[str, tuple[Float[Tensor, " k"], Float[Tensor, " k"]]]:
-    """Metric → its values under each weighting, and half widths of 95 % intervals of their differences to the first."""
+    """Returns metric → values per weighting, and half-widths of 95 % intervals of differences to the first."""
     found = {"class_distance": class_distances(real_classes, classes, weights)}
     for name, contributions in (("fid", frechet_contributions), ("kid", kernel_contributions)):
         of = contributions(real, generated, weights)
@@ -171,7 +172,7 @@ def judge(
 def class_distances(
     real: Int64[Tensor, " n"], generated: Int64[Tensor, " m"], weights: Float[Tensor, "m k"]
 ) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Total variation distances of class shares; half widths by a paired bootstrap of the rows of both sides."""
+    """Computes total variation distances of class shares, with half-widths by a paired bootstrap of both sides."""
     random = torch.Generator().manual_seed(0)
 
     def distances(real_counts: Tensor, counts: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Writes one later column of a cache, from one or several processes, and resumes after a kill.
 
-A part of consecutive rows holds `values` alone and becomes a shard of the column as it is; other parts hold `rows` too.
+A part with consecutive rows holds only `values` and becomes a shard of the column as it is; others also hold `rows`.
 """
 
 import contextlib
@@ -37,33 +37,33 @@ from lfiw.errors import InputError
 from lfiw.files import write_json
 
 ROWS = "rows"
-PART_ROWS = 65_536  # a killed run loses at most so many computed rows per process,
-PART_SECONDS = 30.0  # and at most the work of so long
+PART_ROWS = 65_536  # a killed run loses at most this many computed rows per process
+PART_SECONDS = 30.0  # and at most this many seconds of work
 
 
 class ColumnWriter(Writer):
-    """Adds a column to a cache, or replaces one that was added before, when all rows are there.
+    """Adds a column to a cache, or replaces an earlier one, once all rows are there.
 
         with ColumnWriter(cache, "features/pixels", stamp={"name": "pixels", "sha256": …}) as writer:
             for first, end in writer.missing():
                 for start in range(first, end, 256):
                     writer.write(start, extract(cache[start : min(start + 256, end)]["image"]))
 
-    Each process writes the rows that it owns: consecutive ones (cheap: its files become the column's) or any others
-    (put in row order at the end). Leaving the block publishes the column at once. After an exception or a kill the
-    column is as it was before, and what was computed stays hidden beside it: the next writer with the same stamp finds
-    it in `rows_done`.
+    Each process writes the rows that it owns. Consecutive rows are cheap, since their files become the column's; any
+    others are sorted at the end. Leaving the block publishes the column in one step. After an exception or a kill the
+    column is unchanged, and the computed rows stay hidden beside it: the next writer with the same stamp lists them in
+    `rows_done`.
 
-    `rows_done`, on entry: ascending (start, stop) ranges of the rows that a killed run with this stamp has left.
+    On entry, `rows_done` holds ascending (start, stop) ranges of the rows that a killed run with this stamp left.
 
     Args:
         path: the cache, or its folder.
-        name: as in `features/pixels`.
+        name: the column's, such as `features/pixels`.
         stamp: what computes it: name, SHA-256 of the weights, preprocessing, … Rows of another stamp are not reused.
-        shard_bytes: size of a file.
-        part_rows, part_seconds: write to disk after so many rows or so long, at the latest.
+        shard_bytes: size of one file.
+        part_rows, part_seconds: write to disk after this many rows or seconds, whichever comes first.
         rank, world_size, barrier: as for `Writer`.
-        resume: False forgets what a killed run left, and leaves nothing itself.
+        resume: if False, discards what a killed run left, and leaves nothing behind itself.
 
     Raises:
         InputError: the cache is broken, the name is not allowed or taken by a base column, the folder cannot be
@@ -116,7 +116,7 @@ class ColumnWriter(Writer):
         return self
 
     def _written(self) -> "list[Written]":
-        """The parts, by first row. One that cannot be read is left out: its rows are computed again."""
+        """Returns the parts, sorted by first row. Unreadable parts are left out: their rows are computed again."""
         written = []
         for part in self._staging.parts():
             with contextlib.suppress(InputError):
@@ -124,21 +124,21 @@ class ColumnWriter(Writer):
         return written
 
     def missing(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
-        """The ranges of rows between start and stop (the table's end) that no earlier run has left in `rows_done`."""
+        """Returns the ranges of rows from start to stop (default: the table's end) that are not in `rows_done`."""
         stop = self._num_rows if stop is None else stop
         cut = [(max(first, start), min(end, stop)) for first, end in gaps(self.rows_done, self._num_rows)]
         return [(first, end) for first, end in cut if first < end]
 
     def write(self, start: int, block: Tensor) -> None:
-        """Rows start, start + 1, …: block is (rows, …)."""
+        """Writes rows start, start + 1, …; block is (rows, …)."""
         layouts_of({VALUES: block})
         self.write_rows(torch.arange(start, start + len(block)), block)
 
     def write_rows(self, rows: Int64[Tensor, " n"], block: Tensor) -> None:
-        """Rows of any numbers: block is (n, …), in the order of `rows`.
+        """Writes rows of any numbers; block is (n, …), in the order of `rows`.
 
         Raises:
-            InputError: a row that the table does not have, or a type or shape other than that of the rows before.
+            InputError: the table has no such row, or dtype or shape differ from those of earlier rows.
         """
         layout = layouts_of({VALUES: block})[VALUES]
         if len(rows) != len(block):
@@ -168,12 +168,12 @@ class ColumnWriter(Writer):
         self._flushed = time.monotonic()
 
     def _add_part(self, tensors: Mapping[str, Tensor], start: int, stop: int) -> Part:
-        # no name is given twice, not even by a process of a killed run that does not know it yet
+        # no name is given twice, not even by a killed run's process that is still ending
         return self._add(f"{start:012d}-{token_hex(8)}", (start, stop), tensors)
 
     def _leave(self, finished: bool) -> None:
         super()._leave(finished)
-        with contextlib.suppress(OSError):  # as far as the folders are empty, where nothing was published
+        with contextlib.suppress(OSError):  # only empty folders can be removed, that is if nothing was published
             for folder in (self._target, *self._target.parents):
                 if folder == self._table_path:
                     break
@@ -190,9 +190,9 @@ class ColumnWriter(Writer):
             remove_others(self._target, shards)
 
     def _assemble(self) -> tuple[Layout, list[Part]]:
-        """Parts that together are the column, in row order.
+        """Returns parts that together make up the column, in row order.
 
-        Parts of consecutive rows stay as they are; the others, and all if they are very small, are rewritten.
+        Parts with consecutive rows stay as they are; the others are rewritten, and so are all if they are very small.
         """
         written = self._written()
         if not written:
@@ -216,10 +216,10 @@ class ColumnWriter(Writer):
         return layout, sorted(kept, key=lambda part: part.start)
 
     def _merged(self, written: "Sequence[Written]", layout: Layout, start: int, stop: int) -> Tensor:
-        """Rows start to stop, from whatever parts have them; where two do, they hold the same values.
+        """Collects rows start to stop from the parts that have them; if two do, they hold the same values.
 
         Raises:
-            InputError: a row is in no part.
+            InputError: no part has one of the rows.
         """
         values = torch.empty((stop - start, *layout[1]), dtype=layout[0])
         found = torch.zeros(stop - start, dtype=torch.bool)
@@ -238,11 +238,11 @@ class ColumnWriter(Writer):
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """What a part holds."""
+    """A part that was read back from disk."""
 
     part: Part
     values: Tensor  # (rows, …), mapped
-    rows: Int64[Tensor, " rows"] | None = None  # ascending; if None, those from part.start to part.stop
+    rows: Int64[Tensor, " rows"] | None = None  # ascending; if None, part.start to part.stop
 
     @property
     def layout(self) -> Layout:
@@ -250,8 +250,8 @@ class Written:
 
 
 def covered(written: Sequence[Written], num_rows: int) -> list[tuple[int, int]]:
-    """The ranges of rows that some part holds, ascending and apart."""
-    there = torch.zeros(num_rows + 2, dtype=torch.int8)  # with a row that is not there at either end
+    """Returns the ranges of rows that some part holds, ascending and disjoint."""
+    there = torch.zeros(num_rows + 2, dtype=torch.int8)  # padded at both ends with a row that is missing
     for one in written:
         rows = slice(one.part.start + 1, one.part.stop + 1) if one.rows is None else one.rows + 1
         there[rows] = 1
@@ -260,6 +260,6 @@ def covered(written: Sequence[Written], num_rows: int) -> list[tuple[int, int]]:
 
 
 def gaps(ranges: Sequence[tuple[int, int]], num_rows: int) -> list[tuple[int, int]]:
-    """The ranges of rows below `num_rows` in none of these, which are ascending and apart."""
+    """Returns the ranges of rows below `num_rows` outside these, which are ascending and disjoint."""
     edges = [0, *(edge for pair in ranges for edge in pair), num_rows]
     return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop]

@@ -1,7 +1,7 @@
-"""What a cache can hold, and its two JSON files: that of the table, and that of one later column.
+"""What a cache can hold, and its two kinds of JSON files: the table's manifest and that of each later column.
 
-They come from a disk, so they are read strictly. Not by pydantic: its errors would have to be turned into one line that
-names the file, the key and what was expected, and it collects one for each of a million forged shards.
+They come from outside, so they are read strictly. Pydantic is not used: its errors would have to be turned into one
+line that names the file, the key and what was expected, and it would collect one for each of a million forged shards.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ Layout = tuple[torch.dtype, tuple[int, ...]]  # of one row
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """The name in a manifest, as in `torch.uint8` → "uint8".
+    """Returns the name in a manifest: `torch.uint8` → "uint8".
 
     Raises:
         InputError: a cache cannot hold this type.
@@ -62,7 +62,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def check_column_name(name: str) -> str:
-    """Returns the name, as in `image` or `features/pixels`.
+    """Returns the name, such as `image` or `features/pixels`, if it is allowed.
 
     A part does not start with a dot (hidden folders are unfinished work) and does not end like the cache's own files.
 
@@ -80,10 +80,10 @@ def check_column_name(name: str) -> str:
 
 
 def layouts_of(block: Mapping[str, Tensor]) -> dict[str, Layout]:
-    """Element type and shape of one row for each column.
+    """Returns element type and shape of one row for each column.
 
     Raises:
-        InputError: no column, lengths that differ, or a type or shape that a cache cannot hold.
+        InputError: there is no column, lengths differ, or a cache cannot hold a type or shape.
     """
     if not block:
         raise InputError("a block without columns: give a mapping from column name to tensor")
@@ -100,7 +100,7 @@ def layouts_of(block: Mapping[str, Tensor]) -> dict[str, Layout]:
 
 
 def check_same_layouts(what: str, found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
-    """Blocks of one table are alike.
+    """Checks that a block has the same layout as the blocks before it.
 
     Raises:
         InputError: `found` differs from `expected`.
@@ -115,7 +115,7 @@ def show(layouts: Mapping[str, Layout]) -> str:
 
 @dataclass(frozen=True)
 class Shard:
-    """One file: its path inside the folder of the manifest, and what must be found in it."""
+    """One file: its path inside the manifest's folder, and what its content has to be."""
 
     file: str
     num_rows: int
@@ -142,11 +142,11 @@ class TableManifest:
     columns: dict[str, Layout]  # in the shards
     shards: tuple[Shard, ...]
     source: dict[str, Any]
-    of: RowsOf | None = None  # where the rows' other columns are
+    of: RowsOf | None = None  # the cache that has the rows' other columns
 
     @property
     def base(self) -> dict[str, Layout]:
-        """All base columns, those of the other cache first."""
+        """Returns all base columns, those of the other cache first."""
         others = self.of.columns if self.of else {}
         return {**{name: layout for name, layout in others.items() if name not in self.columns}, **self.columns}
 
@@ -156,7 +156,7 @@ class TableManifest:
 
     @property
     def identity(self) -> str:
-        """SHA-256 over columns and shard hashes: equal for equal content, whatever the files are called."""
+        """SHA-256 over columns and shard hashes: equal for equal content, whatever the file names."""
         shards = [[shard.num_rows, shard.sha256] for shard in self.shards]
         content: dict[str, object] = {"columns": columns_as_json(self.columns), "shards": shards}
         if self.of:
@@ -188,7 +188,7 @@ class ColumnManifest:
 
     @property
     def columns(self) -> dict[str, Layout]:
-        """In the shards."""
+        """Returns the one column that the shards hold."""
         return {VALUES: self.layout}
 
     @property
@@ -217,7 +217,7 @@ def columns_as_json(columns: Mapping[str, Layout]) -> dict[str, object]:
 
 
 def check_json(what: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a free mapping as it will read back from its file.
+    """Copies a free-form mapping as it will read back from its file.
 
     Raises:
         InputError: it is not made of strings, finite numbers, booleans, lists and mappings.
@@ -232,7 +232,7 @@ def read_table_manifest(folder: Path) -> TableManifest:
     """Reads `folder/manifest.json` of a cache.
 
     Raises:
-        InputError: it is missing, not that of a cache, or does not agree with itself.
+        InputError: it is missing, belongs to something else, or is inconsistent.
     """
     fields = Fields.read(folder / FILE, TABLE_FORMAT, ROWS_FORMAT)
     columns = fields.columns()
@@ -257,7 +257,7 @@ def rows_of_from(fields: "Fields", columns: Mapping[str, Layout]) -> RowsOf:
 
 
 def is_file_name(path: str) -> bool:
-    """The operating system can be asked for it."""
+    """Whether the operating system accepts this as a file name."""
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON allows
@@ -268,7 +268,7 @@ def read_column_manifest(folder: Path, name: str) -> ColumnManifest:
     """Reads `folder/manifest.json` of the later column `name`.
 
     Raises:
-        InputError: it is missing, not that of this column, or does not agree with itself.
+        InputError: it is missing, belongs to another column, or is inconsistent.
     """
     fields = Fields.read(folder / FILE, COLUMN_FORMAT)
     if fields.get("column", str) != name:
@@ -281,7 +281,7 @@ def read_column_manifest(folder: Path, name: str) -> ColumnManifest:
 
 @dataclass(frozen=True)
 class Fields:
-    """Typed look-ups in a parsed manifest; a wrong value names the file and the key."""
+    """Typed look-ups in a parsed manifest; errors name the file and the key."""
 
     path: Path
     values: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Reads a cache, lets columns be added to it, and writes caches that hold rows of another one by their numbers."""
+"""Reads a cache, adds columns to it, and writes caches that refer to rows of another one by number."""
 
 import operator
 import os
@@ -30,32 +30,32 @@ from lfiw.data.table import ROW, Column, Rows, no_such_column, row_index, row_ra
 from lfiw.errors import InputError
 
 M = TypeVar("M", TableManifest, ColumnManifest)
-ROWS_BLOCK = 1 << 20  # row numbers written at a time
+ROWS_BLOCK = 1 << 20  # row numbers per write
 
 
 class SampleCache:
-    """Opens a cache for reading; columns may be added.
+    """A cache, opened for reading and for adding columns.
 
-    A cache that holds rows of another one (`write_rows`) has all columns of that, base and later ones, row by row,
-    beside `row`, their numbers there; columns added to it are its own and stand before those of the same name there.
+    A cache that refers to rows of another one (`write_rows`) has all columns of that one, base and later, and `row`,
+    the row numbers there. Columns added to it are its own; they take precedence over those of the same name there.
 
     Opening maps every shard and checks its size and header against the manifest; `verify` also checks the content.
     Batches for a `torch.utils.data.DataLoader` come from `__getitems__` as a dict of tensors: give the loader a
-    `collate_fn` that returns its argument. Worker processes, forked or spawned, may read at once.
+    `collate_fn` that returns its argument. Forked and spawned worker processes may read at the same time.
 
-    Of a cache on object storage (`s3://…`, any URL of fsspec) whole shards are fetched when they are first asked for,
-    checked by SHA-256 and kept in a bounded folder (`lfiw.data.cache.remote`). Columns that are added to it stay here.
+    Shards of a cache on object storage (`s3://…`, any URL of fsspec) are fetched whole on first use, checked by SHA-256
+    and kept in a bounded local folder (`lfiw.data.cache.remote`). Columns added to such a cache stay on this machine.
 
     Args:
         path: folder that holds `manifest.json`, or its URL.
 
     Attributes:
-        path: the folder; of a remote cache, the one here that has its manifest and the columns added to it.
-        url: of a remote cache.
+        path: the folder. For a remote cache, the local one with its manifest and the columns added to it.
+        url: of a remote cache; otherwise None.
 
     Raises:
-        InputError: nothing there, a shard is missing or truncated, the manifest does not agree with itself, or the
-            cache whose rows these are is not there or was written again.
+        InputError: nothing is there, a shard is missing or truncated, the manifest is inconsistent, or the cache that
+            the rows belong to is missing or was rewritten.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -67,12 +67,12 @@ class SampleCache:
             self.path = Path(path).absolute()
             self._manifest, self._base = open_pieces(self.path, lambda: read_table_manifest(self.path))
         self._later: dict[str, tuple[ColumnManifest, Pieces]] = {}
-        self._elsewhere: set[str] = set()  # later columns that were found to be the other cache's
+        self._elsewhere: set[str] = set()  # later columns that are the other cache's
         self._of = self._open_other()
         self._rows = self._base.columns[ROW].whole() if self._of else None
 
     def _open_other(self) -> "SampleCache | None":
-        """The cache whose rows these are."""
+        """Opens the cache that the rows belong to, if it is another one."""
         if self._manifest.of is None:
             return None
         path = Path(os.path.normpath(self.path.resolve() / self._manifest.of.path))
@@ -107,17 +107,17 @@ class SampleCache:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Where the samples come from, as their writer told."""
+        """The samples' provenance, as their writer recorded it."""
         return self._manifest.source
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Base columns, then those added later that belong to this table, as found on disk now."""
+        """Base columns, then the later ones that belong to this table, as they are on disk now."""
         own = (*self._manifest.base, *(name for name in self._added() if self._is_current(name)))
         return (*own, *(name for name in self._of.columns if name not in own)) if self._of else own
 
     def _is_elsewhere(self, name: str) -> bool:
-        """Whether a column is that of the cache whose rows these are."""
+        """Whether the column is read from the cache that the rows belong to."""
         if self._of is None:
             return False
         if name in self._manifest.base:
@@ -141,7 +141,7 @@ class SampleCache:
         return read_column_manifest(self.path / "columns" / name, name).table == self.identity
 
     def column(self, name: str) -> Column:
-        """Element type and shape of one row, and the stamp of what computed it."""
+        """Returns element type and shape of one row, and the stamp of what computed the column."""
         if self._of and self._is_elsewhere(name):
             return self._of.column(name)
         if name in self._manifest.columns:
@@ -156,13 +156,13 @@ class SampleCache:
     def __getitem__(self, key: Rows | SupportsIndex) -> dict[str, Tensor]: ...
 
     def __getitem__(self, key: str | Rows | SupportsIndex) -> Tensor | dict[str, Tensor]:
-        """A column by name: (rows, …), the memory map itself where it lies in one shard, a copy where not.
+        """Returns a column by name: (rows, …), the memory map itself if it lies in one shard, otherwise a copy.
 
-        Rows by slice or by a list of row numbers: base column → (rows, …), copied. One row by its number: the same
-        without the first axis.
+        A slice or a list of row numbers gives the base columns of those rows: name → (rows, …), copied. A single row
+        number gives the same without the first axis.
 
         Raises:
-            InputError: no such column or row.
+            InputError: there is no such column or row.
         """
         if isinstance(key, str):
             if self._is_elsewhere(key):
@@ -174,10 +174,10 @@ class SampleCache:
         return self.read(key, base)
 
     def read(self, rows: Rows, columns: Sequence[str]) -> dict[str, Tensor]:
-        """Rows of the named columns, base or later: name → (rows, …), copied.
+        """Reads rows of the named columns, base or later: name → (rows, …), copied.
 
         Raises:
-            InputError: no such column or row, or a column that was computed from another version of this table.
+            InputError: there is no such column or row, or the column was computed from another version of this table.
         """
         if self._of and self._rows is not None and (others := [name for name in columns if self._is_elsewhere(name)]):
             where = slice(*row_range(rows, len(self))) if isinstance(rows, slice) else row_index(rows, len(self))
@@ -193,11 +193,11 @@ class SampleCache:
         return {name: column.take(plans[id(bounds)]) for name, (column, bounds) in here.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """One batch of the base columns for a data loader."""
+        """Reads one batch of the base columns for a data loader."""
         return self.read(indices, tuple(self._manifest.base))
 
     def _find(self, name: str) -> tuple[PiecedColumn | RemoteColumn, Tensor]:
-        """A column of this cache's own, and the row bounds of its shards."""
+        """Returns one of this cache's own columns and the row bounds of its shards."""
         if name in self._manifest.columns:
             return self._base.columns[name], self._base.bounds
         _, pieces = self._open_later(name)
@@ -224,16 +224,16 @@ class SampleCache:
         return open_pieces(folder, read)
 
     def add_column(self, name: str, values: Tensor | Iterable[Tensor], *, stamp: Mapping[str, Any]) -> None:
-        """Adds a column, or replaces one that was added before.
+        """Adds a column, or replaces an earlier one.
 
         Args:
-            name: as in `features/pixels`.
-            values: (rows, …), or blocks of rows in order that make up all rows.
+            name: the column's, such as `features/pixels`.
+            values: (rows, …), or blocks that together are all rows in order.
             stamp: what computed it, kept beside it: name, SHA-256 of the weights, preprocessing, …
 
         Raises:
-            InputError: rows are missing or left over, the name is taken by a base column or not allowed, or the folder
-                cannot be written.
+            InputError: there are too few or too many rows, the name is not allowed or that of a base column, or the
+                folder cannot be written.
         """
         if read_table_manifest(self.path).identity != self.identity:
             raise InputError(f"{self.path}: the cache was overwritten since it was opened: open it again")
@@ -248,17 +248,17 @@ class SampleCache:
         self._elsewhere.discard(name)
 
     def refresh(self) -> None:
-        """Forget the later columns opened so far, so that those written since are read."""
+        """Closes the later columns, so that the next access sees what was written meanwhile."""
         self._later.clear()
         self._elsewhere.clear()
         if self._of:
             self._of.refresh()
 
     def verify(self) -> None:
-        """Recomputes the SHA-256 of every shard: base columns, those added later, and the cache whose rows these are.
+        """Recomputes the SHA-256 of every shard: base columns, later ones, and the cache that the rows belong to.
 
         Raises:
-            InputError: names the first shard whose content is not what was written.
+            InputError: a shard's content is not what was written; the message names the first one.
         """
         if isinstance(self._base, RemotePieces):
             self._base.verify()
@@ -281,7 +281,7 @@ class SampleCache:
 
 
 class Pieces:
-    """The mapped shards of columns that are cut alike: `columns[name]` and the row `bounds` of the shards."""
+    """The mapped shards of columns with the same row bounds: `columns[name]`, and the `bounds`."""
 
     def __init__(self, folder: Path, shards: Sequence[Shard], layouts: Mapping[str, Layout]) -> None:
         maps = [map_shard(folder / shard.file, shard, layouts) for shard in shards]
@@ -290,9 +290,10 @@ class Pieces:
 
 
 def open_pieces(folder: Path, read: Callable[[], M]) -> tuple[M, Pieces]:
-    """A manifest, and the shards in the folder that it names.
+    """Opens a manifest and the shards that it names.
 
-    A writer that replaces them removes the old ones after it has put the new manifest there: then both are read again.
+    A writer that replaces them puts the new manifest in place before it removes the old shards; if a shard is gone,
+    both are read again.
     """
     while True:
         manifest = read()
@@ -322,20 +323,19 @@ def write_rows(
     source: Mapping[str, Any],
     overwrite: bool = False,
 ) -> None:
-    """Writes a cache whose rows are those of `table`, by number, in the order given; repeats are allowed.
+    """Writes a cache that refers to rows of `table` by number, in the given order; repeats are allowed.
 
-    It reads like any other (`SampleCache`), with all columns of `table`, also those added to it later on, and takes
-    columns of its own. It keeps the table's place relative to its own, and its identity: a table that was written again
-    is refused.
+    It reads like any other (`SampleCache`): it has all columns of `table`, including those added later, and takes
+    columns of its own. It stores the relative path of the table and its identity: a rewritten table is refused.
 
     Args:
-        path: folder to make.
+        path: the folder to create.
         rows: whole numbers in 0 … len(table) − 1, at least one.
-        source: provenance, kept as JSON.
-        overwrite: replace the cache that is there.
+        source: provenance, saved as JSON.
+        overwrite: replace an existing cache.
 
     Raises:
-        InputError: no row, one that the table does not have, or the path is taken, is the table itself, or cannot be
+        InputError: there is no row, the table lacks one, or the path is taken, is the table itself, or cannot be
             written.
     """
     index = row_index(rows, len(table))

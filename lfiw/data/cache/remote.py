@@ -1,11 +1,11 @@
-"""Caches on object storage: any URL that fsspec opens. Whole shards come into a bounded folder here, checked.
+"""Caches on object storage: any URL that fsspec opens. Whole shards come into a bounded local folder, checked.
 
-What this machine keeps, below the cache folder ($XDG_CACHE_HOME or ~/.cache, then lfiw):
+This machine keeps, in the folder lfiw of $XDG_CACHE_HOME or ~/.cache:
 
-    shards/<sha256>.safetensors      shards of any cache, named by their content; those not used for longest go first
-    remote/<hash>/                   of one table: its manifest, and the columns that were computed here
+    shards/<sha256>.safetensors      shards of any cache, named by content; the least recently used go first
+    remote/<hash>/                   per table, its manifest and the columns computed here
 
-fsspec's `filecache` does neither: it has no limit and no hashes.
+fsspec's own `filecache` has neither a size limit nor hashes.
 """
 
 import contextlib
@@ -35,11 +35,11 @@ from lfiw.files import write_atomically, write_errors
 
 T = TypeVar("T")
 
-LIMIT_BYTES = 32 << 30  # of the shards that are kept here
+LIMIT_BYTES = 32 << 30  # of the local shards
 LIMIT_VARIABLE = "LFIW_SHARD_BYTES"  # another limit
-OPEN_SHARDS = 256  # mapped at a time
+OPEN_SHARDS = 256  # mapped at the same time
 TRIES, FIRST_PAUSE = 5, 0.2  # seconds; doubled each time
-PREFETCHING = 4  # shards that are fetched at once
+PREFETCHING = 4  # shards fetched at the same time
 
 
 def is_url(path: object) -> bool:
@@ -54,7 +54,7 @@ class Storage:
     """A folder on object storage.
 
     Raises:
-        InputError: no such protocol, or its package is missing.
+        InputError: the protocol is unknown, or its package is missing.
     """
 
     def __init__(self, url: str) -> None:
@@ -83,7 +83,7 @@ class Storage:
         self._retried(name, lambda: self.files.pipe_file(f"{self.root}/{name}", content))
 
     def names(self) -> list[str]:
-        """All files of the folder, as paths in it."""
+        """Returns all files of the folder, as paths relative to it."""
         self.files.invalidate_cache()
         found = self._retried("", lambda: self.files.find(self.root))
         root = self.root.rstrip("/") + "/"
@@ -93,11 +93,11 @@ class Storage:
         self._retried(name, lambda: self.files.rm_file(f"{self.root}/{name}"))
 
     def _retried(self, name: str, action: Callable[[], T]) -> T:
-        """The action, again after a pause where the connection was lost.
+        """Runs the action, and again after a pause if the connection was lost.
 
         Raises:
-            FileNotFoundError: there is no such object.
-            InputError: it fails again and again, or is not allowed.
+            FileNotFoundError: the object does not exist.
+            InputError: it failed `TRIES` times, or is not allowed.
         """
         what = f"{self.url}/{name}".rstrip("/")
         for attempt in range(TRIES):
@@ -118,7 +118,7 @@ class ShardStore:
     """The bounded local folder of shards; processes share it.
 
     Args:
-        limit_bytes: what has not been used for longest is removed above this.
+        limit_bytes: above this, the least recently used shards are removed.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
@@ -128,10 +128,10 @@ class ShardStore:
         return self.folder / f"{shard.sha256}.safetensors"
 
     def fetch(self, storage: Storage, shard: Shard) -> Path:
-        """The shard as a local file, whose content is what the manifest says.
+        """Returns the shard as a local file with the content that the manifest states.
 
         Raises:
-            InputError: the object is missing, truncated or changed, or cannot be fetched or kept.
+            InputError: the object is missing, truncated or changed, or cannot be fetched or stored.
         """
         path = self.path(shard)
         if path.is_file() and path.stat().st_size == shard.num_bytes:
@@ -164,7 +164,7 @@ class ShardStore:
         return path
 
     def _make_room(self, wanted: int) -> None:
-        """Removes the files used least recently; those that are mapped stay readable where they are."""
+        """Removes the least recently used files; whoever has mapped one can still read it."""
         found = []
         for path in self.folder.glob("*.safetensors"):
             with contextlib.suppress(OSError):  # another process removed it
@@ -179,7 +179,7 @@ class ShardStore:
 
 
 class RemotePieces:
-    """The shards of columns that are cut alike, fetched when they are asked for: as `reader.Pieces`."""
+    """As `reader.Pieces`, but shards are fetched on first use."""
 
     def __init__(
         self, storage: Storage, store: ShardStore, shards: Sequence[Shard], layouts: Mapping[str, Layout]
@@ -190,35 +190,35 @@ class RemotePieces:
         self._open: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
 
     def views(self, number: int) -> dict[str, Tensor]:
-        """The columns of one shard, mapped."""
+        """Maps the columns of one shard."""
         if number not in self._open:
             shard = self.shards[number]
             self._open[number] = map_shard(self.store.fetch(self.storage, shard), shard, self.layouts)
             if len(self._open) > self._limit():
                 self._open.popitem(last=False)
-            if len(self._open) == len(self.shards):  # all are here: random rows now cost what they do in a local cache
+            if len(self._open) == len(self.shards):  # all are local now: random rows cost what they do in a local cache
                 views = [self._open[here] for here in range(len(self.shards))]
                 self.columns = {name: PiecedColumn([view[name] for view in views]) for name in self.layouts}
         self._open.move_to_end(number)
         return self._open[number]
 
     def _limit(self) -> int:
-        """A mapped file that was removed holds its space on the disk: no more are mapped than may lie there."""
+        """Closes mapped files above the limit, since a removed file occupies the disk as long as it is mapped."""
         largest = max(shard.num_bytes for shard in self.shards)
         return max(1, min(OPEN_SHARDS, self.store.limit_bytes // largest))
 
     def verify(self) -> None:
-        """Fetches every shard again, and checks it.
+        """Fetches every shard again and checks it.
 
         Raises:
-            InputError: names the first whose content is not what was written.
+            InputError: a shard's content is not what was written; the message names the first one.
         """
         for shard in self.shards:
             self.store.path(shard).unlink(missing_ok=True)
             self.store.fetch(self.storage, shard)
 
     def prefetch(self, numbers: Sequence[int]) -> None:
-        """Fetches the shards that are not here, several at a time, as far as there is room for them."""
+        """Fetches missing shards, several at a time, as far as there is room for them."""
         absent = [n for n in numbers if n not in self._open and not self.store.path(self.shards[n]).is_file()]
         absent = absent[: self._limit()]
         if len(absent) > 1:
@@ -227,7 +227,7 @@ class RemotePieces:
 
 
 class RemoteColumn:
-    """One column of `RemotePieces`: as `shards.PiecedColumn`."""
+    """As `shards.PiecedColumn`, for a column of `RemotePieces`."""
 
     def __init__(self, pieces: RemotePieces, name: str) -> None:
         self._pieces, self._name = pieces, name
@@ -255,13 +255,13 @@ class RemoteColumn:
 
 
 def open_remote(url: str, limit_bytes: int | None = None) -> tuple[Path, TableManifest, RemotePieces]:
-    """The local folder of a remote table, its manifest and its shards.
+    """Opens a remote table: its local folder, its manifest and its shards.
 
     Args:
-        limit_bytes: of the shards that are kept here. If None, $LFIW_SHARD_BYTES, or 32 GiB.
+        limit_bytes: of the local shards. If None, $LFIW_SHARD_BYTES, or 32 GiB.
 
     Raises:
-        InputError: no cache there, or it cannot be read, or the limit in the environment is no number.
+        InputError: there is no cache, it cannot be read, or the environment's limit is not a number.
     """
     storage = Storage(url)
     given = str(limit_bytes or os.environ.get(LIMIT_VARIABLE, LIMIT_BYTES))
@@ -281,32 +281,32 @@ def open_remote(url: str, limit_bytes: int | None = None) -> tuple[Path, TableMa
 
 
 def check_remote_target(url: str, overwrite: bool) -> None:
-    """A cache may be written there.
+    """Checks that a cache may be written there.
 
     Raises:
-        InputError: something is there that may not be replaced.
+        InputError: something exists there that may not be replaced.
     """
     check_entries(url, {name.split("/")[0] for name in Storage(url).names()}, overwrite, "URL")
 
 
 def outgoing_folder(url: str, asked: object) -> Path:
-    """Where a cache is written before it is uploaded: the same for the same samples and URL, so that it is found again.
+    """Returns where a cache is written before upload: the same folder for the same samples and URL.
 
     Args:
-        asked: what the samples are a function of, as JSON has it.
+        asked: all that the samples depend on, as JSON values.
     """
     key = hashlib.sha256(json.dumps([url, asked], sort_keys=True).encode()).hexdigest()[:32]
     return cache_folder() / "outgoing" / key
 
 
 def upload(folder: Path, url: str) -> None:
-    """Moves a cache to a URL: its base columns shard by shard under names that are free, the manifest last.
+    """Moves a cache to a URL: its base columns shard by shard under unused names, the manifest last.
 
-    At every moment the manifest there names shards that are there. Those of an older manifest, and the folder here, are
+    The manifest there names existing shards at every moment. The shards of an older manifest and the local folder are
     removed at the end.
 
     Raises:
-        InputError: the storage refuses, or fails again and again.
+        InputError: the storage refuses, or failed `TRIES` times.
     """
     storage, manifest = Storage(url), read_table_manifest(folder)
     found = storage.names()

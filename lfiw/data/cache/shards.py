@@ -1,7 +1,7 @@
-"""One safetensors file, written with its SHA-256 in one pass and read as a memory map; and columns that lie in several.
+"""Safetensors files, written together with their SHA-256 and read as memory maps; and columns that span several.
 
-The files are written here rather than by `save_file`: that would be a second pass for the hash, and it tells the
-system's errors, such as that of a full disk, without their number.
+The files are not written by `save_file`: the hash would need a second pass, and its exceptions lack the number of the
+system's error, such as that of a full disk.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from lfiw.data.cache.manifest import CODES, Layout, Shard
 from lfiw.errors import InputError, first_line
 
 SHARD_BYTES = 64 << 20
-CHUNK_BYTES = 1 << 22  # small enough that what is hashed is still in the processor's cache when it is written
-RESIDENT_BYTES = 1 << 24  # a column of several pieces up to this size is joined in memory, once
+CHUNK_BYTES = 1 << 22  # small enough that hashed bytes are still in the processor's cache when they are written
+RESIDENT_BYTES = 1 << 24  # columns of several pieces up to this size are joined in memory, once
 AGAIN = "write this cache or column again"
 
 
@@ -34,7 +34,7 @@ def rows_per_shard(layouts: Mapping[str, Layout], shard_bytes: int) -> int:
 
 
 class RowBuffer:
-    """Memory for `capacity` rows of some columns; blocks are copied in, so callers may use theirs again."""
+    """Memory for `capacity` rows of some columns; blocks are copied in, so callers may reuse theirs."""
 
     def __init__(self, layouts: Mapping[str, Layout], capacity: int) -> None:
         self.capacity = capacity
@@ -42,7 +42,7 @@ class RowBuffer:
         self._columns = {name: torch.empty((capacity, *shape), dtype=dtype) for name, (dtype, shape) in layouts.items()}
 
     def put(self, block: Mapping[str, Tensor], start: int = 0) -> int:
-        """Copies rows of a block from `start` on, as many as there is space for → their number."""
+        """Copies rows of a block from `start` on, as many as fit; returns their number."""
         size = min(len(next(iter(block.values()))) - start, self.capacity - self.filled)
         for name, column in self._columns.items():
             column[self.filled : self.filled + size].copy_(block[name][start : start + size].detach())
@@ -50,7 +50,7 @@ class RowBuffer:
         return size
 
     def fill(self, block: Mapping[str, Tensor]) -> Iterator[None]:
-        """Copies all rows of a block, with a pause to `take` whenever the memory is full."""
+        """Copies all rows of a block; yields whenever the memory is full, for the caller to `take` them."""
         start, size = 0, len(next(iter(block.values())))
         while start < size:
             start += self.put(block, start)
@@ -58,13 +58,13 @@ class RowBuffer:
                 yield
 
     def take(self) -> dict[str, Tensor]:
-        """What was collected, until the next `put`: name → (rows, …)."""
+        """Returns the collected rows, valid until the next `put`: name → (rows, …)."""
         filled, self.filled = self.filled, 0
         return {name: column[:filled] for name, column in self._columns.items()}
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
-    """Writes a new file and waits until it is on the disk → (SHA-256, number of bytes).
+    """Writes a new file and waits until it is on the disk; returns SHA-256 and number of bytes.
 
     Raises:
         OSError: the file exists or cannot be written.
@@ -92,7 +92,7 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
 
 
 def write_all(descriptor: int, data: memoryview) -> None:
-    """`os.write` may write a part only."""
+    """Writes everything; `os.write` alone may write only a part."""
     while data:
         data = data[os.write(descriptor, data) :]
 
@@ -102,7 +102,7 @@ def as_bytes(tensor: Tensor) -> memoryview:
 
 
 def map_shard(path: Path, shard: Shard, layouts: Mapping[str, Layout]) -> dict[str, Tensor]:
-    """The columns of a shard that lies at `path`, as views of its memory map, each (rows, …).
+    """Returns the columns of the shard at `path` as views of its memory map, each (rows, …).
 
     Raises:
         InputError: the file is missing, truncated, or does not hold these columns.
@@ -127,28 +127,28 @@ def map_shard(path: Path, shard: Shard, layouts: Mapping[str, Layout]) -> dict[s
 
 
 def open_shard(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file as views of its memory map; no file stays open.
+    """Returns all tensors of a file as views of its memory map; the file does not stay open.
 
     The map is private: what is written into a view stays in this process.
 
     Raises:
-        InputError: not a safetensors file, or a tensor does not lie inside it.
+        InputError: it is not a safetensors file, or a tensor does not lie inside it.
     """
     try:
-        # by its descriptor: the library takes only names that are UTF-8
+        # by its descriptor, since the library takes only UTF-8 names
         with open(path, "rb") as opened, safe_open(f"/dev/fd/{opened.fileno()}", framework="pt") as file:
             views = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(f"{path}: not a safetensors file ({shorten(first_line(error), 200)}): {AGAIN}") from None
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be mapped ({first_line(error)})") from None
-    if any(view.data_ptr() % view.element_size() for view in views.values()):  # which the library allows
+    if any(view.data_ptr() % view.element_size() for view in views.values()):  # the library does not check it
         raise InputError(f"{path}: a tensor does not start at a multiple of its element size: {AGAIN}")
     return views
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -162,17 +162,17 @@ class PiecedColumn:
         self._is_small = sum(piece.nbytes for piece in pieces) <= RESIDENT_BYTES
 
     def whole(self) -> Tensor:
-        """All rows: the map itself where they lie in one piece, a copy where not."""
+        """Returns all rows: the map itself if there is one piece, otherwise a copy."""
         return self.pieces[0] if len(self.pieces) == 1 else torch.cat(self.pieces)
 
     def take(self, plan: "Plan") -> Tensor:
-        """The planned rows, copied."""
+        """Copies the planned rows."""
         if self._joined is None and self._is_small:
             self._joined = self.whole()
         if self._joined is not None:
             return self._joined.index_select(0, plan.rows)
-        # numpy's calls cost less than torch's, and there is one for each piece; a row is one opaque value, so that any
-        # element type will do.
+        # numpy's calls cost less than torch's, and there is one per piece; each row is one opaque value, so that any
+        # element type works
         gathered = np.empty(len(plan.rows), dtype=self._opaque[0].dtype)
         for piece, rows, places in plan.groups:
             gathered[places] = self._opaque[piece][rows]
@@ -185,7 +185,7 @@ class PiecedColumn:
         return [piece.flatten().view(torch.uint8).numpy().view(f"V{row_bytes}") for piece in self.pieces]
 
     def range(self, start: int, stop: int, bounds: Int64[Tensor, " pieces_plus_1"]) -> Tensor:
-        """Rows start to stop, copied."""
+        """Copies rows start to stop."""
         first = min(int(torch.searchsorted(bounds, start, right=True)) - 1, len(self.pieces) - 1)
         last = max(int(torch.searchsorted(bounds, stop)), first + 1)
         offsets = bounds[first:last].tolist()
@@ -196,7 +196,7 @@ class PiecedColumn:
 
 
 class Plan:
-    """Which rows come from which piece; shared by all columns that are cut alike.
+    """Which rows come from which piece; shared by all columns with the same bounds.
 
     Args:
         rows: row numbers of the table.
@@ -209,7 +209,7 @@ class Plan:
 
     @cached_property
     def groups(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """(piece, rows of that piece, their places in the result), for each piece that is needed."""
+        """Returns (piece, rows of that piece, their places in the result) for each piece that is needed."""
         pieces = np.searchsorted(self._bounds, self.rows.numpy(), side="right") - 1
         places = np.argsort(pieces, kind="stable")
         pieces = pieces[places]

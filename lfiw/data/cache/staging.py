@@ -1,11 +1,11 @@
-"""What all writers do: collect whole shards in a hidden folder, locked, until they are published or taken up again.
+"""Hidden folders in which writers collect whole shards, under a lock, until they are published or resumed.
 
-    <stem>~0/lock                   lost by a killed process: the next writer takes the folder over, or removes it
-    <stem>~0/plan.json              what is being written, where that is known (`PlannedWriter`)
+    <stem>~0/lock                   free once a process is killed: the next writer takes the folder over or removes it
+    <stem>~0/plan.json              what is being written, if known in advance (`PlannedWriter`)
     <stem>~0/table/data/…           whole shards
-    <stem>~0/journal/<shard>.json   of each: its rows, size and SHA-256
+    <stem>~0/journal/<shard>.json   per shard, its rows, size and SHA-256
 
-`Writer` is what the writers of tables and of later columns share.
+`Writer` is the base of the writers of tables and of later columns.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from lfiw.files import read_json, sync_folder, write_errors, write_json
 W = TypeVar("W", bound="Writer")  # beartype knows no Self in a class that it does not decorate
 
 LOCK, PLAN, TABLE, JOURNAL = "lock", "plan.json", "table", "journal"
-WRITING = ".writing~"  # prefix of a shard that is not whole
+WRITING = ".writing~"  # prefix of an incomplete shard
 
 
 def take_lock(path: Path, wait: bool) -> int | None:
-    """An exclusive lock on a file until its descriptor is closed, or the process ends. Not meant for object storage.
+    """Locks a file until the returned descriptor is closed or the process ends. Not meant for object storage.
 
-    None if another process has it (never with `wait`) or has removed the file.
+    Returns None if another process holds the lock (never with `wait`) or has removed the file.
     """
     with contextlib.suppress(BlockingIOError, FileNotFoundError), contextlib.ExitStack() as stack:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -49,15 +49,15 @@ def take_lock(path: Path, wait: bool) -> int | None:
 
 @dataclass(frozen=True)
 class Part:
-    """A whole shard, of rows start ≤ row < stop: all of these, or for a later column some."""
+    """A whole shard with the rows start ≤ row < stop; that of a later column may hold only some of them."""
 
     start: int
     stop: int
-    shard: Shard  # its file is that below `Staging.table`
+    shard: Shard  # its file is below `Staging.table`
 
 
 class Staging:
-    """A hidden folder `<stem>~<suffix>`; locked, if this process has claimed it."""
+    """A hidden folder `<stem>~<suffix>`, locked if this process has claimed it."""
 
     def __init__(self, path: Path, lock: int | None = None, journaled: bool = True) -> None:
         self.path, self.table, self._journal = path, path / TABLE, path / JOURNAL
@@ -66,14 +66,14 @@ class Staging:
 
     @classmethod
     def claim(cls, stem: Path, shared: bool, journaled: bool) -> "Staging":
-        """Takes over the folder that a killed writer left, or makes one.
+        """Takes over the folder that a killed writer left, or creates one.
 
         Args:
-            shared: several processes will write into it, so its name must be the one that `shared_path` gives.
+            shared: several processes will write into it, so its name has to be that of `shared_path`.
             journaled: keep a journal, for the other processes and the next writer.
 
         Raises:
-            InputError: shared, and another group of processes is writing the same thing.
+            InputError: it is shared, and another group of processes is writing the same thing.
         """
         path = shared_path(stem)
         while True:
@@ -87,8 +87,8 @@ class Staging:
                 path = stem.with_name(f"{stem.name}~{token_hex(4)}")
 
     def prepare(self, restart: bool = False) -> None:
-        """Makes the folders, and removes what the next writer cannot use."""
-        if restart or not self.parts():  # none, also where a run was killed when it had published
+        """Creates the folders, and removes what this writer cannot reuse."""
+        if restart or not self.parts():  # there are none either if a run was killed just after publishing
             shutil.rmtree(self.table, ignore_errors=True)
             shutil.rmtree(self._journal, ignore_errors=True)
             (self.path / PLAN).unlink(missing_ok=True)
@@ -117,15 +117,15 @@ class Staging:
         return part
 
     def parts(self) -> list[Part]:
-        """The whole shards, of all processes if there is a journal, by first row.
+        """Returns the whole shards, of all processes if there is a journal, sorted by first row.
 
-        One whose file is gone or cut is left out: its rows are written again.
+        Shards whose file is missing or truncated are left out: their rows are written again.
         """
         if not self._journaled:
             return self._added
         found = []
         for entry in self._journal.glob("*.json"):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # gone, or another version's
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # missing, or of another version
                 fields = read_json(entry)
                 part = Part(fields.pop("start"), fields.pop("stop"), Shard(**fields))
                 if (self.table / part.shard.file).stat().st_size == part.shard.num_bytes:
@@ -133,7 +133,7 @@ class Staging:
         return sorted(found, key=lambda part: (part.start, part.shard.file))
 
     def release(self) -> None:
-        """Leaves what is there to the next writer."""
+        """Unlocks the folder, and leaves its content to the next writer."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -156,7 +156,7 @@ def sweep(folder: Path, prefix: str, keep: Path) -> None:
 
 @contextlib.contextmanager
 def publishing(folder: Path) -> Iterator[None]:
-    """One process at a time replaces what is published in a folder."""
+    """Lets one process at a time replace what is published in a folder."""
     while (lock := take_lock(folder / f".{LOCK}", wait=True)) is None:
         if not folder.is_dir():
             raise InputError(f"{folder}: the folder was removed while it was being written: start again")
@@ -167,7 +167,7 @@ def publishing(folder: Path) -> Iterator[None]:
 
 
 def place(staged: Path, shards: Iterable[Shard], target: Path, folder: str = "") -> tuple[Shard, ...]:
-    """Moves shards into `target/folder` under numbers above all there, so that a name never stands for two contents."""
+    """Moves shards into `target/folder` under new numbers, so that no name ever stands for two contents."""
     (target / folder).mkdir(exist_ok=True)
     found = [int(path.stem.split("-")[1]) for path in (target / folder).glob("?????-*.safetensors")]
     placed = []
@@ -179,7 +179,7 @@ def place(staged: Path, shards: Iterable[Shard], target: Path, folder: str = "")
 
 
 def remove_others(folder: Path, shards: Iterable[Shard]) -> None:
-    """Removes the files in a folder that are none of its shards."""
+    """Removes the files of a folder that are not among these shards."""
     keep = {Path(shard.file).name for shard in shards}
     for path in folder.glob("*.safetensors"):
         if path.name not in keep:
@@ -187,17 +187,17 @@ def remove_others(folder: Path, shards: Iterable[Shard]) -> None:
 
 
 class Writer:
-    """What all writers do: whole shards are collected in a hidden folder, and published together.
+    """Base of all writers: collects whole shards in a hidden folder and publishes them together.
 
-    Leaving the block publishes. After an exception or a kill the target is as it was before.
+    Leaving the block publishes. After an exception or a kill the target is unchanged.
 
     Args:
-        target: what messages name.
+        target: its name in messages.
         stem: of the hidden folder.
-        rank, world_size: of this process, where several write on one file system.
+        rank, world_size: of this process, if several write on one file system.
         barrier: waits for all processes, as `trainer.strategy.barrier`; needed if there are several.
-        shared: one group of processes at a time writes this; others are sent away.
-        resumable: whole shards are kept after an exception or a kill, for the next writer.
+        shared: one group of processes at a time may write this; others get an error.
+        resumable: after an exception or a kill, whole shards stay for the next writer.
 
     Raises:
         InputError: the rank is not below the number of processes, there is no barrier, or shards are too small.
@@ -243,10 +243,10 @@ class Writer:
         return self
 
     def _check(self) -> None:
-        """Whether the target may be written, in all processes."""
+        """Checks, in all processes, that the target may be written."""
 
     def _prepare(self) -> None:
-        """Readies the hidden folder, in the first process."""
+        """Prepares the hidden folder, in the first process."""
         sweep(self._stem.parent, f"{self._stem.name}~", keep=self._staging.path)
         self._staging.prepare(restart=not self._resumable)
 
@@ -255,7 +255,7 @@ class Writer:
             return self._staging.add(name, rows, tensors)
 
     def _flush(self) -> None:
-        """Writes the rows that are left in memory."""
+        """Writes the rows that are still in memory."""
 
     def _publish(self) -> None:
         """Puts what was written into place, in the first process."""

@@ -1,4 +1,4 @@
-"""Writes tables shard by shard, from any number of processes: nothing is seen at the path until everything is there."""
+"""Writes tables shard by shard, from any number of processes; nothing appears at the path until all of it is there."""
 
 import os
 import shutil
@@ -27,29 +27,29 @@ from lfiw.data.cache.staging import PLAN, Staging, Writer, place, publishing, re
 from lfiw.errors import InputError
 from lfiw.files import read_json, sync_folder, temporary_name, write_json
 
-# what a cache folder holds; one that holds more is no cache
+# what a cache folder holds; a folder with anything else is not a cache
 ENTRIES = {FILE, temporary_name(Path(FILE)).name, "data", "columns", ".lock"}
 
 
 class CacheWriter(Writer):
-    """Writes a new cache, or a new content into an old one.
+    """Writes a new cache, or replaces the content of an existing one.
 
         with CacheWriter("cache/mine", source={"generator": "mine", "seed": 0}) as writer:
             writer.write({"image": images, "label": labels})     # any number of blocks
 
-    The rows are in the order of writing. An exception, or a killed process, leaves the path as it was. To write one
-    cache with several processes, use `PlannedWriter`.
+    Rows keep the order of writing. An exception or a killed process leaves the path unchanged. Several processes write
+    one cache with `PlannedWriter`.
 
     Args:
-        path: folder to make.
-        source: provenance, kept as JSON: generator or data set, file, its SHA-256, value range, seed, …
+        path: the folder to create.
+        source: provenance, saved as JSON: generator or data set, file, its SHA-256, value range, seed, …
         shard_bytes: size of a file.
-        overwrite: replace the cache that is there; columns added to it are removed with it. Readers that have it open
-            keep what they have.
-        of: the cache whose rows these are, where the blocks hold their numbers alone (`write_rows`).
+        overwrite: replace an existing cache and the columns added to it. Readers that have it open keep the old
+            content.
+        of: the cache that the rows belong to, if the blocks hold only row numbers (`write_rows`).
 
     Raises:
-        InputError: the path is taken, cannot be written, or no row was written.
+        InputError: the path is taken or cannot be written, or no row was written.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class CacheWriter(Writer):
         check_target(self.path, self._overwrite)
 
     def write(self, block: Mapping[str, Tensor]) -> None:
-        """Adds rows: column name → (rows, …). The first block fixes columns, element types and shapes.
+        """Adds rows: column name → (rows, …). The first block determines columns, element types and shapes.
 
         Raises:
-            InputError: the block differs from the first in columns, type or shape, or the disk refuses.
+            InputError: columns, dtypes or shapes differ from those of the first block, or the disk refuses.
         """
         layouts = layouts_of(block)
         if self._buffer is None:
@@ -105,37 +105,37 @@ class CacheWriter(Writer):
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows start ≤ row < stop, which become one shard."""
+    """The rows start ≤ row < stop, which become one shard."""
 
     start: int
     stop: int
 
 
 class PlannedWriter(Writer):
-    """Writes a cache whose rows are known by number, the same files whoever writes them, and resumes after a kill.
+    """Writes a cache whose number of rows is known: the same files for any number of processes; resumes after a kill.
 
         with PlannedWriter("cache/mine", 1_000_000, layouts, source={"generator": "mine", "seed": 0}) as writer:
             for piece in writer.missing():
                 writer.write(piece, blocks(piece.start, piece.stop))
 
-    Rows are cut into shards by their numbers alone; of W processes number r takes every W-th shard that is missing,
-    from the r-th on. After an exception or a kill whole shards stay hidden beside the path: the next writer of the same
-    table, with any number of processes, writes the rest.
+    Shards depend on the row numbers alone. Of W processes, number r takes every W-th missing shard from the r-th on.
+    After an exception or a kill whole shards stay hidden beside the path: the next writer of the same table, with any
+    number of processes, writes the rest.
 
     Args:
-        path: folder to make, or the cache to overwrite or append to.
+        path: the folder to create, or the cache to overwrite or append to.
         num_rows: rows to write.
-        layouts: element type and shape of one row of each column (`layouts_of` a block).
+        layouts: element type and shape of one row per column (`layouts_of` a block).
         source: provenance, as for `CacheWriter`. Unfinished work of another source is not resumed.
         rank, world_size, barrier: as for `Writer`.
-        overwrite: replace the cache that is there.
-        append: add the rows after those that are there; source and columns must be the same. Columns computed later are
+        overwrite: replace an existing cache.
+        append: add the rows after the existing ones; source and columns must be the same. Columns computed later are
             removed: they lack the new rows.
-        restart: throw away unfinished work.
+        restart: discard unfinished work.
 
     Raises:
-        InputError: the path is taken, cannot be written or is being written by others; unfinished work differs; what is
-            appended differs.
+        InputError: the path is taken, cannot be written or is being written by others, or unfinished work or the rows
+            to append to do not match.
     """
 
     def __init__(
@@ -201,13 +201,13 @@ class PlannedWriter(Writer):
         write_json(file, plan)
 
     def pieces(self) -> Iterator[Piece]:
-        """All shards of the table to write, in order."""
+        """Yields all shards of the table to write, in order."""
         end = self.first_row + self._num_rows
         for start in range(self.first_row, end, self._rows):
             yield Piece(start, min(start + self._rows, end))
 
     def missing(self) -> list[Piece]:
-        """The shards that are left for this process."""
+        """Returns the shards that are left for this process."""
         written = self._written()
         left = [piece for piece in self.pieces() if piece not in written]
         self._barrier()  # no process writes before all have looked
@@ -226,7 +226,7 @@ class PlannedWriter(Writer):
             InputError: the blocks are not those rows, or the disk refuses.
         """
         buffer = self._buffer = self._buffer or RowBuffer(self._layouts, self._rows)
-        buffer.take()  # what a call that failed has left
+        buffer.take()  # what a failed call left
         rows, seen = piece.stop - piece.start, 0
         for block in blocks:
             layouts = layouts_of(block)
@@ -261,7 +261,7 @@ def unfinished_stem(path: Path) -> Path:
 
 
 def unfinished(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """(rows in whole shards, rows planned) of what a stopped `PlannedWriter` left beside a path, if anything."""
+    """Returns (rows in whole shards, rows planned) if a stopped `PlannedWriter` left work beside a path."""
     staging = Staging(shared_path(unfinished_stem(Path(path).absolute())))
     parts = staging.parts()
     if not parts:
@@ -270,10 +270,10 @@ def unfinished(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """A cache may be written there.
+    """Checks that a cache may be written there.
 
     Raises:
-        InputError: something is there that may not be replaced.
+        InputError: something exists there that may not be replaced.
     """
     if not path.exists():
         return
@@ -294,10 +294,10 @@ def check_entries(where: str | Path, found: set[str], overwrite: bool, place: st
 
 
 def publish(staged: Path, target: Path, manifest: TableManifest, overwrite: bool, append_at: int | None = None) -> None:
-    """Moves a table into place: at once where there is nothing.
+    """Moves a table into place, in one step if nothing is there.
 
-    Otherwise new shards are put beside the old ones, then the new manifest in place of the old one, then what is left
-    is removed: at every moment the manifest at the target names shards that are there.
+    Otherwise it puts the new shards beside the old ones, replaces the manifest, and removes the rest: at every moment
+    the manifest at the target names existing shards.
 
     Raises:
         InputError: another writer came first, or the cache has changed since the rows to append were numbered.
@@ -319,4 +319,4 @@ def publish(staged: Path, target: Path, manifest: TableManifest, overwrite: bool
         shards = (*(old.shards if old else ()), *place(staged, manifest.shards, target, "data/"))
         write_json(target / FILE, replace(old or manifest, shards=shards).as_json())
         remove_others(target / "data", shards)
-        shutil.rmtree(target / "columns", ignore_errors=True)  # of the table that was there
+        shutil.rmtree(target / "columns", ignore_errors=True)  # they belong to the old table

@@ -1,4 +1,4 @@
-"""Off-policy evaluation: the return of a policy that was not run, from episodes of another one."""
+"""Off-policy evaluation: estimates the return of a policy that was not run from another policy's episodes."""
 
 import json
 from collections.abc import Sequence
@@ -56,13 +56,13 @@ from lfiw.weighting.diagnostics import balanced_accuracy, kl_gain
 
 POLICIES = CONF.parent / "policies"
 RECORD = "ope.json"
-TRUTH_SEED = 2**31  # of the real episodes that judge: no run's own
+TRUTH_SEED = 2**31  # of the real episodes that judge estimates; no run uses it for its data
 ROUNDING = 1e-5  # of actions
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Who made the data, and who is evaluated, where."""
+    """The environment, the policy that made the data, and the policy to evaluate."""
 
     environment: Environment
     behaviour: Policy
@@ -71,13 +71,13 @@ class Problem:
 
 
 def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Train on episodes of the behaviour policy, estimate, choose; the truth is read last.
+    """Trains on episodes of the behaviour policy, estimates and chooses; reads the truth last.
 
     Returns:
         Metrics by name, and `record`: the content of ope.json in the run folder.
 
     Raises:
-        InputError: an environment that is not installed, a policy that does not fit it, or episodes that do not do.
+        InputError: the environment is not installed, a policy does not fit it, or the episodes are unusable.
     """
     problem = build_problem(config)
     data = behaviour_episodes(config, problem)
@@ -106,7 +106,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Show what the run found; nothing is left to compute. Returns as `run`.
+    """Prints what the run found; nothing is computed. Returns as `run`.
 
     Raises:
         InputError: the run did not finish.
@@ -120,7 +120,7 @@ def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[
 
 
 def build_problem(config: Config) -> Problem:
-    """The environment and the two policies; everything that can be wrong is found before anything is computed."""
+    """Builds the environment and the two policies; finds every mistake before anything is computed."""
     data = config.data
     if not isinstance(data, PoliciesData):
         raise InputError(f"task=ope needs data=policies, not {data.name}")
@@ -140,7 +140,7 @@ def build_problem(config: Config) -> Problem:
 
 
 def behaviour_episodes(config: Config, problem: Problem) -> Rollouts:
-    """The data: from the cache that is named, or rolled out."""
+    """Reads the data from the given cache, or rolls it out."""
     data = config.data
     if data.rollouts:
         table = SampleCache(data.rollouts)
@@ -170,7 +170,7 @@ def behaviour_episodes(config: Config, problem: Problem) -> Rollouts:
 def estimate(
     config: Config, run_dir: Path, loggers: Sequence[Logger], problem: Problem, data: Rollouts
 ) -> dict[str, Any]:
-    """All estimates and the choice among them, from the behaviour policy's episodes alone."""
+    """Computes all estimates and chooses among them, from the behaviour policy's episodes alone."""
     task = config.task
     generator = torch.Generator().manual_seed(mix_seeds(config.seed, 2))
     order = torch.randperm(len(data), generator=generator)
@@ -257,7 +257,7 @@ def baselines(
     held_out: Rollouts,
     generator: torch.Generator,
 ) -> dict[str, Estimate]:
-    """Estimates from real episodes, those that are asked for."""
+    """Computes the requested estimates from real episodes."""
     names, repetitions = config.task.baselines, config.task.bootstraps
     behaviour, evaluation = problem.behaviour, problem.evaluation
     found: dict[str, Estimate] = {}
@@ -273,14 +273,14 @@ def baselines(
 
 
 def states_and_actions(simulated: Simulated, most: int) -> Tensor:
-    """(s, a) of the first simulated steps in random order of trajectories, no more than `most`."""
+    """Returns (s, a) of at most `most` simulated steps, from trajectories in random order."""
     rows = torch.cat([simulated.observation, simulated.action], dim=2).flatten(0, 1)
     step = max(1, len(rows) // most)
     return rows[::step][:most].clone()
 
 
 def as_metrics(record: dict[str, Any]) -> dict[str, float]:
-    """The estimates, their absolute errors where the truth is known, and the counts."""
+    """Returns the estimates, their absolute errors if the truth is known, and the counts."""
     metrics = {f"ope/{name}": found["value"] for name, found in record["estimates"].items()}
     if record["truth"]:
         truth = record["truth"]["value"]
@@ -289,7 +289,7 @@ def as_metrics(record: dict[str, Any]) -> dict[str, float]:
 
 
 def print_record(record: dict[str, Any]) -> None:
-    """The table in the terminal."""
+    """Prints the table."""
     truth = record["truth"]
     rows = []
     for name, found in record["estimates"].items():

@@ -33,19 +33,19 @@ def fitted_q_evaluation(
     ridge: float = 1e-3,
     draws: int = 4,
 ) -> Float[Tensor, ""]:
-    """Mean of v_0 over first states, by backward regression (Le, Voloshin & Yue, ICML 2019); float64.
+    """Estimates the mean of v_0 over first states by backward regression (Le, Voloshin & Yue, ICML 2019); float64.
 
     q_t(s, a) = φ(s, a)·θ_t is the ridge regression of r + v_{t+1}(s′) over all transitions, where v is q's mean over
     the policy's actions, and v_T = 0; φ are the standardised (s, a), a constant and random rectified units. Targets
-    are cut to what the largest and the smallest reward allow in the steps that are left.
+    are clipped to what the largest and smallest reward allow in the remaining steps.
 
     Args:
-        draw_actions: observations → actions of the policy that is evaluated, as the environment uses them.
+        draw_actions: observations → actions of the evaluated policy, as the environment uses them.
         ridge: relative to the mean square of the features.
-        draws: actions a state for the mean over the policy.
+        draws: actions per state for the mean over the policy.
 
     Raises:
-        InputError: no transition, or no step.
+        InputError: there is no transition or no step.
     """
     if not len(reward) or horizon < 1 or not len(start):
         raise InputError(f"fitted Q evaluation: {len(reward)} transitions, {len(start)} first states, {horizon} steps")
@@ -79,7 +79,7 @@ WITHOUT_DENSITIES = f"task.baselines=[{FITTED_Q}]"
 
 
 def check_baselines(names: Sequence[str], data: Rollouts, evaluation: Policy) -> None:
-    """Raises InputError for a baseline that needs densities which are not there."""
+    """Raises InputError for a baseline that needs densities which are missing."""
     for name in names:
         if name == FITTED_Q:
             continue
@@ -96,7 +96,7 @@ def check_baselines(names: Sequence[str], data: Rollouts, evaluation: Policy) ->
 
 
 def policy_log_ratio(data: Rollouts, evaluation: Policy) -> Float[Tensor, "n t"]:
-    """log π_e(a|s) − log π_b(a|s) of each step; −∞ where the evaluation policy never acts so."""
+    """Computes log π_e(a|s) − log π_b(a|s) per step; −∞ if the evaluation policy never takes the action."""
     n, t, _ = data.observation.shape
     of_evaluation = evaluation.log_prob(data.observation.flatten(0, 1), data.action.flatten(0, 1)).view(n, t)
     return torch.where(data.valid, of_evaluation - behaviour_log_prob(data), 0.0)
@@ -105,12 +105,12 @@ def policy_log_ratio(data: Rollouts, evaluation: Policy) -> Float[Tensor, "n t"]
 def importance_sampling(
     data: Rollouts, evaluation: Policy, repetitions: int, generator: torch.Generator
 ) -> dict[str, Estimate]:
-    """Weighted importance sampling, of whole trajectories and per decision; none where all weights are zero."""
+    """Estimates by weighted importance sampling, per trajectory and per decision; empty if all weights are zero."""
     log_ratio = policy_log_ratio(data, evaluation)
     possible = (~torch.isneginf(log_ratio.sum(1))).nonzero().squeeze(1)
     if not len(possible):
         return {}
-    # weights of zero change no self-normalised mean of trajectories, and would leave some bootstrap samples empty
+    # zero weights do not change a self-normalised mean, but would leave some bootstrap samples without weight
     log_ratio, rewards = log_ratio[possible], data.reward[possible]
     functions = {"importance sampling": trajectory_weighted, "importance sampling, per-decision": per_decision}
     return {
@@ -122,7 +122,7 @@ def importance_sampling(
 def of_rows(
     function: Callable[[Tensor, Tensor], Tensor], log_ratio: Tensor, rewards: Tensor, rows: Tensor
 ) -> Float[Tensor, ""]:
-    """An estimate from some of the trajectories."""
+    """Computes an estimate from some of the trajectories."""
     return function(log_ratio[rows], rewards[rows])
 
 
@@ -135,7 +135,7 @@ def doubly_robust_by_model(
     repetitions: int,
     generator: torch.Generator,
 ) -> dict[str, Estimate]:
-    """Weighted doubly robust on episodes that did not train the model, which is the control variate."""
+    """Estimates by weighted doubly robust, on episodes that did not train the model, its control variate."""
     log_ratio = policy_log_ratio(data, evaluation)
     if torch.isneginf(log_ratio.sum(1)).any():
         return {}
@@ -151,7 +151,7 @@ def doubly_robust_by_model(
 def fitted_q(
     data: Rollouts, behaviour: Policy, evaluation: Policy, horizon: int, generator: torch.Generator
 ) -> dict[str, Estimate]:
-    """Fitted Q evaluation on all episodes; no interval."""
+    """Estimates by fitted Q evaluation on all episodes, without an interval."""
 
     def draw_actions(states: Tensor) -> Tensor:
         return evaluation.sample(states, generator).clamp(evaluation.low, evaluation.high)

@@ -1,4 +1,4 @@
-"""The corrected estimates of one policy's return that are compared, and the choice among them without the truth."""
+"""Corrected estimates of one policy's return, and the choice among them without knowing the truth."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from lfiw.weighting.diagnostics import half_width
 
 UNCORRECTED, RESAMPLED, AVERAGED, AUTO = "uncorrected", "resampled", "averaged", "auto"
 SIMULATIONS = (UNCORRECTED, RESAMPLED, AVERAGED)  # ways to simulate a policy; the uncorrected one first
-MEAN = "mean of the model"  # each step its mean, without the ratio: what averaging alone does
+MEAN = "mean of the model"  # takes the mean at each step, without the ratio: the effect of averaging alone
 ANCHORED = ", anchored"  # after one of them
 PAPER_HORIZON = 80  # of the paper's truncated estimate, as recalled
 
@@ -30,7 +30,7 @@ Rows = Int64[Tensor, " n"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A return, and its bootstrap interval over trajectories (and members of the ensemble, where there are any)."""
+    """A return and its bootstrap interval over trajectories (and members of the ensemble, if there are any)."""
 
     value: float
     interval: Interval | None = None
@@ -39,11 +39,11 @@ class Estimate:
 def model_estimates(
     simulated: Mapping[str, Simulated], min_ess: float, repetitions: int, generator: torch.Generator
 ) -> dict[str, Estimate]:
-    """Every estimate that trajectories of one policy in the dynamics model allow.
+    """Computes every estimate that one policy's trajectories in the dynamics model allow.
 
     Args:
         simulated: by the names of `SIMULATIONS`; the uncorrected ones with their log-ratios.
-        min_ess: effective sample size that weights must keep where it decides.
+        min_ess: least effective sample size of weights, for the estimates that it decides about.
     """
     plain = simulated[UNCORRECTED]
     log_ratio, rewards = plain.log_ratio, plain.reward
@@ -69,7 +69,7 @@ def model_estimates(
 
 
 def mean_return(simulated: Simulated, repetitions: int, generator: torch.Generator) -> Estimate:
-    """Of trajectories as they are."""
+    """Computes the mean return of unweighted trajectories."""
     rewards = simulated.reward
     return estimated(lambda rows: model_based(rewards[rows]), len(rewards), simulated.member, repetitions, generator)
 
@@ -81,11 +81,11 @@ def anchored(
     repetitions: int,
     generator: torch.Generator,
 ) -> Estimate:
-    """v̂_e + c·(v_b − v̂_b): a simulated return, less what the same simulation gets wrong where the return is known.
+    """Estimates v̂_e + c·(v_b − v̂_b): a simulated return, less the error for the policy whose return is known.
 
     The regression estimator of survey sampling (Cochran, Sampling Techniques, 1977, chapter 7). c is the slope, over
-    the members of the ensemble, of their v̂_e on their v̂_b, within 0 … 1: as far as members that are wrong about the
-    behaviour policy are wrong about the evaluation policy in the same direction. 0 with fewer than three members.
+    the members of the ensemble, of v̂_e on v̂_b, clipped to 0 … 1: how far members that are wrong about the behaviour
+    policy are wrong about the evaluation policy in the same direction. It is 0 with fewer than three members.
 
     Args:
         evaluation, behaviour: trajectories of both policies, simulated in the same way.
@@ -106,9 +106,9 @@ def anchored(
 
 
 def paired_returns(evaluation: Simulated, behaviour: Simulated) -> tuple[Float[Tensor, "n 2"], Int64[Tensor, " n"]]:
-    """Returns under both policies, side by side by the member that simulated them, and which one that was.
+    """Pairs the returns under both policies by the member that simulated them; returns the pairs and their members.
 
-    So that a bootstrap draws the same members for both. Where some trajectories of one policy diverged, as many of the
+    A bootstrap then draws the same members for both. If some trajectories of one policy diverged, as many of the
     other's are left out.
     """
     pairs, members = [], []
@@ -121,7 +121,7 @@ def paired_returns(evaluation: Simulated, behaviour: Simulated) -> tuple[Float[T
 
 
 def slope_over_members(pairs: Float[Tensor, "n 2"], member: Int64[Tensor, " n"]) -> float:
-    """Of the members' mean returns of one policy on those of the other, by least squares, within 0 … 1."""
+    """Regresses the members' mean returns of one policy on those of the other; the slope is clipped to 0 … 1."""
     means = torch.stack([pairs[member == i].mean(0) for i in member.unique()])
     of_evaluation, of_behaviour = (means - means.mean(0)).unbind(1)
     variance = of_behaviour.square().sum().item()
@@ -137,7 +137,7 @@ def estimated(
     repetitions: int,
     generator: torch.Generator,
 ) -> Estimate:
-    """A function of the trajectories, of all of them and with its interval."""
+    """Evaluates a function of the trajectories on all of them, with its interval."""
     value = function(torch.arange(num_trajectories)).item()
     interval = bootstrap_interval(
         function, num_trajectories, members=members, repetitions=repetitions, generator=generator
@@ -146,19 +146,19 @@ def estimated(
 
 
 def choose(gain: tuple[float, float], deterministic: bool) -> tuple[str, str]:
-    """Which anchored estimate to believe, and why; the evaluation policy's real return is not looked at.
+    """Chooses the anchored estimate to report, and says why, without the evaluation policy's real return.
 
-    The ratio is used if the lower 95 % bound of its KL gain is above zero: the corrected transition is then nearer to
-    the real one where the data are. It averages each step where the environment is deterministic, for the expected
-    outcome is then the outcome, and the model's noise is none of the environment's; otherwise it draws each step.
+    The ratio is used if the lower 95 % bound of its KL gain is above zero: the corrected transition is then closer to
+    the real one on the data. In a deterministic environment each step is averaged, since the expected outcome is then
+    the outcome, and the noise is only the model's; otherwise each step is drawn.
 
     Args:
-        gain: KL gain of the ratio on single held-out transitions, and its standard error, in nats.
+        gain: KL gain of the ratio per held-out transition, and its standard error, in nats.
         deterministic: the environment adds no noise to its transitions.
     """
     trusted = gain[0] > half_width(gain[1])
     chosen = UNCORRECTED if not trusted else AVERAGED if deterministic else RESAMPLED
-    told = f"the ratio's KL gain of a held-out transition is {gain[0]:.3g} ± {gain[1]:.2g} nats"
+    reason = f"the ratio's KL gain per held-out transition is {gain[0]:.3g} ± {gain[1]:.2g} nats"
     if trusted:
-        told += f", and the environment is {'' if deterministic else 'not '}deterministic"
-    return chosen + ANCHORED, told
+        reason += f", and the environment is {'' if deterministic else 'not '}deterministic"
+    return chosen + ANCHORED, reason

@@ -1,4 +1,4 @@
-"""An ensemble of networks that predicts the next state, and the transitions that it learns from."""
+"""An ensemble of networks that predict the next state, and the transitions that they learn from."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -21,12 +21,12 @@ from lfiw.untrusted import built_for, naming, read_network
 
 
 class EnsembleMLP(nn.Module):
-    """(members, n, inputs) → (members, n, outputs): each member its own weights, its own rows.
+    """An ensemble of perceptrons with their own weights and rows: (members, n, inputs) → (members, n, outputs).
 
     Args:
-        members: networks.
-        inputs, outputs: of each.
-        width, depth: units a hidden layer, hidden layers.
+        members: number of networks.
+        inputs, outputs: sizes per network.
+        width, depth: units per hidden layer, number of hidden layers.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, *, width: int, depth: int) -> None:
@@ -49,7 +49,7 @@ class EnsembleMLP(nn.Module):
 
 @dataclass(frozen=True)
 class Transitions:
-    """Aligned rows; the action as the environment used it, within its bounds."""
+    """Aligned rows of transitions; actions as the environment used them, within its bounds."""
 
     observation: Float[Tensor, "n d"]
     action: Float[Tensor, "n a"]
@@ -64,7 +64,7 @@ class Transitions:
         return torch.cat([self.observation, self.action], dim=1)
 
     def targets(self) -> Float[Tensor, "n o"]:
-        """(s′ − s, r)."""
+        """Computes (s′ − s, r)."""
         return torch.cat([self.next_observation - self.observation, self.reward[:, None]], dim=1)
 
     def rows(self, index: Tensor) -> "Transitions":
@@ -72,7 +72,7 @@ class Transitions:
 
 
 class PairedRows(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Inputs and targets of rows chosen by an index of any shape, and the index."""
+    """Transitions as a data set: an index of any shape gives inputs and targets of its rows, and the index."""
 
     def __init__(self, transitions: Transitions) -> None:
         self.inputs, self.targets = transitions.inputs(), transitions.targets()
@@ -84,12 +84,12 @@ class PairedRows(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return self.inputs[index], self.targets[index], index
 
     def rows_of(self, batch: tuple[Tensor, Tensor, Tensor]) -> list[dict[str, Any]]:
-        """Transitions, by the order in which they train; of each member of the ensemble in turn."""
+        """Returns the transitions' numbers in training order, member after member of the ensemble."""
         return [{"table": "training transitions", "rows": batch[2].flatten().tolist()}]
 
 
 class MemberBatches(EpochBatches[Tensor]):
-    """(members, rows) indices: each member passes through all rows once per epoch, in an order of its own.
+    """Batches of (members, rows) indices: each member passes through all rows once per epoch, in its own order.
 
     Rows that do not fill a batch are left out.
     """
@@ -106,10 +106,10 @@ class MemberBatches(EpochBatches[Tensor]):
 
 
 class TransitionsDataModule(LightningDataModule):
-    """Batches for an ensemble: its members see the same rows, in different orders; validation rows are for all.
+    """Batches for an ensemble: members see the same training rows in different orders, and the same validation rows.
 
     Raises:
-        InputError: a side has no row, or a value is NaN or infinite.
+        InputError: there are no rows for training or validation, or a value is NaN or infinite.
     """
 
     def __init__(
@@ -134,30 +134,30 @@ class TransitionsDataModule(LightningDataModule):
 
 
 KIND = "lfiw.DynamicsModel"
-MARGIN = 0.5  # of the training outcomes' range, by which simulated ones may leave it on each side
-PRIOR_ROWS = 1.0  # of independent errors
-LOG_STD = (-7.0, 1.0)  # bounds of the predicted log standard deviation, in those of the targets
+MARGIN = 0.5  # simulated outcomes may leave the training range by this share of it on each side
+PRIOR_ROWS = 1.0  # rows of independent errors, added when noise is fitted
+LOG_STD = (-7.0, 1.0)  # bounds of the predicted log standard deviation, in standardised units
 
 
 class DynamicsModel(TrainedModule):
-    """P̂(r, s′ | s, a): each member predicts mean and standard deviation of (s′ − s, r) (Chua et al., NeurIPS 2018).
+    """Models P̂(r, s′ | s, a): members predict mean and standard deviation of (s′ − s, r) (Chua et al., NeurIPS 2018).
 
-    Inputs and targets are standardised by the training rows. Coordinates that do not change in them are predicted not
-    to change, without noise. The mean of wide observations (`linear_from`) is a linear function of the inputs plus the
-    network, most of them being nearly linear.
-    Trained by the log-likelihood of independent Gaussians, each term weighted by σ̂^(2·beta), without its gradient
-    (Seitzer et al., ICLR 2022): by the plain likelihood, beta=0, means that start badly are excused by a large σ̂ and
-    stay bad; beta=1 fits means as least squares do. The best epoch is the one with the highest likelihood on held-out
-    rows (logged as `val/log_loss`, its negative a coordinate in standardised units). Errors of positions and velocities
-    go together, however: `fit_noise` then gives each member's noise the covariance that its standardised errors have on
-    held-out rows.
+    Inputs and targets are standardised by the training rows. Coordinates that are constant there are predicted as
+    constant, without noise. For wide observations (`linear_from`) the mean is a linear function of the inputs plus the
+    network, since most of their coordinates are nearly linear.
 
-    Simulated outcomes are cut to the range of the training rows, widened on each side by half of it: a network knows
-    nothing beyond, and one state far out would take a whole simulation with it.
+    Training maximises the log-likelihood of independent Gaussians, each term weighted by σ̂^(2·beta) without gradient
+    (Seitzer et al., ICLR 2022). With the plain likelihood, beta=0, a bad initial mean is excused by a large σ̂ and stays
+    bad; beta=1 fits means as least squares do. The best epoch has the highest likelihood on held-out rows (logged as
+    `val/log_loss`, its negative per coordinate in standardised units). Since errors of positions and velocities are
+    correlated, `fit_noise` then gives each member's noise the covariance of its standardised errors on held-out rows.
+
+    Simulated outcomes are clipped to the range of the training rows, widened on each side by half of it: a network
+    knows nothing beyond, and one far state would spoil a whole simulation.
 
     Args:
         options: members, width, depth, linear_from, beta, lr, weight_decay.
-        seed: of the initial weights.
+        seed: that of the initial weights.
         sizes: (observation, action), from a checkpoint. If None, taken from the data module.
     """
 
@@ -182,7 +182,7 @@ class DynamicsModel(TrainedModule):
         return int(self.options["members"])
 
     def setup(self, stage: str | None = None) -> None:
-        """Build for the data module's transitions, unless that has been done."""
+        """Builds the networks for the data module's transitions, unless they are there."""
         if self.sizes is None:
             datamodule: TransitionsDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
             train = datamodule.train
@@ -199,7 +199,7 @@ class DynamicsModel(TrainedModule):
         self.register_buffer("changes", torch.ones(outputs, dtype=torch.bool))
         for name in ("low", "high"):  # of s′ and r
             self.register_buffer(name, torch.zeros(outputs))
-        # of the noise's covariance, lower triangular
+        # root of the noise's covariance, lower triangular
         self.register_buffer("factor", torch.eye(outputs).repeat(self.members, 1, 1))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -208,8 +208,8 @@ class DynamicsModel(TrainedModule):
             )
         has_linear = sizes[0] >= self.options["linear_from"]
         self.linear = nn.Parameter(torch.zeros(self.members, inputs, outputs)) if has_linear else None
-        # the targets' own standard deviation at first: from a smaller one, the first errors would drive the sigmoid to
-        # its upper end, where it has no gradient, before the means are learned
+        # starts with the targets' own standard deviation: with a smaller one, the first errors would drive the sigmoid
+        # to its upper end, where it has no gradient, before the means are learned
         low, high = LOG_STD
         with torch.no_grad():
             self.net.biases[-1][..., outputs:] += math.log(-low / high)
@@ -228,18 +228,18 @@ class DynamicsModel(TrainedModule):
         self.high.copy_(high + MARGIN * (high - low))
 
     def _standardised(self, inputs: Float[Tensor, "m n i"]) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
-        """Mean and log standard deviation in standardised units."""
+        """Predicts mean and log standard deviation in standardised units."""
         x = (inputs - self.input_mean) / self.input_std
         curved, raw = self.net(x).chunk(2, dim=-1)
         low, high = LOG_STD
         mean = curved if self.linear is None else torch.baddbmm(curved, x, self.linear)
-        # contiguous: on halves of rows, functions of single elements are several times slower
+        # contiguous, since elementwise functions are several times slower on halves of rows
         return mean, low + (high - low) * torch.sigmoid(raw.contiguous())
 
     def forward(
         self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"]
     ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
-        """Mean and standard deviation of (s′ − s, r), each member for its own rows; 0 where nothing changes."""
+        """Predicts mean and standard deviation of (s′ − s, r), per member for its rows; 0 for constant coordinates."""
         mean, log_std = self._standardised(torch.cat([observation, action], dim=-1))
         scale = self.target_std * self.changes
         return torch.addcmul(self.target_mean * self.changes, scale, mean), scale * log_std.exp()
@@ -247,7 +247,7 @@ class DynamicsModel(TrainedModule):
     def step(
         self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"], noise: Float[Tensor, "*k m n o"]
     ) -> tuple[Float[Tensor, "*k m n d"], Float[Tensor, "*k m n"]]:
-        """Next observations and rewards that standard normal noise makes: one or several of each row."""
+        """Draws next observations and rewards from standard normal noise, one or several per row."""
         mean, std = self(observation, action)
         outcome = torch.addcmul(mean, std, noise @ self.factor.mT)
         following = (observation + outcome[..., :-1]).clamp(self.low[:-1], self.high[:-1])
@@ -256,23 +256,23 @@ class DynamicsModel(TrainedModule):
     def residual(
         self, observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"], outcome: Float[Tensor, "m n o"]
     ) -> Float[Tensor, "m n c"]:
-        """The noise that would have made (s′ − s, r), where it changes: standard normal if the model were right."""
+        """Computes the noise that would give (s′ − s, r): standard normal if the model were right."""
         return torch.linalg.solve_triangular(
             self.factor, self._errors(observation, action, outcome).mT, upper=False
         ).mT[..., self.changes]
 
     def _errors(self, observation: Tensor, action: Tensor, outcome: Tensor) -> Float[Tensor, "m n o"]:
-        """In predicted standard deviations; 0 where nothing changes."""
+        """Computes errors in predicted standard deviations; 0 for constant coordinates."""
         mean, std = self(observation, action)
         return torch.where(self.changes, (outcome - mean) / std, 0.0)
 
     @torch.inference_mode()
     def fit_noise(self, held_out: "Transitions") -> None:
-        """Give each member's noise the second moments of its errors on rows that it did not train on."""
+        """Fits each member's noise to the second moments of its errors on held-out rows."""
         rows = (v.expand(self.members, *v.shape) for v in (held_out.observation, held_out.action, held_out.targets()))
         errors = self._errors(*rows).double()
         moments = errors.mT @ errors / len(held_out)
-        # as if some rows had independent errors: fewer rows than coordinates leave the moments singular
+        # adds rows of independent errors, since fewer rows than coordinates leave the moments singular
         shrunk = (len(held_out) * moments + PRIOR_ROWS * torch.eye(moments.shape[-1])) / (len(held_out) + PRIOR_ROWS)
         shrunk = torch.where(self.changes[:, None] & self.changes, shrunk, torch.eye(moments.shape[-1]).double())
         self.factor.copy_(torch.linalg.cholesky(shrunk))
@@ -281,7 +281,7 @@ class DynamicsModel(TrainedModule):
         losses, log_std = self._log_losses(*batch[:2])
         self.add_up(log_loss=self._mean_loss(losses.detach()))
         weights = (2 * self.options["beta"] * log_std.detach()).exp()
-        # members do not share anything: the sum trains each on its own
+        # members share nothing: the sum trains each separately
         return (weights * losses).mean((1, 2)).sum() * (losses.shape[-1] / self.changes.sum())
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
@@ -290,13 +290,13 @@ class DynamicsModel(TrainedModule):
         self.log("val/log_loss", self._mean_loss(losses), batch_size=len(batch[0]))
 
     def _mean_loss(self, losses: Float[Tensor, "m n o"]) -> Float[Tensor, ""]:
-        """Of the rows and of the coordinates that change."""
+        """Averages over rows and over the coordinates that change."""
         return losses.sum(-1).mean() / self.changes.sum()
 
     def _log_losses(
         self, inputs: Float[Tensor, "m n i"], targets: Float[Tensor, "m n o"]
     ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
-        """−log-likelihood of each coordinate in standardised units, 0 where nothing changes, and log σ̂."""
+        """Computes each coordinate's −log-likelihood in standardised units (0 if it is constant), and log σ̂."""
         mean, log_std = self._standardised(inputs)
         z = ((targets - self.target_mean) / self.target_std - mean) * (-log_std).exp()
         loss = 0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)
@@ -319,7 +319,7 @@ class DynamicsModel(TrainedModule):
         """Loads a trained model from a checkpoint.
 
         Raises:
-            InputError: the file does not exist or is not one.
+            InputError: the file does not exist or is not such a checkpoint.
         """
         with naming(file, "does not hold a whole dynamics model"):
             kept, state = read_network(file, "dynamics", "a dynamics model", KIND, remedy="train it first")

@@ -1,4 +1,4 @@
-"""The environments of MuJoCo, and when an episode of each ends."""
+"""MuJoCo's environments, and the states that end their episodes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ def never(observation: Float[Tensor, "n d"]) -> Bool[Tensor, " n"]:
 
 
 def hopper(observation: Float[Tensor, "n d"]) -> Bool[Tensor, " n"]:
-    """Torso not above 0.7, tilted by 0.2 or more, or a value beyond 100."""
+    """Ends if the torso is not above 0.7, tilts by 0.2 or more, or a value is beyond 100."""
     height, angle = observation[:, 0], observation[:, 1]
     return ~((height > 0.7) & (angle.abs() < 0.2) & (observation[:, 1:].abs() < 100).all(1))
 
 
 def walker(observation: Float[Tensor, "n d"]) -> Bool[Tensor, " n"]:
-    """Torso outside of 0.8 … 2, or tilted by 1 or more."""
+    """Ends if the torso is outside 0.8 … 2, or tilts by 1 or more."""
     height, angle = observation[:, 0], observation[:, 1]
     return ~((height > 0.8) & (height < 2.0) & (angle.abs() < 1.0))
 
@@ -41,10 +41,10 @@ TERMINAL: dict[str, Terminal] = {
 
 
 def terminal_states(environment: str) -> Terminal:
-    """(n, d) observations → (n,) whether they end an episode.
+    """Returns the function from observations (n, d) to whether they end an episode (n,).
 
     Raises:
-        InputError: the environment's terminal states are not known here.
+        InputError: the environment's terminal states are not known.
     """
     if environment not in TERMINAL:
         raise InputError(
@@ -62,12 +62,12 @@ INSTALL = "pip install -e '.[ope]'"
 
 @dataclass(frozen=True)
 class Environment:
-    """What is evaluated in.
+    """An environment of gymnasium, its horizon and its noise.
 
     Args:
-        name: in gymnasium's registry, as HalfCheetah-v5.
+        name: in gymnasium's registry, such as HalfCheetah-v5.
         horizon: steps after which an episode ends.
-        noise: σ of the noise in the transition: see `with_process_noise`; 0: MuJoCo as it is, deterministic.
+        noise: σ of the transitions' noise (`with_process_noise`). If 0, MuJoCo as it is, deterministic.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Environment:
     noise: float = 0.0
 
     def make(self) -> "gymnasium.Env[Any, Any]":
-        """A new instance, headless.
+        """Makes a new headless instance.
 
         Raises:
             InputError: gymnasium or MuJoCo is not installed, or there is no such environment.
@@ -100,14 +100,14 @@ class Environment:
 
 
 def quiet_mujoco() -> None:
-    """Keep MuJoCo from writing a log file into the working directory for each warning about its own assets."""
+    """Keeps MuJoCo from writing a log file into the working directory for warnings about its own assets."""
     import mujoco
 
     mujoco.set_mju_user_warning(lambda message: None)
 
 
 def check_policy(policy: Policy, environment: Environment) -> None:
-    """Raises InputError unless the policy's observations and actions, and their bounds, are the environment's."""
+    """Raises InputError unless the policy's observations, actions and bounds match the environment's."""
     from gymnasium.spaces import Box
 
     instance = environment.make()
@@ -137,11 +137,11 @@ def check_policy(policy: Policy, environment: Environment) -> None:
 
 
 def with_process_noise(environment: "gymnasium.Env[Any, Any]", sigma: float) -> "gymnasium.Env[Any, Any]":
-    """Gaussian noise on the state after each step: σ on velocities, σ·dt on positions, and σ on the reward.
+    """Adds Gaussian noise after each step: σ to velocities, σ·dt to positions, and σ to the reward.
 
-    All coordinates of the state and the reward get noise, for otherwise (r, s′) given (s, a) lies on a surface and has
-    no density: noise on the action alone has as few dimensions as the action. Positions are moved as MuJoCo integrates
-    them, so that quaternions stay of length 1. The reward's noise has mean zero and leaves returns as they are.
+    The reward and all coordinates of the state get noise; otherwise (r, s′) given (s, a) would lie on a surface and
+    have no density, as with noise on the action alone. Positions are moved as MuJoCo integrates them, so that
+    quaternions keep length 1. The reward's noise has mean zero and does not change expected returns.
     """
     import gymnasium
     import mujoco

@@ -1,7 +1,7 @@
-"""Estimates of a policy's return from trajectories that another policy, or a learned model, made.
+"""Estimates of a policy's return from trajectories of another policy or of a learned model.
 
 All functions are pure and take (trajectories × steps) arrays. `log_ratio[i, t]` is the log density ratio of step t of
-trajectory i, target against source; which one it is makes the estimator:
+trajectory i, target against source. Its meaning determines the estimator:
 
 - simulated trajectories of the evaluation policy: real against model transitions, log P(r, s′|s, a) − log P̂(r, s′|s, a)
   (Grover et al. 2019, section 4.3); without it they give the uncorrected model-based estimate;
@@ -25,7 +25,7 @@ from lfiw.weighting.weights import smooth_log_weights
 
 
 def model_based(rewards: Float[Tensor, "n t"]) -> Float[Tensor, ""]:
-    """Mean return of simulated trajectories, uncorrected; float64."""
+    """Computes the uncorrected mean return of simulated trajectories; float64."""
     _check(rewards)
     return rewards.double().sum(1).mean()
 
@@ -38,17 +38,17 @@ def trajectory_weighted(
     self_normalise: bool = True,
     smooth: bool = False,
 ) -> Float[Tensor, ""]:
-    """Returns weighted by w = Π_{t < H} ratio_t: Σ w G / Σ w, or Σ w G / n without self-normalising; float64.
+    """Weights the returns G by w = Π_{t < H} ratio_t: Σ w G / Σ w, or Σ w G / n without self-normalising; float64.
 
-    H = 0 is the uncorrected mean. The rest of a trajectory, from step H on, stays that of its source.
+    H = 0 gives the uncorrected mean. From step H on, a trajectory remains that of its source.
 
     Args:
         horizon: H. If None, all steps.
-        self_normalise: consistent and less variable; without it, unbiased for exact ratios.
+        self_normalise: if True, consistent and less variable; if False, unbiased for exact ratios.
         smooth: Pareto-smooth the largest weights (`lfiw.weighting.weights`).
 
     Raises:
-        InputError: shapes that differ, a value is NaN, a log-ratio is +∞, or all weights are zero.
+        InputError: shapes differ, a value is NaN, a log-ratio is +∞, or all weights are zero.
     """
     steps = _check(rewards, log_ratio)
     used = _horizon(horizon, steps)
@@ -64,10 +64,10 @@ def per_decision(
     self_normalise: bool = True,
     smooth: bool = False,
 ) -> Float[Tensor, ""]:
-    """Each reward weighted by the ratios up to its own step: Σ_t Σ_i w_it r_it, w_it = Π_{k ≤ min(t, H−1)} ratio_ik.
+    """Weights each reward by the ratios up to its step: Σ_t Σ_i w_it r_it, w_it = Π_{k ≤ min(t, H−1)} ratio_ik.
 
-    A reward does not depend on what comes after it, so that later ratios only add variance (Precup et al. 2000). The
-    weights are self-normalised at each step on its own. Arguments and errors as `trajectory_weighted`.
+    A reward does not depend on later steps, whose ratios would only add variance (Precup et al. 2000). The weights are
+    self-normalised per step. Arguments and errors as for `trajectory_weighted`.
     """
     steps = _check(rewards, log_ratio)
     log_weights = cumulative(log_ratio, _horizon(horizon, steps))
@@ -82,15 +82,15 @@ def doubly_robust(
     *,
     self_normalise: bool = True,
 ) -> Float[Tensor, ""]:
-    """Σ_t [w_t (r_t − q_t) + w_{t−1} v_t] over real trajectories, with a model's values as control variate; float64.
+    """Averages Σ_t [w_t (r_t − q_t) + w_{t−1} v_t] over real trajectories, with a model's values as control variate.
 
-    Unbiased without self-normalising if the ratios are exact, whatever the values (Jiang & Li, ICML 2016); with it the
-    weighted form of Thomas & Brunskill (ICML 2016), consistent. Values that are noisy but unbiased for the model's
-    leave both as they are.
+    Without self-normalising it is unbiased for exact ratios, whatever the values (Jiang & Li, ICML 2016). With it, it
+    is the consistent weighted form of Thomas & Brunskill (ICML 2016). Unbiased noise in the values changes neither.
+    Computes in float64.
 
     Args:
         log_ratio: evaluation against behaviour policy.
-        action_values: q(s_t, a_t), what the model expects from step t on, that step's reward included.
+        action_values: q(s_t, a_t), the model's expected return from step t on, including that step's reward.
         state_values: v(s_t), its mean over the evaluation policy's actions.
 
     Raises:
@@ -106,35 +106,35 @@ def doubly_robust(
 
 
 def cumulative(log_ratio: Float[Tensor, "n t"], horizon: int | None = None) -> Float[Tensor, "n t"]:
-    """Log of the product of the ratios up to each step, that step included, but of no more than the first H."""
+    """Computes the log of the product of the ratios up to and including each step, but of at most the first H."""
     total = log_ratio.double().clone()
     total[:, _horizon(horizon, log_ratio.shape[1]) :] = 0.0
     return total.cumsum(1)
 
 
 def ess_by_horizon(log_ratio: Float[Tensor, "n t"]) -> Float[Tensor, " h"]:
-    """(T + 1,): effective sample size of the weights Π_{t < H} ratio_t for H = 0 … T; 0 where all are zero."""
+    """Computes the effective sample size of the weights Π_{t < H} ratio_t for H = 0 … T; 0 if all are zero."""
     total = torch.cat([torch.zeros_like(log_ratio[:, :1]), log_ratio], dim=1).double().cumsum(1)
     return torch.stack([_effective_size(column) for column in total.T])
 
 
 def _effective_size(log_weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Effective sample size; 0 where all weights are zero."""
+    """Computes the effective sample size; 0 if all weights are zero."""
     if log_weights.isneginf().all():
         return log_weights.new_zeros(())
     return effective_sample_size(torch.softmax(log_weights, 0))
 
 
 def horizon_by_ess(log_ratio: Float[Tensor, "n t"], min_ess: float) -> int:
-    """The largest H up to which the effective sample size of the first-H weights never falls below `min_ess`."""
+    """Returns the largest H up to which the ESS of the first-H weights never falls below `min_ess`."""
     below = (ess_by_horizon(log_ratio) < min_ess).nonzero()
     return int(below[0]) - 1 if len(below) and below[0] > 0 else 0 if len(below) else log_ratio.shape[1]
 
 
 def flatten_by_ess(log_ratio: Float[Tensor, "n t"], min_ess: float) -> float:
-    """The largest exponent α ≤ 1 for which the weights (Π_t ratio_t)^α have an effective sample size of `min_ess`.
+    """Returns the largest exponent α ≤ 1 for which the weights (Π_t ratio_t)^α have an ESS of at least `min_ess`.
 
-    Found by bisection, to 1e-6: it falls with α. 0 where no exponent will do.
+    The ESS falls with α, which is found by bisection to 1e-6; 0 if no exponent is small enough.
     """
     total = log_ratio.double().sum(1)
 
@@ -168,12 +168,12 @@ def bootstrap_interval(
     coverage: float = 0.95,
     generator: torch.Generator,
 ) -> Interval:
-    """Percentile interval of an estimator over resampled trajectories and, where there are some, ensemble members.
+    """Computes an estimator's percentile interval over resampled trajectories and, if given, ensemble members.
 
     Args:
-        estimate: the estimate from these trajectories, by row, repeated ones included.
-        members: which member of the model's ensemble made each trajectory: members are resampled first, and then as
-            many trajectories as there were, each from one of the drawn members.
+        estimate: computes the estimate from trajectories by row number; rows may repeat.
+        members: the member of the model's ensemble that made each trajectory. Members are resampled first, and then the
+            same number of trajectories, each from one of the drawn members.
     """
     found = []
     for _ in range(repetitions):
@@ -201,7 +201,7 @@ def _rows_of_members(members: Int64[Tensor, " n"], generator: torch.Generator) -
 def _weighted_means(
     log_weights: Float[Tensor, "n k"], values: Float[Tensor, "n k"], self_normalise: bool, smooth: bool = False
 ) -> Float[Tensor, " k"]:
-    """Weighted mean of each column."""
+    """Computes each column's weighted mean."""
     if smooth:
         log_weights = smooth_log_weights(log_weights)
     if not self_normalise:
@@ -220,7 +220,7 @@ def _horizon(horizon: int | None, steps: int) -> int:
 
 
 def _check(rewards: Tensor, other: Tensor | None = None) -> int:
-    """The number of steps; raises InputError for what no estimate can be made of."""
+    """Returns the number of steps; raises InputError for arrays that allow no estimate."""
     if rewards.ndim != 2 or not rewards.numel():
         raise InputError(f"rewards: expected (trajectories, steps), got {tuple(rewards.shape)}")
     if not torch.isfinite(rewards).all():

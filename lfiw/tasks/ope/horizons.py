@@ -1,4 +1,4 @@
-"""Estimates of a return against the number of ratios in their weights."""
+"""Plots of return estimates against the number of ratios in their weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from lfiw.evaluation.plots.style import BLUE, GREEN, INK, PURPLE, REAL, UNIFORM, UNIFORM_LINE, dressed, new_figure
 
-COLUMNS = 2  # problems side by side: an environment as it is, and with noise
+COLUMNS = 2  # an environment as it is, and with noise, side by side
 
 
 def estimates_by_horizon(record: Mapping[str, Any]) -> Figure:
-    """A run of off-policy evaluation: the estimate against the number H of ratios in its weights, and what they leave.
+    """Plots a run's estimate, and its effective sample size, against the number H of ratios in the weights.
 
     Args:
         record: content of ope.json.
@@ -40,11 +40,11 @@ def errors_by_horizon(
     groups: Mapping[str, Mapping[str, Float[np.ndarray, "seeds _"]]],
     baselines: Mapping[str, Mapping[str, float]],
 ) -> Figure:
-    """|error| of the first-H estimate against H: median and quartiles over seeds, a panel a problem; ESS below it.
+    """Plots |error| of the first-H estimate against H, median and quartiles over seeds, and the ESS, per problem.
 
     Args:
-        groups: problem → {"error", "ess"}, (seeds, H).
-        baselines: problem → name → mean |error|, drawn as lines across.
+        groups: problem → {"error", "ess"}, each (seeds, H).
+        baselines: problem → name → mean |error|, drawn as horizontal lines.
     """
     columns = min(len(groups), COLUMNS)
     rows = -(-len(groups) // columns)

@@ -1,4 +1,4 @@
-"""Gaussian policies as small networks that torch alone reads."""
+"""Gaussian policies as small networks that torch reads without other libraries."""
 
 import math
 import os
@@ -19,13 +19,13 @@ from lfiw.untrusted import built_for, naming, network_file, read_network
 
 
 class Tanh(nn.Module):
-    """tanh x = 2σ(2x) − 1, to 1e-7: torch's σ takes an eighth of the time of its tanh on a CPU."""
+    """Computes tanh x = 2σ(2x) − 1, to 1e-7: on a CPU torch's σ takes an eighth of the time of its tanh."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(2 * x).mul_(2).sub_(1)
 
 
-# by torch's names in lower case
+# torch's names in lower case
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "tanh": Tanh,
@@ -34,35 +34,35 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "leakyrelu": nn.LeakyReLU,
 }
-CLIP = 10.0  # standardised observations beyond it are cut, as stable-baselines3's VecNormalize does
+CLIP = 10.0  # bound of standardised observations, as in stable-baselines3's VecNormalize
 SAC_LOG_STD = (-20.0, 2.0)  # stable-baselines3's bounds of SAC's log standard deviation
 KIND = "lfiw.Policy"
-REQUIRED = ("sizes", "activation", "squashed")  # in a file
+REQUIRED = ("sizes", "activation", "squashed")  # options in every file
 OPTIONS = (*REQUIRED, "clip", "mean_clip", "mean_only")
 
 
 def within(values: Tensor, bound: float | None) -> Tensor:
-    """Values cut to −bound … bound, if there is a bound."""
+    """Clips values to −bound … bound, if there is a bound."""
     return values if bound is None else values.clamp(-bound, bound)
 
 
 class Policy(nn.Module):
-    """Actions are Gaussian around a network's mean; squashed, their tanh is scaled to the bounds of the actions.
+    """Draws Gaussian actions around a network's mean; squashed ones are a tanh, scaled to the actions' bounds.
 
     Actions that are not squashed may lie outside the bounds: an environment clips them
     (`lfiw.tasks.ope.rollouts`), and the log-density is that of the action before clipping.
 
     Args:
-        sizes: of the observation, the hidden layers and the action.
+        sizes: numbers of the observation, the hidden layers and the action.
         activation: one of `ACTIVATIONS`.
-        squashed: tanh of the Gaussian, as SAC's actor; its standard deviation is then a function of the observation.
+        squashed: take the tanh of the Gaussian, as SAC's actor; its standard deviation then depends on the observation.
         noise: factor of the standard deviation. If 0, the action is the mean, which has no density.
         clip: bound of standardised observations. If None, there is none.
         mean_clip: bound of the mean before squashing. If None, there is none.
-        mean_only: no standard deviation is known (TD3, DDPG, gSDE), so that noise must be 0.
+        mean_only: the standard deviation is not known (TD3, DDPG, gSDE), so that noise must be 0.
 
     Raises:
-        InputError: an option of another type or range, or noise where only the mean is known.
+        InputError: an option has another type or range, or there is noise although only the mean is known.
     """
 
     observation_mean: Tensor
@@ -114,7 +114,7 @@ class Policy(nn.Module):
         self.requires_grad_(False)
 
     def _gaussian(self, observation: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n a"], Float[Tensor, "*n a"]]:
-        """Mean and log standard deviation, before squashing; the latter is one for all unless it is a function of s."""
+        """Computes mean and log standard deviation before squashing; the latter may be one for all observations."""
         x = within((observation.float() - self.observation_mean) / self.observation_std, self.clip)
         features = self.layers(x)
         mean = within(self.mean(features), self.mean_clip)
@@ -124,7 +124,7 @@ class Policy(nn.Module):
 
     @torch.inference_mode()
     def sample(self, observation: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, "n a"]:
-        """One action for each observation, float32."""
+        """Draws one action per observation, float32."""
         mean, log_std = self._gaussian(observation)
         if self.noise:
             mean = torch.addcmul(mean, self.noise * log_std.exp(), torch.randn(mean.shape, generator=generator))
@@ -132,7 +132,7 @@ class Policy(nn.Module):
 
     @torch.inference_mode()
     def log_prob(self, observation: Float[Tensor, "n d"], action: Float[Tensor, "n a"]) -> Float[Tensor, " n"]:
-        """Log-density of actions, float64; −∞ outside of the bounds of a squashed policy.
+        """Computes the log-density of actions, float64; −∞ outside a squashed policy's bounds.
 
         Raises:
             InputError: the policy is deterministic.
@@ -145,7 +145,7 @@ class Policy(nn.Module):
         if self.squashed:
             unit = 2 * (value - self.low) / (self.high - self.low) - 1
             outside = (unit.abs() > 1 + 1e-6).any(1)
-            # float32 rounds to ±1 what lies near it
+            # float32 rounds values near ±1 to it
             value = unit.clamp(-1 + 1e-7, 1 - 1e-7).atanh()
             # log(1 − tanh²u) without cancellation, and the scale of the bounds
             log_slope = 2 * (torch.tensor(2.0).log() - value - F.softplus(-2 * value))
@@ -155,7 +155,7 @@ class Policy(nn.Module):
         return log_density.masked_fill(outside, -torch.inf)
 
     def options(self) -> dict[str, Any]:
-        """What the mean and the density depend on besides weights and noise."""
+        """What mean and density depend on besides weights and noise."""
         return {name: getattr(self, name) for name in OPTIONS}
 
     def save(self, path: str | os.PathLike[str], **provenance: Any) -> None:
@@ -168,13 +168,13 @@ class Policy(nn.Module):
 def load_policy(path: str | os.PathLike[str], noise: float = 1.0) -> Policy:
     """Loads a policy from a safetensors file that `Policy.save` wrote, or from a stable-baselines3 zip.
 
-    No code in either is run: see `lfiw.tasks.ope.stable_baselines` for what is read of a zip.
+    No code in them is run: `lfiw.tasks.ope.stable_baselines` says what is read from a zip.
 
     Args:
         noise: factor of the standard deviation.
 
     Raises:
-        InputError: no such file, it is not a policy, or one that acts in a way that is not known here.
+        InputError: there is no such file, it is not a policy, or how it acts is not known.
     """
     path = Path(path)
     with naming(path, "is not a policy"):
@@ -194,7 +194,7 @@ def load_policy(path: str | os.PathLike[str], noise: float = 1.0) -> Policy:
         def build() -> Policy:
             try:
                 return Policy(**options, noise=noise)
-            except InputError as error:  # a policy, but not one that can be used so
+            except InputError as error:  # a policy, but one that cannot be used like this
                 raise InputError(f"{path}: {error}") from None
 
         policy = built_for(state, build)

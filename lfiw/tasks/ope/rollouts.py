@@ -1,4 +1,4 @@
-"""Episodes of a policy: rolled out, or kept in a cache."""
+"""Episodes of a policy, rolled out or read from a cache."""
 
 import hashlib
 import json
@@ -21,27 +21,28 @@ from lfiw.data.table import Table, table_name
 from lfiw.errors import InputError
 from lfiw.tasks.ope.environments import Environment
 from lfiw.tasks.ope.policy import Policy
+from lfiw.training.progress import reporting
 from lfiw.untrusted import state_sha256
 from lfiw.version import __version__
 
 if TYPE_CHECKING:
     from gymnasium.vector import SyncVectorEnv
 
-BLOCK = 50  # episodes that step together, from one seed: what comes out does not depend on the number of workers
+BLOCK = 50  # episodes that step together, from one seed: the result does not depend on the number of workers
 COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "step", "episode")
-VECTORS = ("observation", "action", "next_observation")  # of each row; the other columns are numbers
+VECTORS = ("observation", "action", "next_observation")  # columns with a vector per row; the others have numbers
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Episodes side by side; after the end of one its reward is 0 and its other values mean nothing.
+    """Episodes side by side; after an episode's end its rewards are 0 and its other values are meaningless.
 
     Args:
-        observation, next_observation: float32; the next one is that before any reset.
-        action: as the policy drew it, float32; the environment clips it to its bounds.
+        observation, next_observation: float32; the latter before any reset.
+        action: as drawn by the policy, float32; the environment clips it to its bounds.
         terminated: the step reached a terminal state.
         valid: the step took place.
-        log_prob: of the action under the policy that drew it, float64. If None, not known.
+        log_prob: log-density of the action under the policy that drew it, float64. If None, not known.
     """
 
     observation: Float[Tensor, "n t d"]
@@ -56,16 +57,16 @@ class Rollouts:
         return len(self.reward)
 
     def returns(self) -> Float[Tensor, " n"]:
-        """Undiscounted sums of rewards, float64."""
+        """Computes the undiscounted sums of rewards, float64."""
         return self.reward.double().sum(1)
 
     def episodes(self, rows: Tensor | slice) -> "Rollouts":
-        """Some of the episodes."""
+        """Selects some of the episodes."""
         columns = {name: values[rows] for name, values in vars(self).items() if values is not None}
         return Rollouts(**columns)
 
     def columns(self) -> dict[str, Tensor]:
-        """The steps that took place as rows of a table, episode after episode."""
+        """Returns the steps that took place as columns of a table, episode after episode."""
         episode, step = self.valid.nonzero(as_tuple=True)
         names = ("observation", "action", "reward", "next_observation", "terminated")
         found = {name: getattr(self, name)[episode, step] for name in names}
@@ -74,7 +75,7 @@ class Rollouts:
 
 
 def concatenated(parts: Sequence[Rollouts]) -> Rollouts:
-    """Episodes of several rollouts of one horizon, one after another."""
+    """Concatenates the episodes of rollouts with the same horizon."""
     names = [name for name, values in vars(parts[0]).items() if values is not None]
     return Rollouts(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
@@ -82,9 +83,9 @@ def concatenated(parts: Sequence[Rollouts]) -> Rollouts:
 def roll_out(
     environment: Environment, policy: Policy, num_episodes: int, seed: int, *, workers: int = 1
 ) -> Iterator[Rollouts]:
-    """Episodes of the policy, a block at a time.
+    """Yields episodes of the policy, block by block.
 
-    Each block has a seed of its own, made from `seed` and its number, for its first states, actions and noise.
+    Each block has its own seed, made from `seed` and its number, for first states, actions and noise.
 
     Args:
         workers: processes that share the blocks.
@@ -105,7 +106,7 @@ def roll_out(
 
 
 def roll_out_block(environment: Environment, policy: Policy, num_episodes: int, seed: int) -> Rollouts:
-    """`num_episodes` episodes in step: one pass of the policy for all of them."""
+    """Rolls out `num_episodes` episodes in step, with one pass of the policy for all of them."""
     from gymnasium.vector import SyncVectorEnv
 
     instances = SyncVectorEnv([environment.make] * num_episodes)
@@ -139,11 +140,11 @@ def _roll_out(instances: "SyncVectorEnv", horizon: int, policy: Policy, seed: in
 
 
 def from_table(table: Table, horizon: int) -> Rollouts:
-    """The episodes that a table of steps holds.
+    """Reads the episodes in a table of steps.
 
     Raises:
-        InputError: a column is missing, or is not what it is called; steps of an episode are missing or in another
-            order; or an episode is neither `horizon` steps long nor ended in a terminal state, its only one.
+        InputError: a column is missing or contradicts its name; steps of an episode are missing or out of order; or an
+            episode neither has `horizon` steps nor ends in its only terminal state.
     """
     columns = read_columns(table)
     name, episode, step = table_name(table), columns["episode"], columns["step"]
@@ -189,10 +190,10 @@ def from_table(table: Table, horizon: int) -> Rollouts:
 
 
 def read_columns(table: Table) -> dict[str, Tensor]:
-    """The columns in the types and shapes of `Rollouts`, whatever types and shapes the same numbers are kept in.
+    """Reads the columns in the types and shapes of `Rollouts`, whatever types and shapes the table has.
 
     Raises:
-        InputError: a column is missing, or has other shapes or values than its name allows.
+        InputError: a column is missing, or its shape or values contradict its name.
     """
     name = table_name(table)
     if absent := [column for column in COLUMNS if column not in table.columns]:
@@ -213,10 +214,10 @@ def read_columns(table: Table) -> dict[str, Tensor]:
 
 
 def read_column(column: str, values: Tensor) -> Tensor:
-    """One column as `Rollouts` keeps it, with `step` and `episode` as int64.
+    """Reads one column as `Rollouts` has it, with `step` and `episode` as int64.
 
     Raises:
-        ValueError: with the rest of a sentence about the column.
+        ValueError: a column is wrong; the message completes a sentence that starts with the column's name.
     """
     shape = tuple(values.shape[1:])
     vector = column in VECTORS
@@ -244,7 +245,7 @@ def read_column(column: str, values: Tensor) -> Tensor:
 
 
 def behaviour_log_prob(rollouts: Rollouts) -> Float[Tensor, "n t"]:
-    """Log-densities of the actions under the policy that drew them.
+    """Returns the actions' log-densities under the policy that drew them.
 
     Raises:
         InputError: they were not recorded.
@@ -258,7 +259,7 @@ def behaviour_log_prob(rollouts: Rollouts) -> Float[Tensor, "n t"]:
 
 
 def provenance(environment: Environment, policy: Policy, num_episodes: int, seed: int) -> dict[str, Any]:
-    """All that the episodes depend on."""
+    """Returns everything that the episodes depend on."""
     return {
         "environment": environment.name,
         "horizon": environment.horizon,
@@ -273,28 +274,43 @@ def provenance(environment: Environment, policy: Policy, num_episodes: int, seed
 
 
 def write_rollouts(
-    path: Path, environment: Environment, policy: Policy, num_episodes: int, seed: int, workers: int
+    path: Path,
+    environment: Environment,
+    policy: Policy,
+    num_episodes: int,
+    seed: int,
+    workers: int,
+    *,
+    progress: bool = False,
 ) -> SampleCache:
-    """Roll out into a new cache, a row per step.
+    """Rolls out into a new cache, one row per step.
+
+    Args:
+        progress: report the progress.
 
     Raises:
         InputError: as `roll_out`, or the path is taken or cannot be written.
     """
     blocks = roll_out(environment, policy, num_episodes, seed, workers=workers)
-    with CacheWriter(path, source=provenance(environment, policy, num_episodes, seed)) as writer:
+    source = provenance(environment, policy, num_episodes, seed)
+    with (
+        CacheWriter(path, source=source) as writer,
+        reporting("rollouts", num_episodes, "episodes", shown=progress) as advance,
+    ):
         passed = 0
         for block in blocks:
             columns = block.columns()
             columns["episode"] += passed
             passed += len(block)
             writer.write(columns)
+            advance(len(block))
     return SampleCache(path)
 
 
 def kept_rollouts(
     folder: Path, environment: Environment, policy: Policy, num_episodes: int, seed: int, workers: int
 ) -> SampleCache:
-    """The cache of just these episodes in a folder; rolled out if it is not there."""
+    """Returns the cache with exactly these episodes in a folder; rolls them out if it is missing."""
     identity = json.dumps(provenance(environment, policy, num_episodes, seed), sort_keys=True)
     path = folder / f"{environment.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     if path.exists():
@@ -304,4 +320,4 @@ def kept_rollouts(
     except InputError:
         if not path.exists():
             raise
-        return SampleCache(path)  # another run wrote the same episodes meanwhile
+        return SampleCache(path)  # another run has written the same episodes meanwhile

@@ -14,7 +14,7 @@ from lfiw.tasks.ope.dynamics import DynamicsModel
 from lfiw.tasks.ope.environments import Terminal
 from lfiw.tasks.ope.policy import Policy
 
-BLOCK_ROWS = 1000  # trajectories of a block: their activations stay in a core's cache
+BLOCK_ROWS = 1000  # trajectories per block, so that activations stay in a core's cache
 LogRatio = Callable[[Tensor], Tensor]  # (n, features) of `ratio_inputs` → (n,)
 Columns = dict[str, Tensor]
 
@@ -24,10 +24,10 @@ class Simulated:
     """Trajectories that did not diverge; steps after a terminal state have reward 0 and log-ratio 0.
 
     Args:
-        log_ratio: real against model, of each step; zeros where no ratio was given.
-        member: of the ensemble, that made the trajectory.
-        observation, action: where the steps started.
-        num_diverged: trajectories that were dropped, for a state or a reward became NaN or infinite.
+        log_ratio: real against model, per step; zeros if no ratio was given.
+        member: the ensemble's member that made each trajectory.
+        observation, action: those at the start of each step.
+        num_diverged: trajectories dropped because a state or reward became NaN or infinite.
     """
 
     reward: Float[Tensor, "n t"]
@@ -41,9 +41,9 @@ class Simulated:
 def ratio_inputs(
     observation: Float[Tensor, "m n d"], action: Float[Tensor, "m n a"], residual: Float[Tensor, "*k m n c"]
 ) -> Float[Tensor, "*k m n f"]:
-    """What the ratio classifier sees of (s, a, r, s′): s, a, the residual of (r, s′ − s) and the member, one-hot.
+    """Returns the ratio classifier's inputs for (s, a, r, s′): s, a, the residual of (r, s′ − s), the member one-hot.
 
-    Given (s, a) and the member, the residual is an affine image of (r, s′): the density ratio is the same, and
+    Given (s, a) and the member, the residual is an affine function of (r, s′), so that the density ratio is the same;
     simulated residuals are standard normal.
     """
     members, n, _ = observation.shape
@@ -53,7 +53,7 @@ def ratio_inputs(
 
 
 def ratio_of_one(inputs: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
-    """log ŵ of a model that is right."""
+    """Returns log ŵ = 0, as for a perfect model."""
     return inputs.new_zeros(len(inputs), dtype=torch.float64)
 
 
@@ -70,22 +70,23 @@ def simulate(
     candidates: int = 1,
     average: bool = False,
 ) -> Simulated:
-    """One trajectory from each first state, each by one member of the ensemble; blocks of them in threads.
+    """Simulates one trajectory per first state, each by one member of the ensemble, in blocks and threads.
 
-    With several candidates, each step draws that many outcomes and keeps one of them by its ratio: sampling-importance-
-    resampling of P̂·ŵ a step, so that the correction is in the trajectories and no weights are multiplied. Or it takes
-    their mean, weighted by the ratio: the self-normalised estimate of the expected outcome under P̂·ŵ, which is the
-    outcome itself where the environment is deterministic. Those candidates are antithetic, so that a ratio of one
-    everywhere gives the mean of P̂ itself.
+    With several candidates, each step draws that many outcomes and chooses one of them by its ratio. That is
+    sampling-importance-resampling of P̂·ŵ per step: the correction is in the trajectories, and no weights are
+    multiplied. With `average` it takes their mean, weighted by the ratio: the self-normalised estimate of the expected
+    outcome under P̂·ŵ, which in a deterministic environment is the outcome. These candidates are antithetic, so that a
+    ratio of 1 everywhere gives the mean of P̂ itself.
 
     Args:
-        start: first states; as many as a multiple of the members are used.
+        start: first states; the largest multiple of the number of members is used.
         log_ratio: log ŵ of `ratio_inputs`.
-        candidates: outcomes to choose from at each step; one more if they are to be averaged and odd.
-        average: take the candidates' weighted mean, not one of them.
+        candidates: outcomes to choose from at each step; an odd number is raised by one for averaging.
+        average: take the candidates' weighted mean instead of one of them.
 
     Raises:
-        InputError: candidates without a ratio, fewer first states than members, or every trajectory diverged.
+        InputError: there are several candidates but no ratio, fewer first states than members, or every trajectory
+            diverged.
     """
     members, size = model.members, len(start) // model.members
     if candidates < 1 or ((candidates > 1 or average) and log_ratio is None) or horizon < 1 or not size:
@@ -93,7 +94,7 @@ def simulate(
             f"simulation: {candidates} candidates (several need a ratio), horizon {horizon}, {len(start)} first states "
             f"for {members} members: expected at least 1 of each"
         )
-    # blocks write where their steps belong: nothing is copied together afterwards
+    # blocks write to where their steps belong, so that nothing is copied afterwards
     shape = (members, size, horizon)
     whole: Columns = {
         "reward": torch.empty(shape),
@@ -139,7 +140,7 @@ def simulate_block(
 ) -> None:
     """As `simulate`; writes reward, log_ratio, observation, action (m, n, horizon, …) and which trajectories diverged.
 
-    Without a ratio, log_ratio is left as it is.
+    Without a ratio, log_ratio is not written.
     """
     members, size, _ = state.shape
     n = members * size
@@ -165,7 +166,7 @@ def simulate_block(
                 chosen = torch.multinomial(torch.softmax(of_candidates, 0).T, 1, generator=generator).squeeze(1)
                 noise = noise.flatten(1, 2)[chosen, torch.arange(n)].view(1, members, size, -1)
         following, reward = (values[0] for values in model.step(state, action, noise))
-        # outcomes are cut to finite bounds: a sum is finite where every number is; a product is its fastest form
+        # outcomes are clipped to finite bounds, so a sum is finite if every number is; a product is its fastest form
         finite = torch.isfinite(following @ ones + reward)
         into["diverged"] |= running & ~finite
         running = running & finite
@@ -173,7 +174,7 @@ def simulate_block(
         if step_ratio is not None:
             into["log_ratio"][:, :, step] = step_ratio.masked_fill(~running, 0.0)
         running = running & ~terminal(following.flatten(0, 1)).view(members, size)
-        # trajectories that have ended stand still, so that nothing of theirs overflows
+        # ended trajectories stay where they are, so that nothing overflows
         state = following if running.all() else torch.where(running[:, :, None], following, state)
 
 
@@ -188,13 +189,13 @@ def model_values(
     *,
     repetitions: int = 1,
 ) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
-    """The model's q(s_t, a_t) and v(s_t) of every step of real trajectories: what a simulation from there on returns.
+    """Estimates the model's q(s_t, a_t) and v(s_t) at every step of real trajectories, by simulating from there.
 
-    Means of `repetitions` simulations of the rest of the episode; noisy, unbiased for the model. Where a simulation
-    diverges both are 0, which leaves a doubly robust estimate unbiased.
+    They are means over `repetitions` simulations of the rest of the episode: noisy, but unbiased for the model. If a
+    simulation diverges, both are 0, which leaves a doubly robust estimate unbiased.
     """
     n, horizon, _ = observation.shape
-    # the longest first, so that the rows that still run are the first ones
+    # the longest first, so that rows still running come first
     states = observation.transpose(0, 1).flatten(0, 1)
     first_actions = action.transpose(0, 1).flatten(0, 1)
     found = []
@@ -216,7 +217,7 @@ def _rest_of_episodes(
     terminal: Terminal,
     generator: torch.Generator,
 ) -> Float[Tensor, " n"]:
-    """Returns from each state on, where the rows at step t, of `horizon` groups, have horizon − t steps left."""
+    """Simulates returns from each state on; of the `horizon` groups of rows, number t has horizon − t steps left."""
     num, group = len(states), len(states) // horizon
     total = torch.zeros(num)
     member = torch.randint(model.members, (num,), generator=generator)
@@ -225,7 +226,7 @@ def _rest_of_episodes(
     running = torch.ones(num, dtype=torch.bool)
     state = states.clone()
     for step in range(horizon):
-        # members have their own weights: their rows side by side, padded to one length
+        # members have their own weights: their rows are side by side, padded to the same length
         rows = order[(running & (left > step))[order]]
         if not len(rows):
             break

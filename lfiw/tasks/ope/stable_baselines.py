@@ -1,7 +1,7 @@
-"""Agents of stable-baselines3 as options and weights of a `Policy`.
+"""Reads agents of stable-baselines3 as options and weights of a `Policy`.
 
-An agent's zip holds its weights (`policy.pth`, a state dict) and a JSON (`data`) whose values are pickles with a
-description in plain text beside each. The descriptions are read; the pickles, which are code, are not.
+An agent's zip holds its weights (`policy.pth`, a state dict) and a JSON file (`data`), whose values are pickles with a
+plain-text description beside each. The descriptions are read; the pickles, which are code, are not.
 """
 
 import io
@@ -25,13 +25,13 @@ from lfiw.untrusted import Archive, read_checkpoint
 
 @dataclass(frozen=True)
 class Family:
-    """Agents that share a module of policy classes.
+    """Agents whose policy classes share a module.
 
     Args:
-        name: for messages.
-        activation: unless policy_kwargs name another.
-        squashed: the action is a tanh, scaled to the bounds.
-        names: prefix of the actor's weights → ours.
+        name: in messages.
+        activation: the default, unless policy_kwargs name another.
+        squashed: whether the action is a tanh, scaled to the bounds.
+        names: prefix of the actor's weights → our prefix.
         beside: prefixes of weights that are not the actor's.
     """
 
@@ -63,7 +63,7 @@ FAMILIES = {  # by the module of the policy class
     "stable_baselines3.common.policies": PPO,  # and A2C
 }
 READ = {"activation_fn", "use_sde", "clip_mean", "squash_output", "features_extractor_class"}
-WITHOUT_EFFECT = {  # on the mean and the density of an actor whose weights are known
+WITHOUT_EFFECT = {  # options that change neither mean nor density of an actor whose weights are known
     "net_arch",
     "ortho_init",
     "log_std_init",
@@ -82,10 +82,10 @@ STATISTICS = (".vecnormalize.npz", ("mean", "var", "epsilon", "clip"))
 
 
 def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Options and weights of the `Policy` that acts as the agent does.
+    """Reads options and weights of the `Policy` that acts as the agent does.
 
     Raises:
-        InputError: not an agent of stable-baselines3, or one whose actions cannot be told from its file.
+        InputError: it is not an agent of stable-baselines3, or its file does not determine its actions.
     """
     try:
         with Archive(path) as archive:
@@ -159,7 +159,7 @@ def _policy_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _activation(kwargs: Mapping[str, Any], family: Family) -> str:
-    """Name of one of the `ACTIVATIONS`, if it is; otherwise the text, which `Policy` refuses."""
+    """Returns a name in `ACTIVATIONS` if it is one; otherwise the text, which `Policy` refuses."""
     if "activation_fn" not in kwargs:
         return family.activation
     text = str(kwargs["activation_fn"])
@@ -180,15 +180,15 @@ def _width(data: Mapping[str, Any], which: str) -> int:
 
 
 def _bounds(space: Mapping[str, Any], end: str) -> Float[Tensor, " a"]:
-    """numpy's text of an array: 8 digits, which is 1e-8 of the bounds."""
+    """Parses numpy's text of an array; its 8 digits are exact to 1e-8 of the bounds."""
     return torch.tensor([float(number) for number in re.sub(r"[\[\]]", " ", space[end]).split()])
 
 
 def _actor(family: Family, weights: Any, clipped: bool) -> dict[str, Tensor]:
-    """The actor's weights by our names.
+    """Returns the actor's weights by our names.
 
     Args:
-        clipped: SAC's mean stands in a sequence, before the bound of gSDE.
+        clipped: whether SAC's mean is in a sequence, before gSDE's bound.
     """
     if not all(isinstance(values, Tensor) and values.layout == torch.strided for values in weights.values()):
         raise ValueError("policy.pth holds more than dense tensors")
@@ -201,7 +201,7 @@ def _actor(family: Family, weights: Any, clipped: bool) -> dict[str, Tensor]:
         if prefix is None:
             raise InputError(f"{family.name}'s network has {name}, which MlpPolicy's does not: its form is not known")
         state[names[prefix] + name.removeprefix(prefix)] = values
-    if family is TD3:  # whose last layer is the mean
+    if family is TD3:  # its last layer is the mean
         last = max(int(name.split(".")[1]) for name in state)
         for kind in ("weight", "bias"):
             state[f"mean.{kind}"] = state.pop(f"layers.{last}.{kind}")
@@ -211,10 +211,10 @@ def _actor(family: Family, weights: Any, clipped: bool) -> dict[str, Tensor]:
 def _standardisation(
     path: Path, data: Mapping[str, Any], family: Family, observations: int
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"], float | None]:
-    """Mean and standard deviation of observations and the bound of the quotient; 0, 1, None without VecNormalize.
+    """Returns observations' mean, standard deviation and clipping bound; 0, 1 and None without VecNormalize.
 
     Raises:
-        InputError: the agent was trained with VecNormalize, and the statistics are not beside it, or are none.
+        InputError: the agent was trained with VecNormalize, and its statistics are missing or malformed.
     """
     suffix, names = STATISTICS
     file = path.with_suffix(suffix)
@@ -232,7 +232,7 @@ def _standardisation(
         return mean.float(), (var + epsilon).sqrt().float(), clip.item() if clip < math.inf else None
     if family is PPO and "_last_original_obs" in data:
         normalised = "it was trained with VecNormalize" if data["_last_original_obs"] is not None else ""
-    else:  # off-policy agents have that field with and without
+    else:  # off-policy agents have that field with and without VecNormalize
         folders = (path.parent, path.with_suffix(""))
         beside = next((str(found) for folder in folders for found in folder.glob("*normalize*.pkl")), "")
         normalised = beside and f"{beside} beside it says that it was trained with VecNormalize"

@@ -1,4 +1,4 @@
-"""What off-policy evaluation trains: the dynamics model, and the ratio of real against simulated transitions."""
+"""Training for off-policy evaluation: the dynamics model, and the ratio of real against simulated transitions."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,14 +23,14 @@ from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 from lfiw.weighting.calibration import Sides, fit_calibrators
 
-VALIDATION = 0.2  # of the rows that a ratio classifier does not hold out
-DRAWS = 2  # simulated outcomes of each real (s, a) that the ratio trains on
-STOPPING_ROWS = 2500  # held-out transitions that the dynamics model is stopped by
+VALIDATION = 0.2  # share of the rows that a ratio classifier does not hold out
+DRAWS = 2  # simulated outcomes per real (s, a) for training the ratio
+STOPPING_ROWS = 2500  # held-out transitions that decide when the dynamics model stops
 
 
 @dataclass(frozen=True)
 class TrainedRatio:
-    """Classifiers of all folds as one, and what rows that trained none of them say.
+    """The classifiers of all folds as one, and their log-ratios of rows that trained none of them.
 
     Args:
         raw, calibrated: log-ratios of held-out real and simulated transitions.
@@ -42,7 +42,7 @@ class TrainedRatio:
 
 
 def transitions_of(rollouts: Rollouts, policy: Policy) -> Transitions:
-    """All steps that took place, with actions as the environment used them."""
+    """Returns all steps that took place, with actions as the environment used them."""
     took_place = rollouts.valid
     return Transitions(
         rollouts.observation[took_place],
@@ -55,7 +55,7 @@ def transitions_of(rollouts: Rollouts, policy: Policy) -> Transitions:
 def train_dynamics(
     config: Config, run_dir: Path, loggers: Sequence[Logger], train: Transitions, held_out: Transitions
 ) -> DynamicsModel:
-    """The epoch with the highest log-likelihood on held-out rows, its noise fitted to their errors."""
+    """Trains a model; returns the epoch with the best held-out log-likelihood, its noise fitted to held-out errors."""
     options = config.task.dynamics
     model = DynamicsModel(asdict(options), seed=config.seed)
     stopping = held_out.rows(torch.arange(0, len(held_out), 1 + len(held_out) // STOPPING_ROWS))
@@ -80,14 +80,14 @@ def train_ratio(
     held_out: Transitions,
     simulated: Simulated | None,
 ) -> TrainedRatio:
-    """Real against simulated (r, s′) at the same (s, a), on transitions that did not train the model.
+    """Trains the ratio of real to simulated (r, s′) at the same (s, a), on transitions that did not train the model.
 
     Each fold's classifier and calibrator see none of the fold's rows, which then judge them. Log-ratios of simulated
-    trajectories, which are new to all, are the mean over the folds.
+    trajectories, which no classifier has seen, are means over the folds.
 
     Args:
-        simulated: trajectories of the evaluation policy whose transitions are simulated rows too, if they are to be.
-            The ratio is then relative to a mixture of both policies' states, and low where the data do not reach.
+        simulated: trajectories of the evaluation policy, whose transitions become further simulated rows. The ratio is
+            then relative to a mixture of both policies' states, and low where there are no data. If None, none.
     """
     generator = torch.Generator().manual_seed(mix_seeds(config.seed, 1))
     real, generated = transition_rows(model, held_out, generator)
@@ -136,7 +136,7 @@ def train_ratio(
 def transition_rows(
     model: DynamicsModel, transitions: Transitions, generator: torch.Generator
 ) -> tuple[Float[Tensor, "n f"], Float[Tensor, "m f"]]:
-    """Classifier inputs of real and of simulated outcomes at the same (s, a); each row has one of the members.
+    """Makes classifier inputs of real and simulated outcomes at the same (s, a); each row has one of the members.
 
     Returns:
         (n, f) real rows, and (DRAWS · n, f) simulated ones.
@@ -155,7 +155,7 @@ def transition_rows(
 def simulated_rows(
     model: DynamicsModel, simulated: Simulated, most: int, generator: torch.Generator
 ) -> Float[Tensor, "n f"]:
-    """Classifier inputs of simulated outcomes at the states and actions of simulated trajectories."""
+    """Makes classifier inputs of simulated outcomes at the states and actions of simulated trajectories."""
     states, actions = simulated.observation.flatten(0, 1), simulated.action.flatten(0, 1)
     size = min(most, len(states)) // model.members
     chosen = torch.randperm(len(states), generator=generator)[: model.members * size].view(model.members, size)
@@ -166,7 +166,7 @@ def simulated_rows(
 def measure_shift(
     config: Config, run_dir: Path, behaviour: Float[Tensor, "n i"], evaluation: Float[Tensor, "m i"]
 ) -> tuple[Tensor, Tensor]:
-    """Log-ratios of (s, a) under evaluation against behaviour: of held-out rows of each, by a classifier of its own."""
+    """Returns log-ratios of (s, a), evaluation against behaviour policy, on held-out rows, by a separate classifier."""
     datamodule = MixedDataModule(
         TensorTable({"vector": evaluation}),
         TensorTable({"vector": behaviour}),

@@ -40,7 +40,7 @@ def omniglot(study: Study) -> str:
 
 
 def quality(study: Study) -> str:
-    """A generator a row: what was chosen on splits of their own, and the regimes' accuracies on the reporting ones."""
+    """Lists generators: settings chosen on separate splits, and the regimes' accuracies on the reporting ones."""
     found = by_name(study)
     titles = ["generator", "λ, α, β", *(f"{REGIMES[r]}, %" for r in ("real", "both", "both_weighted"))]
     titles += ["weighted − unweighted", "ESS of the weights"]
@@ -55,7 +55,7 @@ def quality(study: Study) -> str:
 
 
 def percent(row: Row | None) -> str:
-    """A share in per cent, with its standard error, or as a difference with its interval."""
+    """Formats a share in per cent with its standard error, or a difference with its interval."""
     if row is None:
         return "–"
     if "low" in row:
@@ -64,7 +64,7 @@ def percent(row: Row | None) -> str:
 
 
 def problems(study: Study) -> str:
-    """A problem a row: the uncorrected error, and that of some estimates over it."""
+    """Lists problems: the uncorrected error, and the ratio of some estimates' errors to it."""
     cell = cells(study)
     found = by_name(study)
     titles = ["environment", "return of π_e", "of π_b", "\\|error\\|, uncorrected"]
@@ -79,7 +79,7 @@ def problems(study: Study) -> str:
 
 
 def curve(study: Study) -> str:
-    """A variation a row, and beside it what explains it."""
+    """Lists variations and what explains their effects."""
     cell = cells(study)
     found = by_name(study)
     varied = [c for c in CHOSEN if c != "fitted Q"]
@@ -93,7 +93,7 @@ def curve(study: Study) -> str:
 
 
 def estimates(study: Study) -> str:
-    """An estimate a row: its |error| over that of the uncorrected one in every problem."""
+    """Lists estimates: the ratio of their |error| to the uncorrected one's in every problem."""
     found = by_name(study)
     names = dict.fromkeys(name.rpartition("/")[2] for name in names_of(study, "abs_error"))
     rows = [[n, *(ratio(found.get((f"{p}/{n}", "abs_error_ratio"))) for p in problems_of(study))] for n in names]

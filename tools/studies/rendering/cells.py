@@ -1,4 +1,4 @@
-"""What the tables are made of: rows of a study, cells, Markdown."""
+"""The parts of tables: rows of a study, cells, Markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,12 +13,12 @@ def markdown(titles: list[str], rows: list[list[str]]) -> str:
 
 
 def by_name(study: Study) -> dict[tuple[str, str], Row]:
-    """(name, metric) → its row."""
+    """Returns (name, metric) → row."""
     return {(r["name"], r["metric"]): r for r in study["rows"]}
 
 
 def cells(study: Study) -> Callable[[str, str], str]:
-    """(name, metric) → mean ± standard error, two digits of the error."""
+    """Returns a function (name, metric) → mean ± standard error, with two digits of the error."""
     found = by_name(study)
 
     def cell(name: str, metric: str) -> str:
@@ -29,18 +29,18 @@ def cells(study: Study) -> Callable[[str, str], str]:
 
 
 def grid(study: Study, titles: list[str], metrics: Sequence[str], names: Mapping[str, str] | Sequence[str]) -> str:
-    """A table of a name a row and a metric a column; `names` may say what is shown for each."""
+    """Makes a table with one name per row and one metric per column; `names` may map names to titles."""
     cell, shown = cells(study), names if isinstance(names, Mapping) else dict(zip(names, names, strict=True))
     return markdown(titles, [[title, *(cell(name, m) for m in metrics)] for name, title in shown.items()])
 
 
 def names_of(study: Study, *metrics: str) -> list[str]:
-    """Of the rows with these metrics, of all rows without one, each once."""
+    """Returns the distinct names of rows with these metrics, or of all rows if none is given."""
     return list(dict.fromkeys(r["name"] for r in study["rows"] if not metrics or r["metric"] in metrics))
 
 
 def plus_minus(mean: float, error: float | None) -> str:
-    """A mean with as many digits as two digits of its error allow."""
+    """Formats a mean with as many digits as two digits of its error justify."""
     if error is None:
         return f"{mean:.4g}"
     if error == 0:
@@ -50,12 +50,12 @@ def plus_minus(mean: float, error: float | None) -> str:
 
 
 def with_interval(row: Row) -> str:
-    """A ratio with its 95 % interval."""
+    """Formats a ratio with its 95 % interval."""
     ends = f" ({row['low']:.2f}–{row['high']:.2f})" if "low" in row else ""
     return f"{row['mean']:.2f}{ends}"
 
 
 def mean_of(study: Study, name: str, metric: str) -> float:
-    """Zero where there is none."""
+    """Returns the mean of a row; 0 if there is no such row."""
     row = by_name(study).get((name, metric))
     return 0.0 if row is None else float(row["mean"])

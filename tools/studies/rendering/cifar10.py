@@ -24,7 +24,7 @@ def cifar10_gan(study: Study) -> str:
 
 
 def scores(study: Study, name: str, metrics: list[str]) -> list[str]:
-    """Those of a weighting, with the interval of its difference to uniform in one run."""
+    """Formats a weighting's scores, with the interval of its difference to uniform in one run."""
     cell = cells(study)
     width = mean_of(study, name, "difference_half_width_fid")
     first = [cell(name, m) for m in ("ess", "pareto_k", "fid", "difference_fid")]
@@ -39,7 +39,7 @@ def cifar10_skewed(study: Study) -> str:
     return grid(study, titles, metrics, ["reference", "uniform", "self-normalised", "auto", "exact"])
 
 
-def precision(study: Study) -> str:
+def bfloat16(study: Study) -> str:
     cell = cells(study)
     rows = [[name, *(cell(name, m) for m in ("fid", "kid"))] for name in ("fp32", "bf16")]
     drift = [f"{100 * r['mean']:.2f} %" for r in study["rows"] if r["name"].startswith("bf16 −")]
@@ -68,7 +68,7 @@ def cifar10_networks(study: Study) -> str:
 
 
 def trained_generators(study: Study) -> str:
-    """What the training of each came to."""
+    """Lists the outcome of each generator's training."""
     cell = cells(study)
     titles = ["generator", "epochs", "minutes of training", "bits per dimension, validation ↓"]
     rows = []
@@ -79,7 +79,7 @@ def trained_generators(study: Study) -> str:
 
 
 def generators(study: Study) -> str:
-    """The paper's Table 1 in shape: the default and corrected scores of each family."""
+    """Has the form of the paper's Table 1: default and corrected scores per family."""
     titles = ["generator", "weights", *FIRST, "KID ↓", "IS ↑ @resnet56", "FID ↓ @resnet56"]
     metrics = ["correction_fid", "kid", "is@resnet56", "fid@resnet56"]
     scored = {name.partition(":")[0] for name in names_of(study) if ": " in name}
@@ -93,5 +93,5 @@ def generators(study: Study) -> str:
 
 
 def trained_names(study: Study) -> list[str]:
-    """Those that the study has."""
+    """Returns the generators in the study."""
     return [name for name in GENERATORS if name in names_of(study)]

@@ -1,4 +1,4 @@
-"""All studies in one table: without weights, with weights, and where to read on."""
+"""All studies in one table: scores without and with weights, and links to their pages."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ ROWS = (
 
 
 def table(studies: Mapping[str, Study]) -> str:
-    """A study per row; the links are those of a page in the repository's root."""
+    """Lists one study per row; links are relative to the repository's root."""
     rows = []
     for what, score, study, metric, *names in ROWS:
         found = [by_name(studies[study])[name, metric] for name in names]

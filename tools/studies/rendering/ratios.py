@@ -1,4 +1,4 @@
-"""Tables of small problems and known truths, and of resampled sets: is the learned ratio right, and what it draws?"""
+"""Tables of small problems with known truths, and of resampled sets."""
 
 from .cells import Study, by_name, cells, grid, markdown, names_of
 
@@ -49,7 +49,7 @@ def digits(study: Study) -> str:
 
 
 def digits_short(study: Study) -> str:
-    """What a reader sees first."""
+    """Makes the short table for the README."""
     titles = ["4,000 generated digits", "FID ↓", "KID ↓", "IS ↑", "effective samples"]
     names = {"uniform": "as generated", "self-normalised": "weighted", "reference": "real digits instead"}
     return grid(study, titles, ["fid", "kid", "is@classifier", "ess"], names)
@@ -81,7 +81,7 @@ def estimators(study: Study) -> str:
 
 
 def strangers(study: Study) -> str:
-    """Before and after, by a judge that no ratio has seen."""
+    """Compares before and after, by a judge that no ratio has seen."""
     cell, found = cells(study), by_name(study)
     metrics = ("class_distance@lenet", "fid@lenet", "kid@lenet")
     titles = ["generator, setting: weighting", "CPU minutes", "ESS", "class distance ↓", "FID ↓", "KID ↓"]
@@ -99,7 +99,7 @@ def strangers(study: Study) -> str:
 
 
 def resampling(study: Study, data: str, classifier: str) -> str:
-    """Sets of as many samples; T and the percentile of rejection stand in their names."""
+    """Lists sets with the same number of samples; their names have T or the percentile of rejection."""
     cell = cells(study)
     found = by_name(study)
     prefix = f"{data}/"
@@ -125,7 +125,7 @@ def resampling(study: Study, data: str, classifier: str) -> str:
 
 
 def set_name(name: str) -> str:
-    """`sir/auto/16` → `sir, T = 16`."""
+    """Turns `sir/auto/16` into `sir, T = 16`."""
     if name == "uniform":
         return name
     method, weighting, size = name.split("/")

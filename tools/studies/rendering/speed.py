@@ -1,4 +1,4 @@
-"""Tables of what was timed."""
+"""Tables of timings, and of differences to independent implementations."""
 
 from lfiw.evaluation.tables import number
 
@@ -15,8 +15,19 @@ def benchmarks(study: Study) -> str:
     return markdown(titles, rows)
 
 
+def precision(study: Study) -> str:
+    """Lists each stage against each of its oracles."""
+    titles = ["stage", "oracle", "difference", "bound in CI", "why the bound"]
+    rows = []
+    for r in study["rows"]:
+        unit = {"relative": "", "absolute": ", absolute"}.get(r["metric"], f" {r['metric']}")
+        difference = f"{r['mean']:.1e}" if r["mean"] else "0"
+        rows.append([r["stage"], r["oracle"], difference + unit, f"{r['bound']:g}{unit}", r["why"]])
+    return markdown(titles, rows)
+
+
 def scale(study: Study) -> str:
-    """A stage of the large run a row: time, and the memory of its process."""
+    """Lists the stages of the large run: time, and memory of its process."""
     found = {(r["name"], r["metric"]): r["mean"] for r in study["rows"]}
     titles = ["stage", "seconds", "of CPU", "peak memory, MiB", "with mapped files, MiB"]
     metrics = ("seconds", "cpu_seconds", "anonymous_mib", "resident_mib")
