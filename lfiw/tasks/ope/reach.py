@@ -4,7 +4,8 @@ The policy a share λ of the way interpolates the means and log standard deviati
 the behaviour policy weighs an episode; how many episodes the weights leave effective says what can be learned of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,8 @@ from lfiw.tasks.ope.rollouts import Rollouts
 from lfiw.weighting.diagnostics import effective_sample_size
 
 CARRIES, EDGE = 0.1, 0.01  # shares of the episodes that stay effective: enough; hardly any
+# effective episodes that these shares must be at least: of few episodes one alone is a large share
+ENOUGH, FEW = 10, 3
 LEVELS = (0.5, 0.3, CARRIES, 0.03)
 STEPS = 12  # halvings of an interval of λ: to 1/4096 of it
 WITHIN, AT_EDGE, OUT = "within reach", "at the edge of reach", "out of reach"
@@ -25,21 +28,28 @@ class Reach:
     """How far the episodes carry towards the evaluation policy.
 
     Args:
-        shares: λ → share of the episodes that stay effective, on a grid from 0 to 1.
+        way: λ, from 0 (the behaviour policy) to 1 (the evaluation policy); effective: share of the episodes that stays
+            effective there.
         levels: share that stays effective → the largest λ up to which it does, at most 1.
         verdict: within reach, at the edge of reach, or out of reach.
         reason: a sentence with the numbers behind it.
     """
 
-    shares: dict[float, float]
+    way: list[float]
+    effective: list[float]
     levels: dict[float, float]
     verdict: str
     reason: str
 
     @property
     def distance(self) -> float:
-        """Of the evaluation policy, in lengths that keep a tenth of the episodes; 1 or less: within reach."""
+        """Of the evaluation policy, in lengths that keep a tenth of the episodes; 1: within reach."""
         return 1 / self.levels[CARRIES]
+
+    def to_json(self) -> dict[str, Any]:
+        """What ope.json holds."""
+        levels = {f"{level:g}": way for level, way in self.levels.items()}
+        return {**asdict(self), "levels": levels, "distance": self.distance}
 
 
 class Path:
@@ -80,24 +90,25 @@ def reach_of(data: Rollouts, behaviour: Policy, evaluation: Policy) -> Reach | N
     if not (behaviour.noise and evaluation.noise) or behaviour.squashed != evaluation.squashed:
         return None
     path = Path(data, behaviour, evaluation)
-    grid = [0.0, *(2.0**-k for k in range(8, -1, -1))]
-    shares = {share: path.effective_share(share) for share in grid}
-    levels = {level: largest(path, level, shares) for level in LEVELS}
-    whole = shares[1.0]
-    verdict = WITHIN if whole >= CARRIES else AT_EDGE if whole >= EDGE else OUT
+    way = [0.0, *(2.0**-k for k in range(8, -1, -1))]
+    effective = [path.effective_share(share) for share in way]
+    levels = {level: largest(path, level, way, effective) for level in LEVELS}
+    whole = effective[-1] * len(data)
+    of_edge, of_within = max(EDGE * len(data), FEW), max(CARRIES * len(data), ENOUGH)
+    verdict = WITHIN if whole >= of_within else AT_EDGE if whole >= of_edge else OUT
     reason = (
-        f"weights to the evaluation policy leave {whole * len(data):.3g} of {len(data):,} episodes effective; a tenth "
-        f"stays effective up to {levels[CARRIES]:.2g} of the way, {1 / levels[CARRIES]:.2g} such lengths from it"
+        f"weights to the evaluation policy leave {whole:.3g} of {len(data):,} episodes effective; a tenth "
+        f"stays effective up to {levels[CARRIES]:.2g} of the way"
     )
-    return Reach(shares, levels, verdict, reason)
+    return Reach(way, effective, levels, verdict, reason)
 
 
-def largest(path: Path, level: float, shares: dict[float, float]) -> float:
+def largest(path: Path, level: float, way: list[float], effective: list[float]) -> float:
     """Returns the largest λ below which the effective share stays above a level, by bisection after the grid."""
-    below = next((share for share, effective in shares.items() if effective < level), None)
-    if below is None:
+    first = next((i for i, share in enumerate(effective) if share < level), None)
+    if first is None:
         return 1.0
-    low, high = max(share for share in shares if share < below), below
+    low, high = way[first - 1], way[first]
     for _ in range(STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if path.effective_share(middle) >= level else (low, middle)

@@ -1,5 +1,6 @@
 """How far episodes carry; the oracles are scipy and closed forms of normal distributions."""
 
+import json
 import math
 from itertools import pairwise
 
@@ -20,7 +21,7 @@ def constant_policy(mean: float, bound: float = 1e6, noise: float = 1.0, squashe
     policy = Policy((3, 2), squashed=squashed, noise=noise)
     policy.mean.weight.zero_()
     policy.mean.bias.fill_(mean)
-    if not squashed:
+    if isinstance(policy.log_std, torch.Tensor):
         policy.log_std.fill_(math.log(STD))
     policy.low.fill_(-bound)
     policy.high.fill_(bound)
@@ -74,7 +75,7 @@ def test_how_far_a_tenth_of_the_episodes_carries() -> None:
     assert reach is not None
     assert reach.levels[CARRIES] == pytest.approx(math.sqrt(math.log(10) / 2) / 3, rel=0.05)
     assert reach.distance == pytest.approx(1 / reach.levels[CARRIES])
-    assert all(a >= b for a, b in pairwise(reach.shares.values()))
+    assert all(a >= b for a, b in pairwise(reach.effective))
     assert list(reach.levels.values()) == sorted(reach.levels.values())
 
 
@@ -85,6 +86,15 @@ def test_verdict(shift: float, verdict: str) -> None:
     assert reach is not None
     assert reach.verdict == verdict
     assert (reach.distance <= 1) == (verdict == WITHIN)
+    assert json.loads(json.dumps(reach.to_json()))["levels"]["0.1"] == reach.levels[CARRIES]
+
+
+def test_one_of_few_episodes_is_no_edge() -> None:
+    behaviour = constant_policy(0.0)
+    reach = reach_of(episodes(behaviour, 20), behaviour, constant_policy(4 * STD))
+    assert reach is not None
+    assert reach.effective[-1] >= 0.05
+    assert reach.verdict == OUT
 
 
 def test_steps_after_the_end_weigh_nothing() -> None:
