@@ -69,13 +69,13 @@ def test_a_policy_is_evaluated_on_a_users_own_episodes(here: Path, capfd: pytest
     assert code == 0, err
     assert "auto: " in again
 
-    # the same without the densities of the actions
-    kept = {name: cache[name] for name in cache.columns if name != "log_prob"}
-    with CacheWriter("bare") as writer:
-        writer.write(kept)
-    told = refused(capfd, "train.py", *FAST, "data.rollouts=bare")
-    assert "no column log_prob" in told
-    assert "task.baselines=[fitted_q]" in told
+    assert record["reach"]["verdict"] == "out of reach"
+    assert "reach: the evaluation policy is out of reach; " in out
+    assert record["estimates"]["do nothing"]["value"] == pytest.approx(record["behaviour_return"])
+
+    # drawn by another policy than the one that is named
+    told = refused(capfd, "train.py", *FAST, "data.rollouts=mine", "data.behaviour_noise=1.5")
+    assert "column log_prob differs from the log-densities of data.behaviour" in told
     told = refused(capfd, "train.py", *FAST, "data.rollouts=mine", "data.horizon=5")
     assert "unequal length" in told
     assert not list(here.glob("runs/*/*"))

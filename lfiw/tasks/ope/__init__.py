@@ -33,6 +33,7 @@ from lfiw.tasks.ope.candidates import (
     ANCHORED,
     AUTO,
     AVERAGED,
+    DO_NOTHING,
     MEAN,
     RESAMPLED,
     SIMULATIONS,
@@ -40,6 +41,7 @@ from lfiw.tasks.ope.candidates import (
     Estimate,
     anchored,
     choose,
+    do_nothing,
     mean_return,
     model_estimates,
 )
@@ -48,6 +50,7 @@ from lfiw.tasks.ope.environments import Environment, Terminal, check_policy, ter
 from lfiw.tasks.ope.estimators import ess_by_horizon, flatten_by_ess, horizon_by_ess, trajectory_weighted
 from lfiw.tasks.ope.horizons import estimates_by_horizon
 from lfiw.tasks.ope.policy import Policy, load_policy
+from lfiw.tasks.ope.reach import reach_of
 from lfiw.tasks.ope.rollouts import Rollouts, from_table, kept_rollouts
 from lfiw.tasks.ope.simulation import Simulated, ratio_of_one, simulate
 from lfiw.tasks.ope.training import measure_shift, train_dynamics, train_ratio, transitions_of
@@ -58,6 +61,7 @@ POLICIES = CONF.parent / "policies"
 RECORD = "ope.json"
 TRUTH_SEED = 2**31  # of the real episodes that judge estimates; no run uses it for its data
 ROUNDING = 1e-5  # of actions
+SAME_DENSITY = 0.01  # nats between log-densities of one policy, in the median: more than float32 rounds
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,12 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
     """
     problem = build_problem(config)
     data = behaviour_episodes(config, problem)
-    check_baselines(config.task.baselines, data, problem.evaluation)
+    check_baselines(config.task.baselines, problem.behaviour, problem.evaluation)
+    reach = reach_of(data, problem.behaviour, problem.evaluation)
+    if reach is not None:
+        print(f"reach: the evaluation policy is {reach.verdict}; {reach.reason}")
     record = estimate(config, run_dir, loggers, problem, data)
+    record["reach"] = None if reach is None else reach.to_json()
     options = config.data
     if options.truth_episodes:
         real = kept_rollouts(
@@ -164,7 +172,22 @@ def behaviour_episodes(config: Config, problem: Problem) -> Rollouts:
             f"of data.behaviour, which squashes into {low.min():g} … {high.max():g}: give actions as the environment "
             "took them (a replay buffer of stable-baselines3 holds them scaled to -1 … 1)"
         )
+    check_densities(episodes, problem.behaviour, table_name(table))
     return episodes
+
+
+def check_densities(episodes: Rollouts, behaviour: Policy, name: str) -> None:
+    """Raises InputError if the densities that were recorded are not those of the behaviour policy."""
+    if episodes.log_prob is None or not behaviour.noise:
+        return
+    recorded, actions = episodes.log_prob[episodes.valid], episodes.action[episodes.valid]
+    difference = (recorded - behaviour.log_prob(episodes.observation[episodes.valid], actions)).abs()
+    if difference.median() > SAME_DENSITY:
+        raise InputError(
+            f"{name}: column log_prob differs from the log-densities of data.behaviour by {difference.median():.3g} "
+            "nats in the median: give the policy and the data.behaviour_noise that drew these actions, or leave out "
+            "the column"
+        )
 
 
 def estimate(
@@ -218,6 +241,7 @@ def estimate(
         simulation(policy, ratio_of_one, candidates=2, average=True)
         for policy in (problem.evaluation, problem.behaviour)
     ]
+    found[DO_NOTHING] = do_nothing(data.returns(), task.bootstraps, generator)
     found[MEAN] = mean_return(means[0], task.bootstraps, generator)
     found[MEAN + ANCHORED] = anchored(means[0], means[1], data.returns(), task.bootstraps, generator)
 
@@ -262,7 +286,7 @@ def baselines(
     behaviour, evaluation = problem.behaviour, problem.evaluation
     found: dict[str, Estimate] = {}
     if IMPORTANCE_SAMPLING in names:
-        found |= importance_sampling(data, evaluation, repetitions, generator)
+        found |= importance_sampling(data, behaviour, evaluation, repetitions, generator)
     if DOUBLY_ROBUST in names:
         found |= doubly_robust_by_model(
             held_out, model, behaviour, evaluation, problem.terminal, repetitions, generator
@@ -302,6 +326,8 @@ def print_record(record: dict[str, Any]) -> None:
         title += f", really {number(truth['value'], 4)} ± {number(truth['se'], 2)}"
     print_table(title, ["estimate", "return", "95 % interval", "|error|"], rows)
     print(f"auto: {record['auto']['estimator']}; {record['auto']['reason']}")
+    if reach := record.get("reach"):  # runs of 0.1.0 have none
+        print(f"reach: the evaluation policy is {reach['verdict']}; {reach['reason']}")
     print(f"diverged: {record['num_diverged']:,} of {record['num_simulated']:,} simulated trajectories, dropped")
     shift = record["shift"]
     print(

@@ -14,7 +14,7 @@ from lfiw.tasks.ope.dynamics import DynamicsModel
 from lfiw.tasks.ope.environments import Terminal
 from lfiw.tasks.ope.estimators import doubly_robust, per_decision, trajectory_weighted
 from lfiw.tasks.ope.policy import Policy
-from lfiw.tasks.ope.rollouts import Rollouts, behaviour_log_prob
+from lfiw.tasks.ope.rollouts import Rollouts
 from lfiw.tasks.ope.simulation import model_values
 
 
@@ -78,35 +78,35 @@ IMPORTANCE_SAMPLING, DOUBLY_ROBUST, FITTED_Q = BASELINES
 WITHOUT_DENSITIES = f"task.baselines=[{FITTED_Q}]"
 
 
-def check_baselines(names: Sequence[str], data: Rollouts, evaluation: Policy) -> None:
-    """Raises InputError for a baseline that needs densities which are missing."""
+def check_baselines(names: Sequence[str], behaviour: Policy, evaluation: Policy) -> None:
+    """Raises InputError for a baseline that needs densities which a policy does not have."""
     for name in names:
         if name == FITTED_Q:
             continue
-        if data.log_prob is None:
-            raise InputError(
-                f"task.baselines: {name} needs the log-density of each action under the behaviour policy, and the "
-                f"rollouts have no column log_prob: roll out again (tools/cache_rollouts.py), or {WITHOUT_DENSITIES}"
-            )
-        if not evaluation.noise:
-            raise InputError(
-                f"task.baselines: {name} needs an evaluation policy with a density, and data.evaluation_noise=0 has "
-                f"none: give it some noise, or {WITHOUT_DENSITIES}"
-            )
+        for role, policy in (("behaviour", behaviour), ("evaluation", evaluation)):
+            if not policy.noise:
+                raise InputError(
+                    f"task.baselines: {name} needs policies with densities, and data.{role}_noise=0 leaves none: give "
+                    f"it some noise, or {WITHOUT_DENSITIES}"
+                )
 
 
-def policy_log_ratio(data: Rollouts, evaluation: Policy) -> Float[Tensor, "n t"]:
-    """Computes log π_e(a|s) − log π_b(a|s) per step; −∞ if the evaluation policy never takes the action."""
-    n, t, _ = data.observation.shape
-    of_evaluation = evaluation.log_prob(data.observation.flatten(0, 1), data.action.flatten(0, 1)).view(n, t)
-    return torch.where(data.valid, of_evaluation - behaviour_log_prob(data), 0.0)
+def policy_log_ratio(data: Rollouts, behaviour: Policy, evaluation: Policy) -> Float[Tensor, "n t"]:
+    """Computes log π_e(a|s) − log π_b(a|s) per step, of clipped actions; −∞ if π_e never takes the action."""
+    states, actions = data.observation[data.valid], data.action[data.valid]
+    of_evaluation, of_behaviour = (
+        policy.log_density(policy.gaussian(states), actions) for policy in (evaluation, behaviour)
+    )
+    log_ratio = of_evaluation.new_zeros(data.valid.shape)
+    log_ratio[data.valid] = of_evaluation - of_behaviour
+    return log_ratio
 
 
 def importance_sampling(
-    data: Rollouts, evaluation: Policy, repetitions: int, generator: torch.Generator
+    data: Rollouts, behaviour: Policy, evaluation: Policy, repetitions: int, generator: torch.Generator
 ) -> dict[str, Estimate]:
     """Estimates by weighted importance sampling, per trajectory and per decision; empty if all weights are zero."""
-    log_ratio = policy_log_ratio(data, evaluation)
+    log_ratio = policy_log_ratio(data, behaviour, evaluation)
     possible = (~torch.isneginf(log_ratio.sum(1))).nonzero().squeeze(1)
     if not len(possible):
         return {}
@@ -136,7 +136,7 @@ def doubly_robust_by_model(
     generator: torch.Generator,
 ) -> dict[str, Estimate]:
     """Estimates by weighted doubly robust, on episodes that did not train the model, its control variate."""
-    log_ratio = policy_log_ratio(data, evaluation)
+    log_ratio = policy_log_ratio(data, behaviour, evaluation)
     if torch.isneginf(log_ratio.sum(1)).any():
         return {}
     actions = data.action.clamp(behaviour.low, behaviour.high)

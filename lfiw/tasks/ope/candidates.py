@@ -22,6 +22,7 @@ from lfiw.weighting.diagnostics import half_width
 UNCORRECTED, RESAMPLED, AVERAGED, AUTO = "uncorrected", "resampled", "averaged", "auto"
 SIMULATIONS = (UNCORRECTED, RESAMPLED, AVERAGED)  # ways to simulate a policy; the uncorrected one first
 MEAN = "mean of the model"  # takes the mean at each step, without the ratio: the effect of averaging alone
+DO_NOTHING = "do nothing"  # the behaviour policy's return, taken for the evaluation policy's
 ANCHORED = ", anchored"  # after one of them
 PAPER_HORIZON = 80  # of the paper's truncated estimate, as recalled
 
@@ -72,6 +73,12 @@ def mean_return(simulated: Simulated, repetitions: int, generator: torch.Generat
     """Computes the mean return of unweighted trajectories."""
     rewards = simulated.reward
     return estimated(lambda rows: model_based(rewards[rows]), len(rewards), simulated.member, repetitions, generator)
+
+
+def do_nothing(known: Float[Tensor, " n"], repetitions: int, generator: torch.Generator) -> Estimate:
+    """Takes the mean of the behaviour policy's returns: a control that every estimate should beat."""
+    returns = known.double()
+    return estimated(lambda rows: returns[rows].mean(), len(returns), None, repetitions, generator)
 
 
 def anchored(

@@ -5,21 +5,27 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lfiw.evaluation.plots.style import BLUE, GREEN, INK, PURPLE, REAL, UNIFORM, UNIFORM_LINE, dressed, new_figure
+from lfiw.tasks.ope.reach import CARRIES
 
 COLUMNS = 2  # an environment as it is, and with noise, side by side
 
 
 def estimates_by_horizon(record: Mapping[str, Any]) -> Figure:
-    """Plots a run's estimate, and its effective sample size, against the number H of ratios in the weights.
+    """Plots how far the episodes carry, if that is known, and a run's estimate and its effective sample size against
+    the number H of ratios in the weights.
 
     Args:
         record: content of ope.json.
     """
-    figure = new_figure(9, 3.4)
-    left, right = (dressed(axes) for axes in figure.subplots(1, 2))
+    reach = record.get("reach")
+    figure = new_figure(12.5 if reach else 9, 3.4)
+    *first, left, right = (dressed(axes) for axes in figure.subplots(1, 3 if reach else 2))
+    if reach:
+        draw_reach(first[0], reach)
     horizons = np.arange(len(record["by_horizon"]))
     left.plot(horizons, record["by_horizon"], color=BLUE, label="weighted by the first H ratios")
     left.axhline(record["by_horizon"][0], color=UNIFORM, linestyle=UNIFORM_LINE, label="uncorrected")
@@ -34,6 +40,16 @@ def estimates_by_horizon(record: Mapping[str, Any]) -> Figure:
         f"{record['environment']}, {record['num_episodes']:,} episodes of the behaviour policy", fontsize=10, color=INK
     )
     return figure
+
+
+def draw_reach(axes: Axes, reach: Mapping[str, Any]) -> None:
+    """The share of the episodes that stays effective against the way from the behaviour to the evaluation policy."""
+    axes.plot(reach["way"][1:], reach["effective"][1:], color=BLUE, marker="o", markersize=3)
+    axes.axhline(CARRIES, color=GREEN, linestyle="--")
+    axes.annotate("a tenth", (1.0, CARRIES), ha="right", va="bottom", fontsize=8, color=INK)
+    axes.set(xlabel="way from π_b (0) to π_e (1)", ylabel="effective share of the episodes", ylim=(0, 1.05))
+    axes.set_xscale("log")
+    axes.set_title(reach["verdict"], fontsize=9, color=INK)
 
 
 def errors_by_horizon(

@@ -244,20 +244,6 @@ def read_column(column: str, values: Tensor) -> Tensor:
     return numbers
 
 
-def behaviour_log_prob(rollouts: Rollouts) -> Float[Tensor, "n t"]:
-    """Returns the actions' log-densities under the policy that drew them.
-
-    Raises:
-        InputError: they were not recorded.
-    """
-    if rollouts.log_prob is None:
-        raise InputError(
-            "the rollouts have no column log_prob: importance sampling of policies needs the log-density of each "
-            "action under the behaviour policy; roll out again, or use an estimator with a model"
-        )
-    return rollouts.log_prob
-
-
 def provenance(environment: Environment, policy: Policy, num_episodes: int, seed: int) -> dict[str, Any]:
     """Returns everything that the episodes depend on."""
     return {

@@ -12,6 +12,7 @@ from lfiw.tasks.ope.candidates import (
     UNCORRECTED,
     anchored,
     choose,
+    do_nothing,
     model_estimates,
     paired_returns,
 )
@@ -112,6 +113,8 @@ def gaussian(mean: float, **options: float) -> Policy:
     for parameter in policy.parameters():
         parameter.zero_()
     policy.mean.bias.fill_(mean)
+    policy.low.fill_(-100)
+    policy.high.fill_(100)
     return policy
 
 
@@ -125,7 +128,9 @@ def rollouts(policy: Policy, n: int = 500, t: int = 4) -> Rollouts:
 
 
 def test_importance_sampling_of_policies_whose_actions_are_the_rewards() -> None:
-    found = importance_sampling(rollouts(gaussian(0.0)), gaussian(0.3), 20, torch.Generator().manual_seed(0))
+    found = importance_sampling(
+        rollouts(gaussian(0.0)), gaussian(0.0), gaussian(0.3), 20, torch.Generator().manual_seed(0)
+    )
     for estimate in found.values():
         assert estimate.value == pytest.approx(4 * 0.3, abs=0.5)
         assert estimate.interval is not None
@@ -136,20 +141,27 @@ def test_the_log_ratio_of_two_gaussians() -> None:
     data = rollouts(gaussian(0.0), 10)
     a = data.action[..., 0].double()
     expected = (a.square() - (a - 0.3).square()) / 2
-    torch.testing.assert_close(policy_log_ratio(data, gaussian(0.3)), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(policy_log_ratio(data, gaussian(0.0), gaussian(0.3)), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_an_evaluation_policy_that_never_acts_so_has_no_estimate() -> None:
     data = rollouts(gaussian(5.0), 10)
     squashed = Policy((1, 2, 1), squashed=True)
-    assert importance_sampling(data, squashed, 5, torch.Generator()) == {}
+    assert importance_sampling(data, gaussian(5.0), squashed, 5, torch.Generator()) == {}
 
 
 def test_baselines_that_need_densities() -> None:
-    data = rollouts(gaussian(0.0), 4)
-    without = Rollouts(**{**vars(data), "log_prob": None})
-    with pytest.raises(InputError, match=r"no column log_prob: .* or task.baselines=\[fitted_q\]"):
-        check_baselines(["importance_sampling"], without, gaussian(0.0))
-    with pytest.raises(InputError, match="evaluation_noise=0 has none"):
-        check_baselines(["doubly_robust"], data, gaussian(0.0, noise=0.0))
-    check_baselines(["fitted_q"], without, gaussian(0.0, noise=0.0))
+    sure = gaussian(0.0, noise=0.0)
+    with pytest.raises(InputError, match=r"behaviour_noise=0 leaves none: .* or task.baselines=\[fitted_q\]"):
+        check_baselines(["importance_sampling"], sure, gaussian(0.0))
+    with pytest.raises(InputError, match="evaluation_noise=0 leaves none"):
+        check_baselines(["doubly_robust"], gaussian(0.0), sure)
+    check_baselines(["fitted_q"], sure, sure)
+
+
+def test_doing_nothing_takes_the_known_return() -> None:
+    returns = torch.linspace(0, 2, 101)
+    found = do_nothing(returns, 500, torch.Generator().manual_seed(0))
+    assert found.value == pytest.approx(1.0)
+    assert found.interval is not None
+    assert found.interval.standard_error == pytest.approx(returns.std().item() / 101**0.5, rel=0.15)

@@ -17,7 +17,6 @@ from lfiw.tasks.ope.environments import TERMINAL, Environment, check_policy, ter
 from lfiw.tasks.ope.policy import Policy
 from lfiw.tasks.ope.rollouts import (
     Rollouts,
-    behaviour_log_prob,
     concatenated,
     from_table,
     kept_rollouts,
@@ -60,7 +59,8 @@ def test_replaying_the_actions_gives_the_same_episode(hopper: Rollouts) -> None:
 
 def test_the_policys_density_is_recorded(hopper: Rollouts) -> None:
     expected = untrained("Hopper-v5").log_prob(hopper.observation[2], hopper.action[2])
-    torch.testing.assert_close(behaviour_log_prob(hopper)[2], expected)
+    assert hopper.log_prob is not None
+    torch.testing.assert_close(hopper.log_prob[2], expected)
 
 
 def test_a_table_holds_the_same_episodes(hopper: Rollouts) -> None:
@@ -215,12 +215,6 @@ def test_odd_logs_are_read_as_they_are_or_refused(count: int) -> None:
             np.testing.assert_array_equal(own, expected.astype(own.dtype), err_msg=f"{seed} {name}")
             assert np.isfinite(own).all()
     assert 0.3 * count < refused < count
-
-
-def test_rollouts_without_densities(hopper: Rollouts) -> None:
-    without = Rollouts(**{**vars(hopper), "log_prob": None})
-    with pytest.raises(InputError, match="no column log_prob"):
-        behaviour_log_prob(without)
 
 
 @pytest.mark.parametrize("name", ["Hopper-v5", "Walker2d-v5"])
