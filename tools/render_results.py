@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from studies.rendering import applications, cifar10, overview, ratios, speed
+from studies.rendering import applications, carry_over, cifar10, overview, ratios, speed
 from studies.rendering.cells import Study
 
 from lfiw.cli import Parser, run_script
@@ -26,6 +26,7 @@ FILES = {
     "resampling_digits": "resampling",
     "resampling_cifar10": "resampling",
     "ope_estimates": "ope",
+    "carry_over_equal": "carry_over",
 }
 TABLES: dict[str, Callable[[Study], str]] = {
     "digits": ratios.digits,
@@ -38,6 +39,8 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "cifar10_paper": cifar10.cifar10_paper,
     "cifar10_networks": cifar10.cifar10_networks,
     "cifar10_skewed": cifar10.cifar10_skewed,
+    "carry_over": carry_over.by_gate,
+    "carry_over_equal": carry_over.at_equal_ess,
     "bfloat16": cifar10.bfloat16,
     "precision": speed.precision,
     "trained_generators": cifar10.trained_generators,
