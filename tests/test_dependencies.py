@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -96,3 +97,8 @@ def test_what_is_not_declared_is_found() -> None:
 @pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *OTHERS])
 def test_every_requirement_has_a_lower_bound(requirement: str) -> None:
     assert re.search(r"[>=]=\d", requirement)
+
+
+def test_the_tests_of_other_versions_are_there() -> None:
+    folders = runpy.run_path(str(ROOT / "tools" / "test_versions.py"))["FOLDERS"]
+    assert [name for name in folders if not (ROOT / "tests" / name).is_dir()] == []

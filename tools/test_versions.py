@@ -19,7 +19,7 @@ from lfiw.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
-FOLDERS = ("data", "evaluation", "features", "generators", "metrics", "ratio", "training", "weighting")
+FOLDERS = ("data", "features", "metrics", "ratio", "training", "weighting")
 OF_EXTRAS = ("test_dependencies.py",)  # checks what all extras bring
 # old releases use what newer releases of their dependencies have deprecated
 WARNINGS = {"lowest": ("-W", "ignore::DeprecationWarning"), "newest": ()}

@@ -69,29 +69,32 @@ class Stage:
 SAME, SUMS = "the same operations in the same order", "float64, summed in another order"
 ROOT = "roots of eigenvalues lose digits where those are near 0"
 FLOAT32 = "float32, summed in another order; batch norms are folded into the 94 convolutions"
-BFLOAT16 = "bfloat16 has 8 bits: 0.4 % per rounding, through 94 convolutions"
+BFLOAT16 = "8 bits: each rounding is off by up to 0.4 %, and they add up through 94 convolutions"
+CONTRAST = f"{BFLOAT16}; images of little contrast have small features, and larger relative differences"
 FEW = "fewer rows than features: the oracle takes roots of eigenvalues that are rounding errors"
 
 RESIZE = Stage("resize to 299 × 299", "torch-fidelity", "grey levels", 0.0, SAME)
 FP32 = Stage("Inception features, fp32", "torch-fidelity", "relative", 1e-5, FLOAT32)
-BF16 = Stage("Inception features, bf16", "torch-fidelity, fp32", "relative", 0.03, BFLOAT16)
-IMAGE_FID = Stage("FID of images, fp32", "torch-fidelity", "relative", 1e-4, f"{FLOAT32}; {FEW}")
-IMAGE_KID = Stage("KID of images, fp32", "torch-fidelity", "relative", 1e-4, FLOAT32)
+BF16 = Stage("Inception features, bf16", "torch-fidelity, fp32", "relative", 0.15, CONTRAST)
+IMAGE_FID = Stage("FID of images, fp32", "torch-fidelity", "relative", 1e-5, f"{FLOAT32}; {FEW}")
+IMAGE_KID = Stage("KID of images, fp32", "torch-fidelity", "relative", 1e-5, FLOAT32)
 IMAGE_FID_BF16 = Stage("FID of images, bf16", "torch-fidelity, fp32", "relative", 0.03, BFLOAT16)
-IMAGE_KID_BF16 = Stage("KID of images, bf16", "torch-fidelity, fp32", "relative", 0.1, BFLOAT16)
+IMAGE_KID_BF16 = Stage("KID of images, bf16", "torch-fidelity, fp32", "relative", 0.03, BFLOAT16)
 MEAN = Stage("weighted mean", "numpy.average", "relative", 1e-12, SUMS)
 COVARIANCE = Stage("weighted covariance", "numpy.cov", "relative", 1e-11, SUMS)
-FID = Stage("FID", "torch-fidelity", "relative", 1e-8, ROOT)
-FID_CLEAN = Stage("FID", "clean-fid", "relative", 1e-8, ROOT)
-FID_WEIGHTED = Stage("FID, weighted", "numpy.cov, scipy.linalg.sqrtm", "relative", 1e-8, ROOT)
-KID = Stage("KID", "torch-fidelity", "relative", 1e-9, "float64, and the score is a difference of larger sums")
-KID_WEIGHTED = Stage("KID, weighted", "scikit-learn, polynomial_kernel", "relative", 1e-9, KID.why)
-IS = Stage("Inception Score", "torch-fidelity", "relative", 1e-10, SUMS)
-IS_WEIGHTED = Stage("Inception Score, weighted", "numpy", "relative", 1e-10, SUMS)
+FID = Stage("FID", "torch-fidelity", "relative", 1e-10, ROOT)
+FID_CLEAN = Stage("FID", "clean-fid", "relative", 1e-10, ROOT)
+FID_WEIGHTED = Stage("FID, weighted", "numpy.cov, scipy.linalg.sqrtm", "relative", 1e-10, ROOT)
+KID = Stage("KID", "torch-fidelity", "relative", 1e-10, "float64; the score is a difference of larger sums")
+KID_WEIGHTED = Stage("KID, weighted", "scikit-learn, polynomial_kernel", "relative", 1e-10, KID.why)
+IS = Stage("Inception Score", "torch-fidelity", "relative", 1e-12, SUMS)
+IS_WEIGHTED = Stage("Inception Score, weighted", "numpy", "relative", 1e-12, SUMS)
 PRECISION = Stage("precision", "scikit-learn, NearestNeighbors", "absolute", 1e-12, "counts of rows")
 RECALL = Stage("recall", "scikit-learn, NearestNeighbors", "absolute", 1e-12, "counts of rows")
-PARETO = Stage("Pareto k̂", "arviz-stats, psislw", "absolute", 1e-6, "the same formulas; the tail is scaled otherwise")
-SMOOTHED = Stage("Pareto-smoothed weights", "arviz-stats, psislw", "relative", 1e-6, PARETO.why)
+PARETO = Stage(
+    "Pareto k̂", "arviz-stats, psislw", "absolute", 1e-8, "float64; logarithms of a tail that is scaled otherwise"
+)
+SMOOTHED = Stage("Pareto-smoothed weights", "arviz-stats, psislw", "relative", 1e-8, PARETO.why)
 ESS = Stage("effective sample size", "numpy", "relative", 1e-12, SUMS)
 
 
