@@ -5,6 +5,7 @@ python tools/cache_dataset.py cifar10 --split train --out cache/cifar10-train
 python tools/cache_dataset.py omniglot --split background --out cache/omniglot-background
 python tools/cache_dataset.py npz images.npz --out cache/mine
 python tools/cache_dataset.py folder images/ --out cache/mine
+python tools/cache_dataset.py parquet data.parquet --out cache/mine        or: huggingface DIR, csv FILE
 """
 
 import argparse
@@ -46,7 +47,7 @@ DATA_SETS = {
         add_omniglot,
         opened_by(f"{HOME}:import_omniglot", "split", "root", "file", "size"),
     ),
-    **{name: SOURCES[name] for name in ("npz", "folder", "zip")},
+    **{name: SOURCES[name] for name in ("npz", "folder", "zip", "parquet", "huggingface", "csv")},
 }
 
 

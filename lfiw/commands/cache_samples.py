@@ -2,6 +2,7 @@
 
 python tools/cache_samples.py npz samples.npz --out cache/mine
 python tools/cache_samples.py folder samples/ --out cache/mine                       or: zip FILE, cache DIR
+python tools/cache_samples.py parquet samples.parquet --out cache/mine               or: huggingface DIR, csv FILE
 python tools/cache_samples.py trained runs/sngan/ID --num-samples 50000 --out cache/sngan
 python tools/cache_samples.py callable mine.py:sample --num-samples 50000 --out cache/mine
 python tools/cache_samples.py exported generator.pt2 --num-samples 50000 --out cache/mine
