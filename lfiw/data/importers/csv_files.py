@@ -203,11 +203,8 @@ def read_numbers(path: Path, layout: Layout, names: Sequence[str]) -> Float64[np
             values = np.array(texts).astype(np.float64)
         except ValueError:
             values = np.full(1, np.nan)
-        if (
-            not np.isfinite(values).all()
-            or np.abs(values).max() >= EXACT
-            or any("_" in t for row in texts for t in row)
-        ):
+        underscored = any("_" in text for row in texts for text in row)
+        if underscored or not np.isfinite(values).all() or np.abs(values).max() >= EXACT:
             for (number, _), row in zip(block, texts, strict=True):
                 for name, text in zip(names, row, strict=True):
                     check_cell(text, f"{path}: column {name!r}, line {number:,}")

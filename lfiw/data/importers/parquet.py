@@ -11,6 +11,7 @@ from lfiw.data.importers import Imported
 from lfiw.data.importers.arrow import BATCH_ROWS, ArrowFile, ArrowTable, import_arrow, load_pyarrow, provenance, reading
 from lfiw.errors import InputError, printable
 
+BUFFER_BYTES = 1 << 20  # of a column, packed; by default a whole row group is read
 MAGIC = b"PAR1"
 KIND = "a Parquet file"
 PART = re.compile(r"(.+)-\d+-of-\d+.*\.parquet")  # how a data set's files are called: train-00000-of-00002.parquet
@@ -114,7 +115,7 @@ def batches_of(path: Path, first: int, columns: Sequence[str]) -> Iterator[Any]:
     """Yields record batches from a row on; the row groups before it are not read."""
     import pyarrow.parquet
 
-    with reading(path, KIND), pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+    with reading(path, KIND), pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
         group = 0
         while group < len(sizes) and first >= sizes[group]:
