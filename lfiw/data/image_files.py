@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +55,8 @@ def write_npz(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) 
         write_array(member, (block.permute(0, 2, 3, 1).numpy() for block in blocks), num)
 
 
-def write_array(file: IO[bytes], blocks: Iterable[np.ndarray], num: int) -> None:
-    """Writes blocks of `num` rows in all, at least one, as one array in NumPy's format."""
+def write_array(file: Any, blocks: Iterable[np.ndarray], num: int) -> None:
+    """Writes blocks of `num` rows in all, at least one, to an open file, as one array in NumPy's format."""
     for number, block in enumerate(blocks):
         if number == 0:
             descr = np.lib.format.dtype_to_descr(block.dtype)
