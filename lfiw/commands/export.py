@@ -72,8 +72,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def form_of(out: Path) -> str:
-    """The format that a name ends in."""
-    return out.suffix[1:] if out.suffix[1:] in TO else "folder"
+    """The format that a name ends in; without an ending, a folder."""
+    if out.suffix and out.suffix[1:] not in TO:
+        raise InputError(f"--out {out}: expected a name that ends in .parquet or .npz, or --to folder")
+    return out.suffix[1:] or "folder"
 
 
 def rows_of(options: argparse.Namespace) -> Weighted:

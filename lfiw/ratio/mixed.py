@@ -383,8 +383,8 @@ def check_same_samples(first: Table, second: Table, column: str) -> None:
     if column == VECTOR and here and there and here != there and len(here) > 1:
         places = [place for place, names in enumerate(zip(here, there, strict=True)) if len(set(names)) > 1]
         raise InputError(
-            f"number {places[0]} of the vectors is {here[places[0]]!r} in {first}, {there[places[0]]!r} in {second}: "
-            f"import both with --columns {' '.join(here)}"
+            f"number {places[0]} of the vectors is {here[places[0]]!r} in {table_name(first)}, {there[places[0]]!r} in "
+            f"{table_name(second)}: import both with --columns {' '.join(here)}"
         )
 
 

@@ -1,7 +1,5 @@
 """tools/export.py on the digits of the shared run."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,10 +81,15 @@ def test_mistakes_end_in_one_line(here, digits, capfd, source, options, names):
     assert not (here / "out.parquet").exists()
 
 
+def test_the_ending_says_the_format(here, digits, capfd):
+    told = refused(capfd, "tools/export.py", digits.folder, "--out", here / "out.csv")
+    assert "out.csv: expected a name that ends in .parquet or .npz, or --to folder" in told
+    assert not (here / "out.csv").exists()
+
+
 def test_a_run_that_was_not_evaluated(here, digits, capfd):
     (here / "run").mkdir()
     (here / "run" / "config.yaml").write_text((digits.folder / "config.yaml").read_text())
     assert "was not evaluated" in refused(capfd, "tools/export.py", here / "run", "--out", here / "out.npz")
     (here / "run" / "config.yaml").write_text("task: {name: toy}\n")
     assert "a run of task=toy" in refused(capfd, "tools/export.py", here / "run", "--out", here / "out.npz")
-    (here / "run" / "evaluation.json").write_text(json.dumps({}))
