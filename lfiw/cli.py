@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,6 +15,29 @@ from lfiw.files import path_argument
 from lfiw.training.stopping import Stopped, is_first_process
 
 DEBUG = "--debug"
+COMMANDS = (
+    "train",
+    "evaluate",
+    "cache_dataset",
+    "cache_samples",
+    "cache_features",
+    "cache_rollouts",
+    "export",
+    "resample",
+    "sample",
+    "score",
+    "train_policy",
+)  # modules of lfiw.commands; installed as lfiw-train, lfiw-evaluate, lfiw-cache-dataset, …
+# `python train.py`, `tools/score.py`; not a file of the user's, `mine/train.py` or `train.py:function`
+SCRIPT = re.compile(rf"(?<![\w./-])(?:python )?(?:(train|evaluate)|tools/({'|'.join(COMMANDS)}))\.py\b(?!:\w)")
+
+
+def as_started(text: str) -> str:
+    """Calls the scripts that a text names as this one was started: `lfiw-train` for `python train.py`, if installed."""
+    if not Path(sys.argv[0]).name.startswith("lfiw-"):
+        return text
+    text = text.replace("torchrun ", "torchrun --no-python ")
+    return SCRIPT.sub(lambda found: f"lfiw-{(found[1] or found[2]).replace('_', '-')}", text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,16 +52,16 @@ class Parser(argparse.ArgumentParser):
         self.register("type", Path, path_argument)
         self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
 
+    def format_help(self) -> str:
+        return as_started(super().format_help())
+
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
 def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None = None, *, resumes: bool = False) -> int:
-    """Runs a script's main function → its exit code.
-
-        if __name__ == "__main__":
-            sys.exit(run_script(main))
+    """Runs a script's main function → its exit code, for `sys.exit`.
 
     Args:
         main: takes the arguments without the script's name. `--debug` is left among them.
@@ -57,14 +81,14 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
     except InputError as error:
         if DEBUG in arguments:
             traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {as_started(' '.join(str(error).split()))}", file=sys.stderr)
         leave_processes(failed=True)
         return 2
     except Stopped as stopped:
         if DEBUG in arguments:
             traceback.print_exc()
         if is_first_process():
-            print(stopped, file=sys.stderr)
+            print(as_started(str(stopped)), file=sys.stderr)
         leave_processes()
         return stopped.exit_code
     except BrokenPipeError:

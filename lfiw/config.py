@@ -126,7 +126,8 @@ def number_or_text(value: Any) -> Any:
 
 
 REQUIRED = "REQUIRED"  # what --help shows as the value of a key without a default
-CONF = Path(__file__).parent.parent / "conf"
+HERE = Path(__file__).parent
+CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # of an installed package, of a checkout
 
 
 @dataclass(frozen=True)

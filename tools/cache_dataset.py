@@ -1,68 +1,10 @@
-"""Put a data set of real samples into a cache.
+"""`lfiw-cache-dataset` from a checkout; `python tools/cache_dataset.py --help` says more."""
 
-python tools/cache_dataset.py digits --out cache/digits
-python tools/cache_dataset.py cifar10 --split train --out cache/cifar10-train
-python tools/cache_dataset.py omniglot --split background --out cache/omniglot-background
-python tools/cache_dataset.py npz images.npz --out cache/mine
-python tools/cache_dataset.py folder images/ --out cache/mine
-"""
-
-import argparse
 import sys
-from pathlib import Path
 
-from lfiw.cli import Parser, run_script
-from lfiw.generators import SOURCES, Source, add_commands, opened_by
+from lfiw.commands.cache_dataset import command, main
 
-HOME = "lfiw.data.importers.datasets"
-NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl10")
-
-
-def add_split(parser: argparse.ArgumentParser, splits: tuple[str, str] = ("train", "test")) -> None:
-    parser.add_argument("--split", choices=splits, required=True)
-    parser.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="downloads (default: data)")
-
-
-def add_omniglot(parser: argparse.ArgumentParser) -> None:
-    add_split(parser, ("background", "evaluation"))
-    parser.add_argument(
-        "--npz", dest="file", type=Path, metavar="FILE", help="images, character, alphabet, drawer; no download"
-    )
-    parser.add_argument("--size", type=int, default=28, metavar="N", help="side of the images (default: 28; to 105)")
-
-
-DATA_SETS = {
-    "digits": Source(
-        "The 8 × 8 digits of scikit-learn; no download.", lambda parser: None, opened_by(f"{HOME}:import_digits")
-    ),
-    **{
-        name: Source(
-            f"{name} of torchvision.", add_split, opened_by(f"{HOME}:import_dataset", "source", "split", "root")
-        )
-        for name in NAMES
-    },
-    "omniglot": Source(
-        "Omniglot of torchvision, or of an .npz file.",
-        add_omniglot,
-        opened_by(f"{HOME}:import_omniglot", "split", "root", "file", "size"),
-    ),
-    **{name: SOURCES[name] for name in ("npz", "folder", "zip")},
-}
-
-
-def main(arguments: list[str]) -> None:
-    parser = Parser(description=__doc__)
-    add_commands(parser, DATA_SETS)
-    options = parser.parse_args(arguments)
-    from lfiw.generators.caching import write_cache
-
-    write_cache(
-        lambda: DATA_SETS[options.source].open(options),
-        options.out,
-        overwrite=options.overwrite,
-        shard_bytes=options.shard_mb << 20,
-    )
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, resumes=True))
+    sys.exit(command())

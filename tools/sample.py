@@ -1,17 +1,10 @@
-"""`tools/resample.py` with its options written as `key=value`: generator=digits method=mh num=1000 out=cache/better."""
+"""`lfiw-sample` from a checkout; `python tools/sample.py --help` says more."""
 
-import re
 import sys
-from pathlib import Path
-from runpy import run_path
 
-from lfiw.cli import run_script
+from lfiw.commands.sample import command, main
 
-
-def main(arguments: list[str]) -> None:
-    resample = run_path(str(Path(__file__).with_name("resample.py")))["main"]
-    resample([re.sub(r"^(\w+)=", lambda key: f"--{key[1].replace('_', '-')}=", given) for given in arguments])
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(command())

@@ -1,70 +1,10 @@
-"""Log-ratios and importance weights of samples that were not there when the classifier was trained.
+"""`lfiw-score` from a checkout; `python tools/score.py --help` says more."""
 
-python tools/score.py run=runs/digits/ID samples.npz --out weights.npz
-python tools/score.py samples.npz --out weights.npz --flatten 0.5          with the latest run of task=ratio
-
-The samples are images as the classifier was trained on, in an .npz or .npy file. The output has, in the order of the
-file, `log_ratio` and `weights` (float64, one per sample, the weights summing to 1).
-"""
-
-import argparse
 import sys
-from pathlib import Path
 
-from lfiw.cli import Parser, run_script
-from lfiw.data.importers import add_pixel_arguments
-from lfiw.errors import InputError
-from lfiw.files import user_run
+from lfiw.commands.score import command, main
 
-
-def main(arguments: list[str]) -> None:
-    options = parse(arguments)
-    import numpy as np
-    import torch
-
-    from lfiw.data.importers.arrays import import_arrays
-    from lfiw.files import replacing
-    from lfiw.tasks.inputs import Scorer
-    from lfiw.training.progress import reporting
-    from lfiw.training.run_folder import latest_run
-    from lfiw.weighting.diagnostics import effective_sample_size
-    from lfiw.weighting.weights import Weighting, pareto_k
-
-    weighting = Weighting(options.flatten, options.clip, options.smooth)
-    if options.out.suffix != ".npz":
-        raise InputError(f"--out {options.out}: expected a name that ends in .npz")
-    samples = import_arrays(options.file, options.key, options.layout, options.value_range)
-    run = user_run(options.run) if options.run else latest_run("ratio")
-    scorer = Scorer(run)
-    blocks = []
-    with reporting("scoring", samples.num_rows, "samples") as advance:
-        for block in samples.blocks():
-            blocks.append(scorer(block))
-            advance(len(blocks[-1]))
-    log_ratio = torch.cat(blocks)
-    weights = weighting(log_ratio)
-    with replacing(options.out) as temporary:
-        np.savez(temporary, log_ratio=log_ratio.numpy(), weights=weights.numpy())
-    for note in samples.notes:
-        print(note)
-    ess, k = effective_sample_size(weights).item(), pareto_k(weighting.log_weights(log_ratio))
-    print(f"{options.out}: {len(weights):,} weights by {run}, ESS {ess:,.1f}, Pareto k̂ {k:.2f}")
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    run = next((a.partition("=")[2] for a in arguments if a.startswith("run=")), None)
-    parser = Parser(description=__doc__)
-    parser.add_argument("file", type=Path, metavar="FILE", help="samples, .npz or .npy")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go, .npz")
-    parser.add_argument("--key", metavar="NAME", help="which array of the .npz holds the samples")
-    add_pixel_arguments(parser)
-    parser.add_argument("--flatten", type=float, default=1.0, metavar="α", help="exponent of the weights (default: 1)")
-    parser.add_argument("--clip", type=float, default=0.0, metavar="β", help="lower bound of the ratio (default: 0)")
-    parser.add_argument("--smooth", action="store_true", help="Pareto-smooth the upper tail")
-    options = parser.parse_args([a for a in arguments if not a.startswith("run=")])
-    options.run = run
-    return options
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(command())

@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,23 +52,37 @@ def write_npz(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) 
         zipfile.ZipFile(temporary, "w") as archive,
         archive.open(f"{ARRAY}.npy", "w", force_zip64=True) as member,
     ):
-        for number, block in enumerate(blocks):
-            pixels = np.ascontiguousarray(block.permute(0, 2, 3, 1).numpy())
-            if number == 0:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (num, *pixels.shape[1:])}
-                np.lib.format.write_array_header_1_0(member, header)
-            member.write(pixels.data)
+        write_array(member, (block.permute(0, 2, 3, 1).numpy() for block in blocks), num)
+
+
+def write_array(file: Any, blocks: Iterable[np.ndarray], num: int) -> None:
+    """Writes blocks of `num` rows in all, at least one, to an open file, as one array in NumPy's format."""
+    for number, block in enumerate(blocks):
+        if number == 0:
+            descr = np.lib.format.dtype_to_descr(block.dtype)
+            header = {"descr": descr, "fortran_order": False, "shape": (num, *block.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(block).data)
 
 
 def write_png_files(path: Path, blocks: Iterable[UInt8[Tensor, "_ c h w"]], num: int) -> None:
-    digits = max(6, len(str(num - 1)))
     with folder_in_place(path) as folder:
         for number, image in enumerate(image for block in blocks for image in block):
-            channels = len(image)
-            if channels not in (1, 3):
-                raise InputError(f"images of {channels} channels cannot be PNG files: choose a name that ends in .npz")
-            pixels = image.permute(1, 2, 0).numpy()
-            Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(folder / f"{number:0{digits}d}.png")
+            picture(image).save(folder / png_name(number, num))
+
+
+def png_name(number: int, num: int) -> str:
+    """The name of one of `num` files, in whose order they sort."""
+    return f"{number:0{max(6, len(str(num - 1)))}d}.png"
+
+
+def picture(image: UInt8[Tensor, "c h w"]) -> Image.Image:
+    """Raises InputError for an image that is neither grey nor RGB."""
+    channels = len(image)
+    if channels not in (1, 3):
+        raise InputError(f"images of {channels} channels cannot be PNG files: choose a name that ends in .npz")
+    pixels = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
 
 
 @contextlib.contextmanager

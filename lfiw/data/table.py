@@ -46,7 +46,25 @@ def native(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
 
 
-def check_numbers(array: np.ndarray, name: str = "the array") -> None:
+@runtime_checkable
+class RowArray(Protocol):
+    """What looks like an array and is read some rows at a time: one in memory, mapped, or columns of a file."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+
+
+def check_numbers(array: RowArray, name: str = "the array") -> None:
     """Raises InputError if an array has elements that are not real numbers, or masked ones."""
     if array.dtype.names:
         raise InputError(

@@ -14,12 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lfiw.data.importers import (
+    CSV,
     FOLDER,
+    HUGGINGFACE,
     NPZ,
+    PARQUET,
     ZIP,
     add_cache_argument,
+    add_csv_arguments,
     add_folder_arguments,
+    add_huggingface_arguments,
     add_npz_arguments,
+    add_parquet_arguments,
     add_pixel_arguments,
 )
 from lfiw.errors import InputError
@@ -145,6 +151,7 @@ def add_kernel_density(parser: argparse.ArgumentParser) -> None:
 
 
 IMPORTERS, HERE = "lfiw.data.importers", "lfiw.generators"
+OF_TABLES = ("path", "columns", "without", "label", "split", "size", "skip_bad", "layout", "value_range")
 # name on the command line → source
 SOURCES = {
     "npz": Source(
@@ -159,6 +166,15 @@ SOURCES = {
         ZIP,
         lambda parser: add_folder_arguments(parser, "file", "FILE"),
         opened_by(f"{IMPORTERS}.folders:import_zip", "file", "size", "skip_bad"),
+    ),
+    "parquet": Source(PARQUET, add_parquet_arguments, opened_by(f"{IMPORTERS}.parquet:import_parquet", *OF_TABLES)),
+    "huggingface": Source(
+        HUGGINGFACE, add_huggingface_arguments, opened_by(f"{IMPORTERS}.huggingface:import_huggingface", *OF_TABLES)
+    ),
+    "csv": Source(
+        CSV,
+        add_csv_arguments,
+        opened_by(f"{IMPORTERS}.csv_files:import_csv", "file", "columns", "without", "label", "delimiter", "header"),
     ),
     "cache": Source(
         "The samples of another cache, as its folder or URL.",

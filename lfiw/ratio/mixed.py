@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lfiw.data.batches import MixedBatches, RowsInOrder, TrainingLoader, batch_loader, mix_seeds
-from lfiw.data.encoding import as_tables, samples_column
+from lfiw.data.encoding import VECTOR, as_tables, samples_column
 from lfiw.data.splits import (
     GENERATED,
     REAL,
@@ -379,3 +379,18 @@ def check_same_samples(first: Table, second: Table, column: str) -> None:
             f"the two tables do not match in column {column!r}: {a.dtype} {tuple(a.shape)} in {first}, "
             f"{b.dtype} {tuple(b.shape)} in {second}; a classifier would tell them apart by that alone"
         )
+    here, there = imported_columns(first), imported_columns(second)
+    if column == VECTOR and here and there and here != there and len(here) > 1:
+        places = [place for place, names in enumerate(zip(here, there, strict=True)) if len(set(names)) > 1]
+        raise InputError(
+            f"number {places[0]} of the vectors is {here[places[0]]!r} in {table_name(first)}, {there[places[0]]!r} in "
+            f"{table_name(second)}: import both with --columns {' '.join(here)}"
+        )
+
+
+def imported_columns(table: Table) -> list[str]:
+    """Names of the numbers in a table's vectors, if it was imported from named columns."""
+    source = getattr(table, "source", {})
+    original = source.get("samples")  # of resampled rows
+    names = (original if isinstance(original, dict) else source).get("columns")
+    return names if isinstance(names, list) and table.column(VECTOR).shape == (len(names),) else []

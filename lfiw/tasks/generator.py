@@ -10,6 +10,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import Logger
 
+from lfiw.cli import as_started
 from lfiw.data import SampleCache
 from lfiw.errors import InputError, first_line
 from lfiw.evaluation.tables import number
@@ -56,7 +57,8 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
         record |= {"epochs": trainer.current_epoch, "seconds": timer.time_elapsed("train")}
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         write_json(run_dir / RECORD, {**record, "metrics": finite})
-        print(f"python tools/cache_samples.py trained {run_dir} --num-samples 10000 --out cache/{config.model.name}")
+        draw = f"python tools/cache_samples.py trained {run_dir} --num-samples 10000 --out cache/{config.model.name}"
+        print(as_started(draw))
     return metrics, {"trainer": trainer, "generator": generator, "datamodule": datamodule}
 
 

@@ -151,6 +151,18 @@ def test_samples_unlike_each_other(side: str, other: Tensor) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_columns_in_another_order_on_the_other_side(tmp_path: Path) -> None:
+    for side, names in (("real", ["a", "b"]), ("generated", ["b", "a"]), ("other", ["x"])):
+        with CacheWriter(tmp_path / side, source={"columns": names}) as writer:
+            writer.write({"vector": torch.randn(40, 2)})
+    real, generated, other = (SampleCache(tmp_path / side) for side in ("real", "generated", "other"))
+    with pytest.raises(
+        InputError, match=r"number 0 of the vectors is 'a' in .*, 'b' in .*: import both with --columns a"
+    ):
+        MixedDataModule(real, generated).setup()
+    MixedDataModule(real, other).setup()  # of one column of lists
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

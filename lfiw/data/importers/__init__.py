@@ -69,6 +69,9 @@ def import_cache(where: str, columns: Sequence[str] | None = None) -> Imported:
 NPZ = "Images or vectors in a .npz or .npy file."
 FOLDER = "Images in a folder; sub-folders are classes."
 ZIP = "Images in a zip archive; its folders are classes."
+PARQUET = "Images or vectors in Parquet files (extra: parquet)."
+HUGGINGFACE = "A Hugging Face data set that save_to_disk wrote (extra: parquet)."
+CSV = "Columns of numbers in a CSV file."
 
 
 def add_npz_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,8 +95,49 @@ def add_pixel_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_column_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds which columns of a table are the samples."""
+    parser.add_argument(
+        "--columns", nargs="+", metavar="NAME", help="of the samples (default: images, or lists, or all numbers)"
+    )
+    parser.add_argument("--without", nargs="+", default=(), metavar="NAME", help="columns to leave out")
+    parser.add_argument("--label", metavar="NAME", help="classes (default: label, labels or fine_label)")
+
+
+def add_parquet_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="PATH", help="a file, or a folder of *.parquet")
+    add_table_arguments(parser)
+
+
+def add_huggingface_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="DIR", help="of save_to_disk")
+    add_table_arguments(parser)
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what Parquet files and Hugging Face data sets have in common."""
+    add_column_arguments(parser)
+    parser.add_argument("--split", metavar="NAME", help="which split, if there are several")
+    add_image_arguments(parser)
+    add_pixel_arguments(parser)
+
+
+def add_csv_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="a table of numbers")
+    add_column_arguments(parser)
+    parser.add_argument("--delimiter", metavar="C", help="between cells (default: detected)")
+    parser.add_argument(
+        "--header", action=argparse.BooleanOptionalAction, help="the first line holds names (default: detected)"
+    )
+
+
 def add_folder_arguments(parser: argparse.ArgumentParser, name: str, metavar: str) -> None:
     parser.add_argument(name, type=Path, metavar=metavar)
+    add_image_arguments(parser)
+
+
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds how image files are read."""
     parser.add_argument("--size", type=int, metavar="N", help="crop to the central square and resize to N × N")
     parser.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be decoded, and name them")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers import Imported
 from lfiw.data.importers.pixels import RANGES, Pixels, extremes, find_axes, find_range, in_blocks, rows_first
-from lfiw.data.table import check_numbers
+from lfiw.data.table import RowArray, check_numbers
 from lfiw.errors import InputError, first_line, printable
 from lfiw.untrusted import Archive
 
@@ -74,7 +74,8 @@ def read_labels(name: str, array: np.ndarray, rows: int) -> Labels:
     return Labels(name, torch.from_numpy(values.astype(np.int64)), note)
 
 
-SAMPLE_KEYS = ("images", "image", "samples", "sample", "x", "data", "arr_0")
+SAMPLE_KEYS = ("images", "image", "vector", "samples", "sample", "x", "data", "arr_0")
+KEPT = ("log_ratio", "weight")  # of an export: columns of the cache, beside the samples
 PRECISION = 1e-6  # of a column's spread: rounding that vectors may suffer
 EXACT = 2**53  # whole numbers up to here are exact in float64
 HEADERS = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}  # bytes of their length
@@ -113,7 +114,8 @@ def import_arrays(
 
     Images of three or four axes become the column `image`, uint8 (N, C, H, W); rows of numbers (N, D) become `vector`,
     float32, or float64 if a column's values need it. In an `.npz`, classes under `labels`, `label`, `targets` or `y`
-    become `label` (`read_labels`); any other array is named as ignored.
+    become `label` (`read_labels`); one float per sample under `log_ratio` and `weight`, as an export has them, stays;
+    any other array is named as ignored.
 
     Args:
         key: which array of an `.npz` holds the samples; needed if it is not the only one and has no usual name.
@@ -139,8 +141,16 @@ def import_arrays(
     if labels and labels.note:
         notes.append(f"labels from {labels.name}, {labels.note}")
     notes = moved + notes
+    kept = {
+        name: array
+        for name, array in arrays.items()
+        if name in KEPT and name != chosen and array.shape == (len(samples),) and array.dtype.kind == "f"
+    }
+    if kept:
+        notes.append(f"columns kept: {', '.join(kept)}")
     others = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()} | refused | arrays.left_out
-    ignored = [f"{name} ({why})" for name, why in others.items() if name not in (chosen, labels and labels.name)]
+    used = (chosen, labels and labels.name, *kept)
+    ignored = [f"{name} ({why})" for name, why in others.items() if name not in used]
     if ignored:
         notes.append(f"ignored: {', '.join(ignored)}")
 
@@ -148,7 +158,7 @@ def import_arrays(
         block = {column: read(samples[start:stop])}
         if labels is not None:
             block["label"] = labels.values[start:stop]
-        return block
+        return block | {name: as_float(array[start:stop], np.float64) for name, array in kept.items()}
 
     source = {"file": printable(path.name), "sha256": hash_file(path), "array": chosen, "notes": notes}
     return Imported(source, tuple(notes), len(samples), rows)
@@ -244,7 +254,7 @@ def choose(arrays: Arrays, key: str | None) -> str:
     return usual[0]
 
 
-def reader(samples: np.ndarray, layout: str | None, value_range: str | None) -> tuple[str, Any, list[str]]:
+def reader(samples: RowArray, layout: str | None, value_range: str | None) -> tuple[str, Any, list[str]]:
     """Returns column name, a function from a block to its tensor, and what was detected.
 
     Raises:
@@ -278,7 +288,7 @@ def as_float(block: np.ndarray, dtype: type[np.floating]) -> Tensor:
     return torch.from_numpy(block.astype(dtype))
 
 
-def precision_needed(samples: np.ndarray) -> type[np.floating]:
+def precision_needed(samples: RowArray) -> type[np.floating]:
     """Returns float32 where it rounds every column by at most a millionth of the column's spread, otherwise float64.
 
     Raises:
@@ -286,14 +296,15 @@ def precision_needed(samples: np.ndarray) -> type[np.floating]:
     """
     if np.can_cast(samples.dtype, np.float32):
         return np.float32
-    first = samples[0].astype(np.float64)
+    (start,) = samples[0:1]
+    first = start.astype(np.float64)
     largest, rounding, total, squares = (np.zeros(samples.shape[1]) for _ in range(4))
     constant = np.ones(samples.shape[1], dtype=bool)
     for block in in_blocks(samples):
         wide = block.astype(np.float64)
         largest = np.maximum(largest, np.abs(wide).max(0))
         rounding = np.maximum(rounding, np.abs(wide - wide.astype(np.float32)).max(0))
-        constant &= (block == samples[0]).all(0)
+        constant &= (block == start).all(0)
         shifted = wide - first  # squares of values far from zero would lose their spread
         total += shifted.sum(0)
         squares += np.square(shifted).sum(0)
@@ -306,6 +317,6 @@ def precision_needed(samples: np.ndarray) -> type[np.floating]:
             j = int(lost.argmax())
             raise InputError(
                 f"number {j} of the vectors lies near {first[j] + mean[j]:.6g} with a spread of about {spread[j]:.2g}, "
-                f"finer than float64 can hold there: subtract {samples[0, j]} from it in both files, as {samples.dtype}"
+                f"finer than float64 can hold there: subtract {start[j]} from it in both files, as {samples.dtype}"
             )
     return np.float32 if (rounding <= PRECISION * spread).all() else np.float64

@@ -133,35 +133,68 @@ def import_zip(path: Path, size: int | None = None, skip_bad: bool = False) -> I
 
 def import_images(found: ImageFiles, source: dict[str, str], size: int | None, skip_bad: bool) -> Imported:
     """Imports image files from anywhere; arguments and errors as `import_folder`."""
+    names, classes, left_out = find_images(found)
+    images = surveyed(ImageFiles(found.where, names, found.content), size, skip_bad)
+    shown = [printable(name) for name in classes]
+    listed = f"{len(classes)} classes: {', '.join(shown[:10])}{', …' if len(classes) > 10 else ''}"
+    notes = [f"{len(images.names):,} files, {images.colour}", *left_out, *images.notes, *([listed] if classes else [])]
+    number = {name: label for label, name in enumerate(classes)}
+
+    def read(start: int, stop: int) -> dict[str, Tensor]:
+        block: dict[str, Tensor] = {"image": images.read(start, stop)}
+        if classes:
+            block["label"] = torch.tensor([number[name.parts[0]] for name in images.names[start:stop]])
+        return block
+
+    described = {**source, "sha256": images.facts.sha256, "classes": shown, "notes": notes}
+    return Imported(described, tuple(notes), len(images.names), read, images.block_rows)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Image files each of which has been looked at.
+
+    Args:
+        size: side that they are cropped and resized to. If None, they are as large as they are.
+        notes: what was skipped, and what is not read as it stands in the files.
+    """
+
+    files: ImageFiles
+    facts: Facts
+    size: int | None
+    notes: list[str]
+
+    @property
+    def names(self) -> Sequence[PurePosixPath]:
+        return self.files.names
+
+    @property
+    def colour(self) -> str:
+        return "grey" if self.facts.mode == "L" else "RGB"
+
+    @property
+    def block_rows(self) -> int:
+        """How many are decoded at once."""
+        pixels = self.size * self.size if self.size is not None else self.facts.most_pixels
+        return max(1, min(BLOCK_FILES, MOST_BYTES // (3 * pixels)))
+
+    def read(self, start: int, stop: int) -> UInt8[Tensor, "n c h w"]:
+        part = self.names[start:stop]
+        return torch.stack([read_image(self.files, name, self.facts.mode, self.size) for name in part])
+
+
+def surveyed(files: ImageFiles, size: int | None, skip_bad: bool) -> Images:
+    """Looks at every image; arguments and errors as `import_folder`."""
     if size is not None and size < 1:
         raise InputError(f"size {size}: expected at least 1")
-    names, classes, left_out = find_images(found)
-    files = ImageFiles(found.where, names, found.content)
-    notes = left_out
+    notes = []
     if skip_bad:
         files, bad = without_bad(files)
         if bad:
             more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
             notes.append(f"skipped {len(bad)} bad files: {', '.join(map(printable, bad[:NAMED]))}{more}")
     facts = survey(files, size)
-    notes.insert(0, f"{len(files.names):,} files, {'grey' if facts.mode == 'L' else 'RGB'}")
-    notes += facts.notes
-    shown = [printable(name) for name in classes]
-    if classes:
-        notes.append(f"{len(classes)} classes: {', '.join(shown[:10])}{', …' if len(classes) > 10 else ''}")
-    number = {name: label for label, name in enumerate(classes)}
-
-    def read(start: int, stop: int) -> dict[str, Tensor]:
-        part = files.names[start:stop]
-        block = {"image": torch.stack([read_image(files, name, facts.mode, size) for name in part])}
-        if classes:
-            block["label"] = torch.tensor([number[name.parts[0]] for name in part])
-        return block
-
-    described = {**source, "sha256": facts.sha256, "classes": shown, "notes": notes}
-    image_bytes = size * size * 3 if size is not None else facts.most_pixels * 3
-    block_files = max(1, min(BLOCK_FILES, MOST_BYTES // image_bytes))
-    return Imported(described, tuple(notes), len(files.names), read, block_files)
+    return Images(files, facts, size, [*notes, *facts.notes])
 
 
 def walk(folder: Path) -> Iterator[PurePosixPath]:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lfiw.data.importers import BLOCK_ROWS
-from lfiw.data.table import check_numbers, to_tensor
+from lfiw.data.table import RowArray, check_numbers, to_tensor
 from lfiw.errors import InputError
 
 CHANNELS = (1, 3, 4)
@@ -101,7 +101,7 @@ def find_axes(shape: tuple[int, ...], layout: str | None) -> tuple[tuple[int, ..
     return LAYOUTS[layout], f"layout {layout.upper()} as given, shape {shape}"
 
 
-def find_range(values: np.ndarray, name: str | None) -> FoundRange:
+def find_range(values: RowArray, name: str | None) -> FoundRange:
     """Finds the value range of images; values that overshoot it by at most `OVERSHOOT` are to be clamped.
 
     Args:
@@ -182,7 +182,7 @@ def advice(least: float, most: float, dtype: np.dtype) -> str:
     return (f"give --range {' or '.join(possible)}, or " if possible else "") + "clip or rescale them to [0, 1] first"
 
 
-def outside(values: np.ndarray, low: float, high: float) -> tuple[int, int]:
+def outside(values: RowArray, low: float, high: float) -> tuple[int, int]:
     """Counts the values outside, of which there is one, and finds the first row that has it."""
     counts = [
         np.count_nonzero(((block < low) | (block > high)).reshape(len(block), -1), axis=1)
@@ -210,5 +210,5 @@ def extremes(blocks: Iterator[np.ndarray]) -> tuple[float, float]:
     return least, most
 
 
-def in_blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+def in_blocks(values: RowArray) -> Iterator[np.ndarray]:
     return (values[start : start + BLOCK_ROWS] for start in range(0, len(values), BLOCK_ROWS))

@@ -9,10 +9,10 @@ import torch
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 from torch.distributions.transforms import AffineTransform, ComposeTransform
 
+from lfiw.commands.train_policy import train
 from lfiw.errors import InputError
 from lfiw.tasks.ope.environments import Environment
 from lfiw.tasks.ope.policy import Policy, Tanh, load_policy
-from tools.train_policy import train
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -94,7 +94,7 @@ def test_a_saved_policy_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of stable-baselines3's dependencies
 def test_a_trained_policy_acts_as_stable_baselines3s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tools.train_policy as tool
+    import lfiw.commands.train_policy as tool
 
     kept = []
     convert = tool.as_policy

@@ -1,0 +1,164 @@
+"""Write samples with their log-ratios and weights to files that other programs read.
+
+python tools/export.py runs/images/ID --to parquet --out better.parquet     the rows that the run scored
+python tools/export.py runs/images/ID --to npz --out better.npz --weighting "flatten 0.5"
+python tools/export.py cache/mine --to folder --out better/ --flatten 0.5   all rows of a cache with log-ratios
+
+Each sample has its `log_ratio` and `weight`, float64, the weights summing to 1. A run's weights are those that the gate
+chose, unless --weighting names others of evaluation.json. A Parquet file (extra: parquet) has images as Hugging Face's
+datasets show them, an .npz has (N, H, W, C), a folder has PNG files and weights.csv.
+"""
+
+import argparse
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lfiw.cli import Parser, run_script
+from lfiw.errors import InputError, nearest
+from lfiw.files import user_location, user_run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lfiw.data import SampleCache
+    from lfiw.data.table import Table
+    from lfiw.evaluation.record import EvaluationRecord
+    from lfiw.weighting.weights import Weighting
+
+TO = ("parquet", "npz", "folder")
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Rows of a table, (n,), their log-ratios, how they are weighted, and in words by what."""
+
+    table: "Table"
+    rows: "Tensor"
+    log_ratio: "Tensor"
+    weighting: "Weighting"
+    words: str
+
+
+def main(arguments: list[str]) -> None:
+    options = parse(arguments)
+    from lfiw.data.exporting import Export, check_export_target, write_export
+    from lfiw.weighting.diagnostics import effective_sample_size
+
+    form = options.to or form_of(options.out)
+    check_export_target(form, options.out)
+    found = rows_of(options)
+    weights = found.weighting(found.log_ratio)
+    numbers = {"log_ratio": found.log_ratio, "weight": weights}
+    write_export(Export(found.table, found.rows, numbers), form, options.out)
+    ess = effective_sample_size(weights).item()
+    print(f"{options.out}: {len(weights):,} samples with log_ratio and weight, {found.words}, ESS {ess:,.1f}")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument("source", metavar="RUN|CACHE", help="a run folder, or a cache (folder or URL)")
+    parser.add_argument("--to", choices=TO, help="(default: by the ending of --out, or else folder)")
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file or folder to write")
+    parser.add_argument("--weighting", metavar="NAME", help="of the run's evaluation.json (default: the gate's choice)")
+    parser.add_argument(
+        "--log-ratio", metavar="NAME", help="of a cache: column log_ratio/RUN, or an .npz file of tools/score.py"
+    )
+    parser.add_argument("--flatten", type=float, metavar="α", help="of a cache: exponent of the weights (default: 1)")
+    parser.add_argument("--clip", type=float, metavar="β", help="of a cache: lower bound of the ratio (default: 0)")
+    parser.add_argument("--smooth", action="store_true", help="of a cache: Pareto-smooth the upper tail")
+    return parser.parse_args(arguments)
+
+
+def form_of(out: Path) -> str:
+    """The format that a name ends in; without an ending, a folder."""
+    if out.suffix and out.suffix[1:] not in TO:
+        raise InputError(f"--out {out}: expected a name that ends in .parquet or .npz, or --to folder")
+    return out.suffix[1:] or "folder"
+
+
+def rows_of(options: argparse.Namespace) -> Weighted:
+    """What is exported of a run or a cache.
+
+    Raises:
+        InputError: it is neither, or an option goes with the other one.
+    """
+    is_run = "://" not in options.source and (user_run(options.source) / "config.yaml").is_file()
+    others = ("log_ratio", "flatten", "clip", "smooth") if is_run else ("weighting",)
+    for name in others:
+        if getattr(options, name) not in (None, False):
+            kind, other = ("run", "cache") if is_run else ("cache", "run")
+            raise InputError(f"{options.source} is a {kind}: --{name.replace('_', '-')} goes with a {other}")
+    return rows_of_run(options) if is_run else rows_of_cache(options)
+
+
+def rows_of_run(options: argparse.Namespace) -> Weighted:
+    """The generated rows that a run scored, weighted as its evaluation.json says."""
+    from lfiw.config import load
+    from lfiw.data.splits import GENERATED
+    from lfiw.evaluation.record import EvaluationRecord
+    from lfiw.ratio.cross_fitting import log_ratio_column
+    from lfiw.tasks.inputs import build_datamodule
+    from lfiw.training.run_folder import EVALUATION, task_of
+
+    run = user_run(options.source)
+    if (task := task_of(run / "config.yaml")) != "ratio":
+        raise InputError(f"{run}: a run of task={task}, which weights no samples: give a run of task=ratio, or a cache")
+    if not (run / EVALUATION).is_file():
+        raise InputError(f"{run} was not evaluated: it has no {EVALUATION}; run python evaluate.py run={run}")
+    name, weighting = weighting_of(EvaluationRecord.read(run / EVALUATION), options.weighting)
+    config = load(run).config
+    datamodule = build_datamodule(config.data, config.seed, config.folds)
+    datamodule.prepare_data()
+    datamodule.open_tables()
+    datamodule.input = datamodule.samples  # the split needs no features
+    datamodule.setup()
+    scored = datamodule.splits["evaluation"][GENERATED]
+    table, column = scored.table, log_ratio_column(run)
+    if column not in table.columns:
+        raise InputError(f"{run}: its log-ratios are not in {table} any more: run python evaluate.py run={run}")
+    return Weighted(table, scored.rows, scored.column(column).double(), weighting, f"weighting {name} of {run}")
+
+
+def weighting_of(record: "EvaluationRecord", name: str | None) -> "tuple[str, Weighting]":
+    """A weighting of that name, or the one that the gate chose."""
+    from lfiw.evaluation.record import EXACT
+
+    names = [known.name for known in record.weightings if known.name != EXACT]
+    if name is None:
+        name = record.recommended
+    if name not in names:
+        raise InputError(f"--weighting {name}: no such weighting{nearest(name, names)}; the run has {', '.join(names)}")
+    return name, record.named(name).weighting
+
+
+def rows_of_cache(options: argparse.Namespace) -> Weighted:
+    """All rows of a cache, weighted as the options say."""
+    import torch
+
+    from lfiw.commands.resample import log_ratio_of
+    from lfiw.data import SampleCache
+    from lfiw.weighting.weights import Weighting
+
+    cache = SampleCache(user_location(options.source))
+    column = options.log_ratio or log_ratio_column(cache)
+    weighting = Weighting(
+        1.0 if options.flatten is None else options.flatten,
+        0.0 if options.clip is None else options.clip,
+        options.smooth,
+    )
+    return Weighted(cache, torch.arange(len(cache)), log_ratio_of(cache, column), weighting, f"weighted by {column}")
+
+
+def log_ratio_column(cache: "SampleCache") -> str:
+    """The one column of log-ratios that a cache has."""
+    names = [name for name in cache.columns if name.partition("/")[0] == "log_ratio"]
+    if not names:
+        raise InputError(f"{cache} has no log-ratios: train a run on it, or give --log-ratio, a file of tools/score.py")
+    if len(names) > 1:
+        raise InputError(f"{cache} has log-ratios of several runs: give --log-ratio, one of {', '.join(names)}")
+    return names[0]
+
+
+command = partial(run_script, main)

@@ -1,0 +1,329 @@
+"""Turn weighted samples into an unweighted set: those of a cache, or fresh ones until there are enough.
+
+python tools/resample.py --cache cache/mine --log-ratio log_ratio/ID --pool 16 --num 10000 --out cache/better
+python tools/resample.py --cache cache/mine --log-ratio weights.npz --method systematic --num 5000 --images better.npz
+python tools/resample.py --cache cache/mine --log-ratio log_ratio/ID --method mh --real cache/real --num 1000 --out DIR
+python tools/resample.py --generator digits --method mh --num 1000 --out cache/better          with the latest run
+python tools/resample.py --generator cache --cache cache/mine --run runs/images/ID --num 500 --out cache/better
+
+--log-ratio names the log-ratios of the rows of --cache; the set then points to the chosen rows: no image is copied
+(without --copy), and whatever reads caches reads it, with the columns that --cache has. With --generator the classifier
+of a run scores candidates as they come: digits, those of a run of experiment=digits; trained, those of a generator that
+train.py made (--checkpoint); cache, the rows of --cache in order, each once.
+--images writes PNG files, or one .npz with arr_0, uint8 (N, H, W, C).
+"""
+
+import argparse
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lfiw.cli import Parser, run_script
+from lfiw.errors import InputError
+from lfiw.files import location_argument, user_path, user_run
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lfiw.data import SampleCache
+    from lfiw.ratio.mixed import MixedDataModule
+    from lfiw.tasks.inputs import Scorer
+    from lfiw.weighting.streaming import Sampler
+
+GENERATORS = ("cache", "digits", "trained")
+BLOCK = 1000  # rows copied at a time
+
+
+def main(arguments: list[str]) -> None:
+    options = parse(arguments)
+    check(options)
+    if options.generator:
+        resample_stream(options)
+    else:
+        resample_cache(options)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--cache", type=location_argument, metavar="DIR", help="the samples")
+    parser.add_argument("--log-ratio", metavar="NAME", help="column log_ratio/RUN, or an .npz file of tools/score.py")
+    parser.add_argument("--generator", metavar="NAME", help=f"where candidates come from: {', '.join(GENERATORS)}")
+    parser.add_argument("--checkpoint", type=Path, metavar="RUN|FILE", help="of --generator trained")
+    parser.add_argument("--run", metavar="RUN", help="whose classifier scores the candidates (default: the latest)")
+    parser.add_argument("--batch", type=int, default=1000, metavar="N", help="candidates at a time (default: 1000)")
+    methods = "sir (default), rejection, mh; without --generator also systematic, residual, without-replacement"
+    parser.add_argument("--method", default="sir", help=methods)
+    parser.add_argument("--num", type=int, metavar="N", help="samples to choose")
+    parser.add_argument("--pool", type=int, metavar="T", help="candidates for each sample, of sir and mh (default: 16)")
+    burn_in = "candidates before the first sample, of mh (640); with --generator also of rejection (1000)"
+    parser.add_argument("--burn-in", type=int, metavar="N", help=burn_in)
+    parser.add_argument("--percentile", type=float, metavar="P", help="of the shift of rejection (default: 80)")
+    parser.add_argument(
+        "--real", type=Path, metavar="DIR", help="real samples with the same column, for mh to start at"
+    )
+    parser.add_argument("--flatten", type=float, default=1.0, metavar="α", help="exponent of the weights (default: 1)")
+    parser.add_argument("--clip", type=float, default=0.0, metavar="β", help="lower bound of the ratio (default: 0)")
+    parser.add_argument("--smooth", action="store_true", help="Pareto-smooth the upper tail")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the cache to write")
+    parser.add_argument("--copy", action="store_true", help="copy the rows instead of pointing to them")
+    parser.add_argument("--images", type=Path, metavar="DIR|FILE.npz", help="where images go")
+    parser.add_argument("--overwrite", action="store_true", help="replace the cache that is there")
+    return parser.parse_args(arguments)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuses what does not go together before anything is read."""
+    from lfiw.data.cache.writer import check_target
+    from lfiw.data.image_files import check_images_target
+    from lfiw.weighting.streaming import check_method
+
+    streamed = options.generator is not None
+    if streamed and options.generator not in GENERATORS:
+        raise InputError(f"generator={options.generator}: expected one of {', '.join(GENERATORS)}")
+    needed = {"cache": ["cache"], "trained": ["checkpoint"], "digits": [], None: ["cache", "log_ratio"]}
+    absent = [name for name in (*needed[options.generator], "num") if getattr(options, name) is None]
+    if absent:
+        what = f"--generator {options.generator}" if streamed else "without --generator"
+        raise InputError(f"{what}: give {', '.join(map(flag, absent))} (see tools/resample.py --help)")
+    of_cache, of_stream = ("log_ratio", "real", "smooth", "copy"), ("checkpoint", "run")
+    for name in of_cache if streamed else of_stream:
+        if getattr(options, name):
+            raise InputError(f"{flag(name)} goes {'without' if streamed else 'with'} --generator")
+    check_method(options.method, streamed=streamed, **method_options(options))
+    if not streamed and (options.method == "mh") != (options.real is not None):
+        raise InputError("--real names the cache of real samples that method mh starts from: give both or neither")
+    for name in ("num", "batch"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    if options.out is None and options.images is None:
+        raise InputError("nothing to write: give --out, --images or both")
+    if options.copy and options.out is None:
+        raise InputError("--copy goes with --out")
+    if options.out is not None:
+        check_target(options.out, options.overwrite)
+    if options.images is not None:
+        check_images_target(options.images)
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def method_options(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("pool", "burn_in", "percentile")}
+
+
+def resample_cache(options: argparse.Namespace) -> None:
+    """Chooses rows of a cache by the log-ratios that they have."""
+    import torch
+
+    from lfiw.data import SampleCache, write_rows
+    from lfiw.weighting.diagnostics import effective_sample_size
+    from lfiw.weighting.resampling import check_candidates
+    from lfiw.weighting.streaming import resample
+    from lfiw.weighting.weights import Weighting, pareto_k
+
+    cache = SampleCache(options.cache)
+    if options.images is not None:
+        check_has_images(cache)
+    weighting = Weighting(options.flatten, options.clip, options.smooth)
+    log_weights = weighting.log_weights(check_candidates(log_ratio_of(cache, options.log_ratio)))
+    generator = torch.Generator().manual_seed(options.seed)
+    start = None
+    if options.real is not None:
+        start = start_of(options, log_ratio_of(SampleCache(options.real), options.log_ratio), generator)
+    found = resample(options.method, log_weights, options.num, generator, start=start, **method_options(options))
+    if options.out is not None:
+        stamp = {} if options.log_ratio.endswith(".npz") else cache.column(options.log_ratio).stamp
+        counts = {"candidates": found.candidates, "acceptance_rate": found.acceptance_rate, "log_ratio_stamp": stamp}
+        source = {"resampling": chosen(options) | counts, "of": cache.identity, "samples": cache.source}
+        if options.copy:
+            copy_rows(options.out, cache, found.rows, source, options.overwrite)
+        else:
+            write_rows(options.out, cache, found.rows, source=source, overwrite=options.overwrite)
+        copied = "copied" if options.copy else f"rows of {options.cache}"
+        print(f"{options.out}: {options.num:,} samples, {copied}, identity {SampleCache(options.out).identity[:12]}")
+    write_pictures(options, cache, found.rows)
+    ess = effective_sample_size(torch.softmax(log_weights, 0)).item()
+    rate = "" if found.acceptance_rate is None else f", {found.acceptance_rate:.1%} accepted"
+    print(
+        f"  {len(found.rows.unique()):,} of {len(cache):,} samples were chosen, {found.candidates / options.num:.1f} "
+        f"candidates per sample{rate}; ESS of the weights {ess:,.1f}, Pareto k̂ {pareto_k(log_weights):.2f}"
+    )
+
+
+def resample_stream(options: argparse.Namespace) -> None:
+    """Scores candidates by a run's classifier as they come, and writes those that are kept."""
+    from tempfile import TemporaryDirectory
+
+    import torch
+
+    from lfiw.config import load
+    from lfiw.data import CacheWriter, SampleCache
+    from lfiw.tasks.inputs import Scorer, build_datamodule
+    from lfiw.training.run_folder import latest_run
+    from lfiw.weighting.streaming import build_sampler, stream
+    from lfiw.weighting.weights import Weighting
+
+    run = user_run(options.run) if options.run else latest_run("ratio")
+    config = load(run).config
+    datamodule = build_datamodule(config.data, config.seed, config.folds)
+    datamodule.prepare_data()
+    scorer, weighting = Scorer(run), Weighting(options.flatten, options.clip)
+    generator = torch.Generator().manual_seed(options.seed)
+    start = start_of(options, real_log_ratio(run, datamodule), generator) if options.method == "mh" else None
+    sampler = build_sampler(options.method, generator, start=start, **method_options(options))
+    kept = stream(
+        candidates_of(options, scorer, datamodule, generator),
+        lambda batch: weighting.log_weights(scorer(batch)),
+        sampler,
+        options.num,
+    )
+    started = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        out = options.out or Path(folder) / "samples"
+        source = {"resampling": chosen(options), "run": str(run)}
+        with CacheWriter(out, source=source, overwrite=options.overwrite) as writer:
+            for block in shown(kept, sampler, options.num):
+                writer.write({name: values for name, values in block.items() if name in ("image", "vector")})
+        seconds = time.perf_counter() - started
+        if options.out:
+            print(f"{out}: {options.num:,} samples by {options.method}, scored by {run}")
+        write_pictures(options, SampleCache(out), torch.arange(options.num))
+    print(
+        f"  {sampler.candidates:,} candidates, {sampler.accepted / sampler.candidates:.1%} accepted: "
+        f"{sampler.candidates / options.num:.1f} candidates and {1000 * seconds / options.num:.2f} ms per sample"
+    )
+
+
+def chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """Describes how a set is made, for the provenance of its cache."""
+    names = ("generator", "method", "log_ratio", "num", "flatten", "clip", "smooth", "seed")
+    made = {name: getattr(options, name) for name in names} | method_options(options)
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def start_of(options: argparse.Namespace, real: "Tensor", generator: "torch.Generator") -> float:
+    """Draws a real sample where a chain starts → its log-weight."""
+    import torch
+
+    from lfiw.weighting.weights import Weighting
+
+    place = int(torch.randint(len(real), (), generator=generator))
+    return Weighting(options.flatten, options.clip).log_weights(real)[place].item()
+
+
+def log_ratio_of(cache: "SampleCache", name: str) -> "Tensor":
+    """Reads the column of that name, or `log_ratio` of an .npz file of tools/score.py, in the order of the rows."""
+    if not name.endswith(".npz"):
+        column = cache.column(name)
+        if column.shape or not column.dtype.is_floating_point:
+            raise InputError(f"--log-ratio {name}: expected one number per row, the column has {tuple(column.shape)}")
+        return cache[name].double()
+    from lfiw.data.importers.arrays import load_arrays
+    from lfiw.data.table import to_tensor
+
+    try:
+        values = load_arrays(user_path(name))["log_ratio"]
+        log_ratio = to_tensor(values, "log_ratio")
+    except InputError as error:
+        raise InputError(f"--log-ratio {name}: no array log_ratio can be read from it ({error})") from None
+    if values.shape != (len(cache),) or values.dtype.kind != "f":
+        raise InputError(
+            f"--log-ratio {name}: {values.dtype} of shape {values.shape} for the {len(cache):,} rows of {cache.path}: "
+            "score the samples of this cache"
+        )
+    return log_ratio.double()
+
+
+def real_log_ratio(run: Path, datamodule: "MixedDataModule") -> "Tensor":
+    """Returns the log-ratios of the real evaluation rows of a run."""
+    from lfiw.ratio.cross_fitting import log_ratio_column
+
+    datamodule.open_tables()
+    datamodule.input = datamodule.samples  # the split needs no features
+    datamodule.setup()
+    return datamodule.splits["evaluation"][0].column(log_ratio_column(run))
+
+
+def candidates_of(
+    options: argparse.Namespace, scorer: "Scorer", datamodule: "MixedDataModule", generator: "torch.Generator"
+) -> "Iterable[dict[str, Tensor]]":
+    """Yields batches of what --generator names."""
+    from lfiw.data import SampleCache
+    from lfiw.data.importers import import_cache
+    from lfiw.generators import open_generator
+    from lfiw.generators.protocol import candidates
+    from lfiw.ratio.digits import DigitsCandidates, DigitsDataModule
+
+    if options.generator == "cache":
+        columns = SampleCache(options.cache).columns
+        names = [name for name in dict.fromkeys(("image", "vector", *scorer.classifiers)) if name in columns]
+        return candidates(import_cache(options.cache, names), options.batch, generator)
+    if options.generator == "trained":
+        return candidates(open_generator("trained", options.checkpoint), options.batch, generator)
+    if not isinstance(datamodule, DigitsDataModule):
+        raise InputError(f"--generator digits goes with a run of experiment=digits, not {scorer.run}")
+    digits = DigitsCandidates(datamodule)
+    return iter(lambda: digits.sample(options.batch, generator), None)
+
+
+def shown(kept: "Iterator[dict[str, Tensor]]", sampler: "Sampler", num: int) -> "Iterator[dict[str, Tensor]]":
+    """Yields the same blocks, and reports their progress and the share of candidates accepted."""
+    from lfiw.training.progress import reporting
+
+    done = 0
+    with reporting("sampling", num, "samples") as advance:
+        for block in kept:
+            size = len(next(iter(block.values())))
+            done += size
+            share, cost = sampler.accepted / sampler.candidates, sampler.candidates / done
+            advance(size, f"{share:.1%} accepted, {cost:.1f} candidates per sample")
+            yield block
+
+
+def check_has_images(cache: "SampleCache") -> None:
+    import torch
+
+    column = cache.column("image") if "image" in cache.columns else None
+    if column is None or column.dtype != torch.uint8 or len(column.shape) != 3:
+        raise InputError(f"--images: {cache.path} has no column 'image' of uint8 (channels, height, width)")
+
+
+def write_pictures(options: argparse.Namespace, cache: "SampleCache", rows: "Tensor") -> None:
+    """Writes the images of those rows where --images says, if it does."""
+    from lfiw.data.image_files import write_images
+
+    if options.images is None:
+        return
+    check_has_images(cache)
+    write_images(options.images, column_blocks(cache, rows, "image"), len(rows))
+    print(f"{options.images}: {len(rows):,} images")
+
+
+def copy_rows(path: Path, cache: "SampleCache", rows: "Tensor", source: dict[str, Any], overwrite: bool) -> None:
+    """Writes a cache of its own: base columns, then the columns that were computed later, with their stamps."""
+    from lfiw.data import CacheWriter, SampleCache
+
+    if path.resolve() == cache.path.resolve():
+        raise InputError(f"{path}: the rows of a cache cannot replace it: choose another path")
+    base = list(cache[[0]])
+    with CacheWriter(path, source=source, overwrite=overwrite) as writer:
+        for part in rows.split(BLOCK):
+            writer.write(cache.read(part, base))
+    copy = SampleCache(path)
+    for name in cache.columns:
+        if name not in base:
+            copy.add_column(name, column_blocks(cache, rows, name), stamp=cache.column(name).stamp)
+
+
+def column_blocks(cache: "SampleCache", rows: "Tensor", name: str) -> "Iterator[Tensor]":
+    for part in rows.split(BLOCK):
+        yield cache.read(part, [name])[name]
+
+
+command = partial(run_script, main)
