@@ -139,8 +139,8 @@ def write_parquet(export: Export, path: Path) -> None:
     is_image = export.samples == IMAGE
     if is_image:
         check_pictures(export, "parquet")
-    features = {IMAGE: {"_type": "Image"}} if is_image else {}
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})} if is_image else None
+    features = {"info": {"features": {IMAGE: {"_type": "Image"}}}}
+    metadata = {"huggingface": json.dumps(features)} if is_image else None
     with replacing(path) as temporary:
         writer = None
         try:

@@ -100,7 +100,11 @@ def test_from_samples_to_an_export_by_installed_commands(installed: Path, tmp_pa
 
     program = "import lfiw, lfiw.config; print(lfiw.__file__, lfiw.config.CONF)"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(PYTHONPATH=str(installed))
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(installed)),
     )
     assert done.stdout.split() == [str(installed / "lfiw/__init__.py"), str(installed / "lfiw/conf")]
 
