@@ -229,12 +229,12 @@ def read_network(
             raise InputError(f"{path} holds other weights than those of {what}")
         return about, state
     checkpoint = read_checkpoint(path, "cpu")
-    kept = checkpoint if isinstance(checkpoint, dict) else {}
-    described = kept.get(key)
+    content = checkpoint if isinstance(checkpoint, dict) else {}
+    described = content.get(key)
     if not isinstance(described, dict) or described.get("kind") != kind:
-        other = next((name for known, name in CHECKPOINTS_OF.items() if known in kept and known != key), None)
+        other = next((name for known, name in CHECKPOINTS_OF.items() if known in content and known != key), None)
         raise InputError(f"{path} is not a checkpoint of {what} but of {other or 'something else'}")
-    return described, kept["state_dict"]
+    return described, content["state_dict"]
 
 
 @contextlib.contextmanager
@@ -298,15 +298,15 @@ def built_for(state: Mapping[str, Tensor], build: Callable[[], M], part: str = "
     Raises:
         ValueError: the network would be far larger than its weights, or a weight's name or shape does not fit it.
     """
-    kept = sum(min(v.numel(), v.untyped_storage().nbytes() // v.element_size()) for v in state.values())
-    most = max(HARMLESS_NUMBERS, TIMES * kept)
+    size = sum(min(v.numel(), v.untyped_storage().nbytes() // v.element_size()) for v in state.values())
+    most = max(HARMLESS_NUMBERS, TIMES * size)
     numbers = tensors = 0
 
     def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
         nonlocal numbers, tensors
         numbers, tensors = numbers + (tensor.numel() if tensor is not None else 0), tensors + 1
         if numbers > most or tensors > MOST_TENSORS:
-            raise ValueError(f"its options ask for a network much larger than its {kept:,} weights")
+            raise ValueError(f"its options ask for a network much larger than its {size:,} weights")
 
     hooks = [
         register_module_parameter_registration_hook(count),
@@ -320,9 +320,9 @@ def built_for(state: Mapping[str, Tensor], build: Callable[[], M], part: str = "
             hook.remove()
     network = build()
     own = network.get_submodule(part)
-    expected, found = ({k: tuple(v.shape) for k, v in values.items()} for values in (own.state_dict(), state))
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise ValueError(f"{name} has shape {found.get(name)}, expected {expected.get(name)}")
+    expected, actual = ({k: tuple(v.shape) for k, v in values.items()} for values in (own.state_dict(), state))
+    for name in sorted(expected.keys() | actual.keys()):
+        if expected.get(name) != actual.get(name):
+            raise ValueError(f"{name} has shape {actual.get(name)}, expected {expected.get(name)}")
     own.load_state_dict(dict(state))
     return network

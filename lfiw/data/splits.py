@@ -95,12 +95,12 @@ def cross_fitting_rows(
         fractions: name → share of the other rows; they sum to 1.
     """
     parts = list(split_rows(len(rows), {f"fold {i}": 1 / folds for i in range(folds)}, seed).values())
-    found = []
+    splits = []
     for i, held_out in enumerate(parts):
         others = torch.cat([part for j, part in enumerate(parts) if j != i]).sort().values
         split = split_rows(len(others), fractions, seed + i + 1)
-        found.append({"held_out": rows[held_out], **{name: rows[others[chosen]] for name, chosen in split.items()}})
-    return found
+        splits.append({"held_out": rows[held_out], **{name: rows[others[chosen]] for name, chosen in split.items()}})
+    return splits
 
 
 Batch = dict[str, Tensor]
@@ -136,13 +136,13 @@ class MixedRows(Dataset[Batch]):
     def rows_of(self, batch: Batch) -> list[dict[str, Any]]:
         """Returns the rows of a batch, grouped by the tables that they belong to."""
         side, position = batch["side"].cpu(), batch["position"].cpu()
-        found = []
+        entries = []
         for number, subset in enumerate(self.subsets):
             rows = subset.rows[position[side == number]]
             if isinstance(subset.table, TensorTable) and ROW in subset.table.columns:
                 rows = subset.table[ROW][rows]
-            found.append({"table": table_name(subset.table), "rows": rows.tolist()})
-        return found
+            entries.append({"table": table_name(subset.table), "rows": rows.tolist()})
+        return entries
 
 
 class InOrderDataModule(LightningDataModule):

@@ -45,16 +45,16 @@ class DetectedPixels:
             if values.ndim not in (3, 4) or values.size == 0:
                 raise InputError(f"shape {values.shape}: expected images (n, c, h, w), (n, h, w, c) or (n, h, w)")
             axes, layout_note = find_axes(values.shape, layout)
-            found = find_range(values, value_range)
+            detected = find_range(values, value_range)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        self._range, self._shape, self._dtype = found.name, values.shape[1:], values.dtype
-        self._pixels = Pixels(axes, *RANGES[found.name])
+        self._range, self._shape, self._dtype = detected.name, values.shape[1:], values.dtype
+        self._pixels = Pixels(axes, *RANGES[detected.name])
         self._batches = self._clamped = 0
         later = (
             f"; in later batches too, up to {OVERSHOOT:.0%} outside it are clamped" if values.dtype.kind == "f" else ""
         )
-        self.detected = (layout_note, found.note + later)
+        self.detected = (layout_note, detected.note + later)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -133,8 +133,8 @@ class GenerativeModule(TrainedModule):
 
     def description(self) -> dict[str, Any]:
         """Returns what `load` needs to build the module."""
-        kept = {name: value for name, value in self.net_options.items() if name != "features"}
-        return {"kind": KIND, "net": kept, "shape": list(self.shape)}
+        options = {name: value for name, value in self.net_options.items() if name != "features"}
+        return {"kind": KIND, "net": options, "shape": list(self.shape)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -164,13 +164,13 @@ class GenerativeModule(TrainedModule):
         file = checkpoint_of(Path(path))
         with naming(file, "does not hold a whole generator"):
             remedy = f"give a run folder, a checkpoint of task=generator or a {WEIGHTS}"
-            kept, state = read_network(file, "generator", "a generator", KIND, remedy=remedy)
-            home = find_class(kept["net"]["name"])
+            description, state = read_network(file, "generator", "a generator", KIND, remedy=remedy)
+            home = find_class(description["net"]["name"])
             if not issubclass(home, cls):
-                raise InputError(f"{file} holds a {kept['net']['name']}, not a {cls.__name__}")
+                raise InputError(f"{file} holds a {description['net']['name']}, not a {cls.__name__}")
             # half precision only saves space in the file: the network computes in float32
             own = part_of(state, home.sampler)
-            module = built_for(own, lambda: home(kept["net"], kept["shape"]), home.sampler)
+            module = built_for(own, lambda: home(description["net"], description["shape"]), home.sampler)
         return module.to(device).eval()
 
 
@@ -189,8 +189,8 @@ def find_class(name: str) -> type[GenerativeModule]:
     if name not in HOMES:
         raise InputError(f"no generator {name!r} to train; generators: {', '.join(HOMES)}")
     module, _, attribute = HOMES[name].partition(".")
-    found: type[GenerativeModule] = getattr(import_module(f"lfiw.generators.{module}"), attribute)
-    return found
+    generator_class: type[GenerativeModule] = getattr(import_module(f"lfiw.generators.{module}"), attribute)
+    return generator_class
 
 
 def checkpoint_of(path: Path) -> Path:

@@ -74,17 +74,6 @@ def sample(net: PixelCNN, uniforms: Float[Tensor, "n u h w"]) -> UInt8[Tensor, "
     return images
 
 
-@torch.inference_mode()
-def teacher_forced(net: PixelCNN, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p h w"]:
-    """Returns the parameters of every pixel of given images, computed in the order of sampling instead of at once."""
-    evaluation = Evaluation(net, images)
-    parameters = []
-    for row, column, of_pixel in evaluation.pixels():
-        parameters.append(of_pixel)
-        evaluation.see(row, column)
-    return torch.stack(parameters, dim=2).unflatten(2, images.shape[2:])
-
-
 class Evaluation:
     """One pass over the pixels of a batch, in reading order.
 

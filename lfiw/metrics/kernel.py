@@ -62,7 +62,7 @@ def kernel_distance(
         pairs = off_diagonal_sum(features, weights, kernel, block_size)
         if isinstance(kernel, CentredCubicKernel):
             pairs = pairs + kernel.left_out(features, weights)
-        values = values + pairs / _correction(weights, side)
+        values = values + pairs / reliability_correction(weights.sum(dim=0), weights.square().sum(dim=0), side)
     check_kernel(values)
     return scalar_unless_columns(values, real_weights, generated_weights)
 
@@ -182,10 +182,6 @@ class KernelDistance(RowsMetric):
         self.compute()
         assert self._subset_distances is not None
         return self._subset_distances.std(correction=0)
-
-
-def _correction(normalised: Float[Tensor, "n k"], side: str) -> Float[Tensor, " k"]:
-    return reliability_correction(normalised.sum(dim=0), normalised.square().sum(dim=0), side)
 
 
 def check_kernel(values: Tensor) -> None:

@@ -173,11 +173,11 @@ def exact_distances(
 ) -> Float[Tensor, " p"]:
     """Computes squared distances of pairs of rows from their differences in float64."""
     size = max(1, PAIRS // block.rows.shape[1])
-    found = [
+    distances = [
         (block.rows[a].double() - others.rows[b].double()).square().sum(dim=1)
         for a, b in zip(i.split(size), j.split(size), strict=True)
     ]
-    return torch.cat(found)
+    return torch.cat(distances)
 
 
 def within(limit: Float[Tensor, "*b #n"], bounds: Bounds, block: Centred, others: Centred) -> Bool[Tensor, "b n"]:

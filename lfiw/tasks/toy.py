@@ -310,10 +310,10 @@ def summarise(name: str, group: Sequence[Repetition]) -> list[Row]:
 
 def print_rows(config: Config, rows: Sequence[Row]) -> None:
     """Prints the table."""
-    found = {(r["name"], r["metric"]): r for r in rows}
+    by_name = {(r["name"], r["metric"]): r for r in rows}
 
     def cell(name: str, metric: str) -> str:
-        r = found[name, metric]
+        r = by_name[name, metric]
         return number(r["mean"], 3) + (f" ± {number(r['se'], 2)}" if r["se"] is not None else "")
 
     titles = ["case", "log-ratio RMSE", *(f"{ESTIMATES[q]} {w}" for q in ESTIMATES for w in WEIGHTINGS)]

@@ -144,9 +144,6 @@ class LoggedProgress(ProgressBar):
     def disable(self) -> None:
         self.enabled = False
 
-    def enable(self) -> None:
-        self.enabled = True
-
     def track(self, items: Collection[T], stage: str) -> Iterator[T]:
         """Yields the items, and reports how many are done: for what is done after the batches."""
         lines = self._lines(stage, len(items), "")

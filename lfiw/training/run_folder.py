@@ -137,10 +137,10 @@ def latest_run(task: str | None = None) -> Path:
     Raises:
         InputError: there is none.
     """
-    found = sorted(RUNS.glob("*/*/config.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
-    chosen = next((file.parent for file in found if task in (None, task_of(file))), None)
+    configs = sorted(RUNS.glob("*/*/config.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
+    chosen = next((file.parent for file in configs if task in (None, task_of(file))), None)
     if chosen is None:
-        kind = f" with task={task}" if task and found else ""
+        kind = f" with task={task}" if task and configs else ""
         raise InputError(f"no run{kind} in {RUNS}/: run train.py first, or give run=FOLDER")
     return chosen
 
@@ -168,18 +168,18 @@ def timed(run_dir: Path, stage: str, *, resumed: bool = False) -> Iterator[None]
     yield
     seconds = time.perf_counter() - started
     if getattr(rank_zero_only, "rank", 0) == 0:
-        kept = seconds_of(run_dir)
-        total = seconds + (kept.get(stage, 0.0) if resumed else 0.0)
-        write_json(run_dir / FILE, {**kept, stage: round(total, 2)})
+        measured = seconds_of(run_dir)
+        total = seconds + (measured.get(stage, 0.0) if resumed else 0.0)
+        write_json(run_dir / FILE, {**measured, stage: round(total, 2)})
 
 
 def seconds_of(run_dir: Path) -> dict[str, float]:
     """Returns stage → seconds, in the order of their first run; empty if the run was not measured."""
     try:
-        kept = json.loads((run_dir / FILE).read_text())
+        seconds = json.loads((run_dir / FILE).read_text())
     except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return seconds if isinstance(seconds, dict) else {}
 
 
 Curve = tuple[list[float], list[float]]  # epochs, log-losses
@@ -196,7 +196,7 @@ def logged_losses(file: Path, metric: str) -> dict[str, Curve]:
         file: metrics.jsonl, which need not exist.
         metric: `VALIDATION` or `TRAINING`.
     """
-    found: dict[str, dict[float, float]] = defaultdict(dict)
+    losses: dict[str, dict[float, float]] = defaultdict(dict)
     pattern = re.compile(rf"(?:(.+)/)?{re.escape(metric)}")
     for line in file.read_text().splitlines() if file.is_file() else ():
         try:
@@ -207,8 +207,8 @@ def logged_losses(file: Path, metric: str) -> dict[str, Curve]:
             match = pattern.fullmatch(key)
             epoch = epoch_of(values, match[1] or "") if match else None
             if match and epoch is not None and value is not None:
-                found[match[1] or ""][epoch] = value
-    return {name: (sorted(points), [points[epoch] for epoch in sorted(points)]) for name, points in found.items()}
+                losses[match[1] or ""][epoch] = value
+    return {name: (sorted(points), [points[epoch] for epoch in sorted(points)]) for name, points in losses.items()}
 
 
 def epoch_of(values: dict[str, float | None], name: str) -> float | None:

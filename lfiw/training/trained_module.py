@@ -82,13 +82,9 @@ def build_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int) -> L
         InputError: there is no such schedule.
     """
     if name not in SCHEDULES:
-        raise unknown_schedule(name)
+        raise InputError(f"optimizer.schedule={name}: expected one of {', '.join(SCHEDULES)}")
     factor = SCHEDULES[name]
     return LambdaLR(optimizer, lambda step: factor(min(step / max(1, steps), 1.0)))
-
-
-def unknown_schedule(name: str) -> InputError:
-    return InputError(f"optimizer.schedule={name}: expected one of {', '.join(SCHEDULES)}")
 
 
 SUMS = "epoch_sums"  # in a checkpoint
@@ -153,14 +149,14 @@ class TrainedModule(LightningModule):
             checkpoint[SUMS] = {"steps": steps, "totals": torch.stack(totals).cpu()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        kept = checkpoint.get(SUMS)
-        if kept is None:
+        sums = checkpoint.get(SUMS)
+        if sums is None:
             return
-        totals = kept["totals"]
-        # the number of processes has changed: each gets the mean over all, so that the logged mean stays the same
+        totals = sums["totals"]
+        # if the number of processes has changed, each gets the mean over all, which leaves the logged mean as it is
         own = totals[self.global_rank] if len(totals) == self.trainer.world_size else totals.mean(0)
         own = own.to(self.device)
-        self._sums = {name: (total, steps) for (name, steps), total in zip(kept["steps"].items(), own, strict=True)}
+        self._sums = {name: (total, steps) for (name, steps), total in zip(sums["steps"].items(), own, strict=True)}
 
 
 def seed_global(seed: int, device: torch.device) -> None:

@@ -124,13 +124,13 @@ def build_trainer(
         InputError: Lightning does not accept an option's value, or the machine has no such device.
     """
     quiet()
-    kept: list[Callback] = [FiniteLoss(run_dir), *callbacks]
+    all_callbacks: list[Callback] = [FiniteLoss(run_dir), *callbacks]
     if run_dir is None:
         assert monitor is not None
-        kept.append(BestWeights(monitor))
+        all_callbacks.append(BestWeights(monitor))
     else:
         folder = checkpoints or run_dir / CHECKPOINTS
-        kept[1:1] = [LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
+        all_callbacks[1:1] = [LastCheckpoint(folder, options.checkpoint_steps), LogPosition()]
     if monitor:
         if run_dir is not None:
             # both run after validation, and before last.ckpt is written, which contains their state
@@ -142,17 +142,17 @@ def build_trainer(
                 save_on_train_epoch_end=False,
                 enable_version_counter=False,
             )
-            kept.insert(1, best)
+            all_callbacks.insert(1, best)
         if options.patience:
-            kept.append(
+            all_callbacks.append(
                 Patience(
                     monitor, mode=mode, patience=options.patience, check_finite=True, check_on_train_epoch_end=False
                 )
             )
     if ema_decay:
-        kept.append(MovingAverage(decay=ema_decay))
+        all_callbacks.append(MovingAverage(decay=ema_decay))
     if options.progress:
-        kept.append(trainer_progress())
+        all_callbacks.append(trainer_progress())
     try:
         trainer = Trainer(
             accelerator=options.accelerator,
@@ -164,7 +164,7 @@ def build_trainer(
             gradient_clip_val=options.gradient_clip or None,
             deterministic=options.deterministic,
             logger=list(loggers),
-            callbacks=kept,
+            callbacks=all_callbacks,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run_dir,
             use_distributed_sampler=False,  # ours are distributed and return no row twice
@@ -175,10 +175,10 @@ def build_trainer(
             log_every_n_steps=50,
         )
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
-        asked = ", ".join(
+        given = ", ".join(
             f"{key}={getattr(options, key)}" for key in ("accelerator", "devices", "strategy", "precision")
         )
-        raise InputError(f"trainer ({asked}): {first_line(error)} (trainer=default takes what there is)") from None
+        raise InputError(f"trainer ({given}): {first_line(error)} (trainer=default takes what there is)") from None
     skip_idle_hooks(trainer)
     ignore_signals(trainer)
     return trainer

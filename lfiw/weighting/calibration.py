@@ -197,7 +197,7 @@ def _fit_beta(real: Rows, generated: Rows) -> Beta:
         return loss / 2, gradient / 2
 
     bounds = [(0, STEEPEST), (0, STEEPEST), (None, None)]
-    found = minimize(
+    optimum = minimize(
         loss_and_gradient,
         x0=np.array([1.0, 1.0, 0.0]),
         jac=True,
@@ -205,7 +205,7 @@ def _fit_beta(real: Rows, generated: Rows) -> Beta:
         method="L-BFGS-B",
         options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000},
     )
-    return Beta(*map(float, found.x))
+    return Beta(*map(float, optimum.x))
 
 
 def _fit_isotonic(real: Rows, generated: Rows) -> Isotonic:

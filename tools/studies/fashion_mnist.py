@@ -153,8 +153,8 @@ class LeNet(nn.Module):
 def judged(net: LeNet, images: UInt8[Tensor, "n 1 28 28"]) -> tuple[Float[Tensor, "n 84"], Int64[Tensor, " n"]]:
     """Returns features and most probable classes."""
     with torch.inference_mode():
-        found = [net(scaled(batch)) for batch in images.split(BATCH)]
-    return torch.cat([f for f, _ in found]), torch.cat([logits.argmax(1) for _, logits in found])
+        outputs = [net(scaled(batch)) for batch in images.split(BATCH)]
+    return torch.cat([f for f, _ in outputs]), torch.cat([logits.argmax(1) for _, logits in outputs])
 
 
 def train_judge(folder: Path) -> tuple[LeNet, float]:

@@ -74,10 +74,10 @@ def environments_of(overrides: Sequence[str], default: Sequence[str]) -> tuple[l
     if not named:
         return list(default), others
     value = OmegaConf.from_dotlist([f"env={named[-1]}"]).env
-    found = [value] if isinstance(value, str) else list(value)
-    if not found or not all(isinstance(name, str) for name in found):
+    names = [value] if isinstance(value, str) else list(value)
+    if not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"env={named[-1]}: expected an environment's name, or [name,name]")
-    return found, others
+    return names, others
 
 
 def repeated(
@@ -115,11 +115,11 @@ def record_of(options: Sequence[str]) -> Record:
 
 def abs_errors(records: Sequence[Record]) -> dict[str, list[float]]:
     """Returns |estimate − truth| per seed, for the estimates that every seed has."""
-    found: defaultdict[str, list[float]] = defaultdict(list)
+    errors: defaultdict[str, list[float]] = defaultdict(list)
     for record in records:
         for name, estimate in record["estimates"].items():
-            found[name].append(abs(estimate["value"] - record["truth"]["value"]))
-    return {name: values for name, values in found.items() if len(values) == len(records)}
+            errors[name].append(abs(estimate["value"] - record["truth"]["value"]))
+    return {name: values for name, values in errors.items() if len(values) == len(records)}
 
 
 def rows_of(problem: str, records: Sequence[Record]) -> list[Row]:

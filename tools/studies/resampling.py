@@ -49,8 +49,8 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
     CIFAR-10 uses the latest scored run of each seed of experiment=cifar10_gan; without one it is left out.
     """
     rows: list[Row] = kept.get(f"known densities, {4 * seeds} seeds", partial(known_densities, 4 * seeds))
-    found = [kept.get(f"digits, seed {s}", partial(digits, s, list(overrides))) for s in range(seeds)]
-    rows += rows_of("digits", found)
+    outcomes = [kept.get(f"digits, seed {s}", partial(digits, s, list(overrides))) for s in range(seeds)]
+    rows += rows_of("digits", outcomes)
     folders = latest_of_each_seed(Path("runs") / "cifar10_gan")[:seeds]
     if not folders:
         print("no run of experiment=cifar10_gan here: CIFAR-10 is left out")
@@ -74,10 +74,10 @@ def densities() -> dict[str, np.ndarray]:
     model, x = model_and_grid()
     points = torch.from_numpy(x)[:, None]
     log_data, log_model = DATA.log_density(points).numpy(), model.log_density(points).numpy()
-    found = {"x": x, "data": np.exp(log_data), "model": np.exp(log_model)}
+    curves = {"x": x, "data": np.exp(log_data), "model": np.exp(log_model)}
     for pool_size in POOLS:
-        found[str(pool_size)] = finite_pool_density(x, found["model"], log_data - log_model, pool_size)
-    return found
+        curves[str(pool_size)] = finite_pool_density(x, curves["model"], log_data - log_model, pool_size)
+    return curves
 
 
 def finite_pool_density(
@@ -183,12 +183,12 @@ def settings(
     weightings: Sequence[str], pools: Sequence[int], whole: Sequence[int] = (), percentiles: Sequence[float] = ()
 ) -> list[Setting]:
     """Lists settings: pools for SIR, the largest also for Metropolis–Hastings; `whole`: one pool of all."""
-    found = [UNIFORM]
-    found += [Setting("sir", weighting, size) for weighting in weightings for size in pools]
-    found += [Setting("mh", weighting, pools[-1]) for weighting in weightings]
+    listed = [UNIFORM]
+    listed += [Setting("sir", weighting, size) for weighting in weightings for size in pools]
+    listed += [Setting("mh", weighting, pools[-1]) for weighting in weightings]
     for method in ("systematic", "residual", "without-replacement"):
-        found += [Setting(method, "auto", size) for size in whole]
-    return found + [Setting("rejection", "auto", percentile) for percentile in percentiles]
+        listed += [Setting(method, "auto", size) for size in whole]
+    return listed + [Setting("rejection", "auto", percentile) for percentile in percentiles]
 
 
 def settings_of(weighting: Weighting) -> list[float]:
@@ -213,10 +213,10 @@ def choose_rows(
         if len(order) < size * num:
             return None
     try:
-        found = resample(setting.method, log_ratio[order], num, generator, **options)
+        resampled = resample(setting.method, log_ratio[order], num, generator, **options)
     except InputError:  # too few were accepted
         return None
-    return order[found.rows], found.candidates / num
+    return order[resampled.rows], resampled.candidates / num
 
 
 def score(
@@ -270,7 +270,7 @@ def digits(seed: int, overrides: Sequence[str]) -> dict[str, Any]:
 
 def latest_of_each_seed(folder: Path) -> list[Path]:
     """Returns, per seed, the latest scored run of the unchanged experiment whose log-ratios are in its caches."""
-    found: dict[int, Path] = {}
+    latest: dict[int, Path] = {}
     for path in sorted(folder.glob("*/evaluation.json")):
         config = load(path.parent).config
         usual = compose([f"experiment={folder.name}", f"data.split_seed={config.data.split_seed}"]).config
@@ -278,8 +278,8 @@ def latest_of_each_seed(folder: Path) -> list[Path]:
             continue  # it belongs to a study that varies them
         tables = build(path.parent).tables.values()
         if all(log_ratio_column(path.parent) in table.columns for table in tables):
-            found[config.seed] = path.parent
-    return [found[seed] for seed in sorted(found)]
+            latest[config.seed] = path.parent
+    return [latest[seed] for seed in sorted(latest)]
 
 
 def build(run_dir: Path) -> MixedDataModule:

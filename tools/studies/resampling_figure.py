@@ -51,11 +51,11 @@ def known(axes: Axes, densities: Mapping[str, np.ndarray]) -> None:
 
 
 def convergence(axes: Axes, rows: Sequence[Row]) -> None:
-    found = {(r["name"], r["metric"]): r for r in rows}
+    results = {(r["name"], r["metric"]): r for r in rows}
     sizes = sorted(int(r["name"].split("/")[-1]) for r in rows if r["metric"] == "total_variation")
-    truth = found["toy/data", "valley"]["mean"]
-    exact = [found[f"toy/sir/exact/{size}", "valley_exact"]["mean"] for size in sizes]
-    drawn = [found[f"toy/sir/exact/{size}", "valley"] for size in sizes]
+    truth = results["toy/data", "valley"]["mean"]
+    exact = [results[f"toy/sir/exact/{size}", "valley_exact"]["mean"] for size in sizes]
+    drawn = [results[f"toy/sir/exact/{size}", "valley"] for size in sizes]
     axes.plot(sizes, exact, color="#0072b2", label="exact, pools of T")
     axes.errorbar(
         sizes,
@@ -74,13 +74,15 @@ def convergence(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def costs(axes: Axes, rows: Sequence[Row], data: str) -> None:
-    found = {(r["name"], r["metric"]): r for r in rows}
-    base = found[f"{data}/uniform", "fid"]
+    results = {(r["name"], r["metric"]): r for r in rows}
+    base = results[f"{data}/uniform", "fid"]
     axes.axhline(base["mean"], color="#777777", linestyle=":", label="uniform")
     top = base["mean"]
     for key, (colour, marker, label, shift) in STYLES.items():
         names = [r["name"] for r in rows if r["name"].startswith(f"{data}/{key}/") and r["metric"] == "fid"]
-        points = sorted((found[n, "candidates"]["mean"], found[n, "fid"]["mean"], found[n, "fid"]["se"]) for n in names)
+        points = sorted(
+            (results[n, "candidates"]["mean"], results[n, "fid"]["mean"], results[n, "fid"]["se"]) for n in names
+        )
         if not points:
             continue
         cost, fid, error = (np.array([p[i] or 0 for p in points]) for i in range(3))

@@ -26,8 +26,8 @@ def digits(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row],
 
 def toy(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Runs the experiment once, which repeats itself over seeds."""
-    found = kept.get("all seeds", partial(toy_run, [f"task.seeds={seeds}", *overrides]))
-    return found["rows"], [Path(found["picture"])]
+    outcome = kept.get("all seeds", partial(toy_run, [f"task.seeds={seeds}", *overrides]))
+    return outcome["rows"], [Path(outcome["picture"])]
 
 
 def toy_run(overrides: Sequence[str]) -> dict[str, Any]:
@@ -59,9 +59,11 @@ def bfloat16(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row
     The rows are those of data.generated against data.real; nothing here is random. The features stay in the caches as
     columns: a stopped study resumes.
     """
-    found = kept.get("scores", partial(scores_and_sizes, overrides))
-    scores, sizes = found["scores"], found["sizes"]
-    rows = [row(precision, metric, [value]) for precision, found in scores.items() for metric, value in found.items()]
+    outcome = kept.get("scores", partial(scores_and_sizes, overrides))
+    scores, sizes = outcome["scores"], outcome["sizes"]
+    rows = [
+        row(precision, metric, [value]) for precision, outcome in scores.items() for metric, value in outcome.items()
+    ]
     for metric, exact in scores["fp32"].items():
         rows.append(row("bf16 − fp32", f"relative_{metric}", [scores["bf16"][metric] / exact - 1]))
     return [*rows, *(row("rows", name, [float(n)]) for name, n in sizes.items())], []

@@ -161,8 +161,8 @@ class ColumnWriter(Writer):
         tensors = self._buffer.take()
         rows, values = tensors[ROWS], tensors[VALUES]
         if not bool((rows.diff() == 1).all()):  # otherwise there is nothing to sort or to copy
-            found, places = np.unique(rows.numpy(), return_index=True)
-            rows, values = torch.from_numpy(found), values[torch.from_numpy(places)]
+            distinct, places = np.unique(rows.numpy(), return_index=True)
+            rows, values = torch.from_numpy(distinct), values[torch.from_numpy(places)]
         start, stop = int(rows[0]), int(rows[-1]) + 1
         self._add_part({VALUES: values} if stop - start == len(rows) else {VALUES: values, ROWS: rows}, start, stop)
         self._flushed = time.monotonic()
@@ -198,16 +198,16 @@ class ColumnWriter(Writer):
         if not written:
             raise InputError(f"{self.name}: no row was written, expected {self._num_rows:,}")
         layout = written[0].layout
-        for one in written:
-            check_same_layouts(one.part.shard.file, {self.name: one.layout}, {self.name: layout})
+        for stored in written:
+            check_same_layouts(stored.part.shard.file, {self.name: stored.layout}, {self.name: layout})
         kept: list[Part] = []
-        for one in written:
-            if one.rows is None and one.part.start >= (kept[-1].stop if kept else 0):
-                kept.append(one.part)
+        for stored in written:
+            if stored.rows is None and stored.part.start >= (kept[-1].stop if kept else 0):
+                kept.append(stored.part)
         if len(kept) > 1 and sum(part.shard.num_bytes for part in kept) < len(kept) * self._shard_bytes // 8:
             kept = []
         chosen = set(kept)
-        others = [one for one in written if one.part not in chosen]
+        others = [stored for stored in written if stored.part not in chosen]
         size = rows_per_shard({VALUES: layout}, self._shard_bytes)
         for first, end in gaps([(part.start, part.stop) for part in kept], self._num_rows):
             for start in range(first, end, size):
@@ -222,14 +222,14 @@ class ColumnWriter(Writer):
             InputError: no part has one of the rows.
         """
         values = torch.empty((stop - start, *layout[1]), dtype=layout[0])
-        found = torch.zeros(stop - start, dtype=torch.bool)
-        for one in written:
-            if one.part.start < stop and start < one.part.stop:
-                rows = torch.arange(one.part.start, one.part.stop) if one.rows is None else one.rows
+        filled = torch.zeros(stop - start, dtype=torch.bool)
+        for stored in written:
+            if stored.part.start < stop and start < stored.part.stop:
+                rows = torch.arange(stored.part.start, stored.part.stop) if stored.rows is None else stored.rows
                 low, high = torch.searchsorted(rows, torch.tensor([start, stop])).tolist()
-                values[rows[low:high] - start] = one.values[low:high]
-                found[rows[low:high] - start] = True
-        if not found.all():
+                values[rows[low:high] - start] = stored.values[low:high]
+                filled[rows[low:high] - start] = True
+        if not filled.all():
             raise InputError(
                 f"{self.name}: rows {start:,} to {stop - 1:,} are not all computed: run it again to finish them"
             )
@@ -252,8 +252,8 @@ class Written:
 def covered(written: Sequence[Written], num_rows: int) -> list[tuple[int, int]]:
     """Returns the ranges of rows that some part holds, ascending and disjoint."""
     there = torch.zeros(num_rows + 2, dtype=torch.int8)  # padded at both ends with a row that is missing
-    for one in written:
-        rows = slice(one.part.start + 1, one.part.stop + 1) if one.rows is None else one.rows + 1
+    for stored in written:
+        rows = slice(stored.part.start + 1, stored.part.stop + 1) if stored.rows is None else stored.rows + 1
         there[rows] = 1
     edges = there.diff().nonzero().squeeze(1).tolist()
     return list(zip(edges[::2], edges[1::2], strict=True))

@@ -311,10 +311,10 @@ class Fields:
         return cls(path, values)
 
     def error(self, key: str, expected: str) -> InputError:
-        found = repr(self.values[key]) if key in self.values else "missing"
-        found = found if len(found) <= 80 else found[:77] + "…"
+        actual = repr(self.values[key]) if key in self.values else "missing"
+        actual = actual if len(actual) <= 80 else actual[:77] + "…"
         return InputError(
-            f"{self.path}: {self.prefix}{key} is {found}, expected {expected}: write this cache or column again"
+            f"{self.path}: {self.prefix}{key} is {actual}, expected {expected}: write this cache or column again"
         )
 
     def get(self, key: str, kind: type) -> Any:

@@ -130,12 +130,12 @@ class SampleCache:
 
     def _added(self) -> list[str]:
         root = self.path / "columns"
-        found = []
+        names = []
         for folder, inner, files in os.walk(root):
             inner[:] = [name for name in inner if not name.startswith(".")]
             if FILE in files:
-                found.append(Path(folder).relative_to(root).as_posix())
-        return sorted(found)
+                names.append(Path(folder).relative_to(root).as_posix())
+        return sorted(names)
 
     def _is_current(self, name: str) -> bool:
         return read_column_manifest(self.path / "columns" / name, name).table == self.identity
@@ -181,9 +181,9 @@ class SampleCache:
         """
         if self._of and self._rows is not None and (others := [name for name in columns if self._is_elsewhere(name)]):
             where = slice(*row_range(rows, len(self))) if isinstance(rows, slice) else row_index(rows, len(self))
-            found = self._of.read(self._rows[where], others)
-            found |= self.read(rows, [name for name in columns if name not in others])
-            return {name: found[name] for name in columns}
+            values = self._of.read(self._rows[where], others)
+            values |= self.read(rows, [name for name in columns if name not in others])
+            return {name: values[name] for name in columns}
         here = {name: self._find(name) for name in columns}
         if isinstance(rows, slice):
             start, stop = row_range(rows, len(self))
@@ -308,10 +308,10 @@ def check_hashes(folder: Path, shards: Iterable[Shard]) -> None:
     for shard in shards:
         path = folder / shard.file
         try:
-            found = hash_file(path)
+            digest = hash_file(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}): {AGAIN}") from None
-        if found != shard.sha256:
+        if digest != shard.sha256:
             raise InputError(f"{path}: the content is not what was written (SHA-256 differs): {AGAIN}")
 
 

@@ -85,9 +85,9 @@ class Storage:
     def names(self) -> list[str]:
         """Returns all files of the folder, as paths relative to it."""
         self.files.invalidate_cache()
-        found = self._retried("", lambda: self.files.find(self.root))
+        paths = self._retried("", lambda: self.files.find(self.root))
         root = self.root.rstrip("/") + "/"
-        return [name[len(root) :] for name in found if name.startswith(root)]
+        return [name[len(root) :] for name in paths if name.startswith(root)]
 
     def remove(self, name: str) -> None:
         self._retried(name, lambda: self.files.rm_file(f"{self.root}/{name}"))
@@ -165,13 +165,13 @@ class ShardStore:
 
     def _make_room(self, wanted: int) -> None:
         """Removes the least recently used files; whoever has mapped one can still read it."""
-        found = []
+        files = []
         for path in self.folder.glob("*.safetensors"):
             with contextlib.suppress(OSError):  # another process removed it
                 stat = path.stat()
-                found.append((stat.st_mtime, stat.st_size, path))
-        used = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
+                files.append((stat.st_mtime, stat.st_size, path))
+        used = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if used + wanted <= self.limit_bytes:
                 return
             path.unlink(missing_ok=True)
@@ -203,7 +203,7 @@ class RemotePieces:
         return self._open[number]
 
     def _limit(self) -> int:
-        """Closes mapped files above the limit, since a removed file occupies the disk as long as it is mapped."""
+        """Returns how many files may be mapped: a removed file occupies the disk as long as it is mapped."""
         largest = max(shard.num_bytes for shard in self.shards)
         return max(1, min(OPEN_SHARDS, self.store.limit_bytes // largest))
 
@@ -309,15 +309,15 @@ def upload(folder: Path, url: str) -> None:
         InputError: the storage refuses, or failed `TRIES` times.
     """
     storage, manifest = Storage(url), read_table_manifest(folder)
-    found = storage.names()
-    numbers = [int(name.split("-")[1].split(".")[0]) for name in found if TABLE_SHARD.fullmatch(name)]
+    existing = storage.names()
+    numbers = [int(name.split("-")[1].split(".")[0]) for name in existing if TABLE_SHARD.fullmatch(name)]
     placed = []
     for sequence, shard in enumerate(manifest.shards, start=max(numbers, default=-1) + 1):
         placed.append(replace(shard, file=f"data/00000-{sequence:05d}.safetensors"))
         storage.put(folder / shard.file, placed[-1].file)
     text = json.dumps(replace(manifest, shards=tuple(placed)).as_json(), indent=1)
     storage.write(FILE, f"{text}\n".encode())
-    for name in found:
+    for name in existing:
         if name != FILE:
             storage.remove(name)
     shutil.rmtree(folder)

@@ -119,10 +119,10 @@ def map_shard(path: Path, shard: Shard, layouts: Mapping[str, Layout]) -> dict[s
             f"changed; {AGAIN}"
         )
     views = open_shard(path)
-    found = {name: (view.dtype, list(view.shape)) for name, view in views.items()}
+    stored = {name: (view.dtype, list(view.shape)) for name, view in views.items()}
     expected = {name: (dtype, [shard.num_rows, *shape]) for name, (dtype, shape) in layouts.items()}
-    if found != expected:
-        raise InputError(f"{path}: holds {shorten(str(found), 300)}, the manifest says {expected}: {AGAIN}")
+    if stored != expected:
+        raise InputError(f"{path}: holds {shorten(str(stored), 300)}, the manifest says {expected}: {AGAIN}")
     return views
 
 

@@ -123,14 +123,14 @@ class Staging:
         """
         if not self._journaled:
             return self._added
-        found = []
+        complete = []
         for entry in self._journal.glob("*.json"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # missing, or of another version
                 fields = read_json(entry)
                 part = Part(fields.pop("start"), fields.pop("stop"), Shard(**fields))
                 if (self.table / part.shard.file).stat().st_size == part.shard.num_bytes:
-                    found.append(part)
-        return sorted(found, key=lambda part: (part.start, part.shard.file))
+                    complete.append(part)
+        return sorted(complete, key=lambda part: (part.start, part.shard.file))
 
     def release(self) -> None:
         """Unlocks the folder, and leaves its content to the next writer."""
@@ -169,9 +169,9 @@ def publishing(folder: Path) -> Iterator[None]:
 def place(staged: Path, shards: Iterable[Shard], target: Path, folder: str = "") -> tuple[Shard, ...]:
     """Moves shards into `target/folder` under new numbers, so that no name ever stands for two contents."""
     (target / folder).mkdir(exist_ok=True)
-    found = [int(path.stem.split("-")[1]) for path in (target / folder).glob("?????-*.safetensors")]
+    numbers = [int(path.stem.split("-")[1]) for path in (target / folder).glob("?????-*.safetensors")]
     placed = []
-    for number, shard in enumerate(shards, start=max(found, default=-1) + 1):
+    for number, shard in enumerate(shards, start=max(numbers, default=-1) + 1):
         placed.append(replace(shard, file=f"{folder}00000-{number:05d}.safetensors"))
         os.rename(staged / shard.file, target / placed[-1].file)
     sync_folder(target / folder)

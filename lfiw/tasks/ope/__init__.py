@@ -159,9 +159,9 @@ def behaviour_episodes(config: Config, problem: Problem) -> Rollouts:
         )
     episodes = from_table(table, data.horizon)
     for column, width in (("observation", problem.behaviour.sizes[0]), ("action", problem.behaviour.sizes[-1])):
-        if (found := getattr(episodes, column).shape[2]) != width:
+        if (size := getattr(episodes, column).shape[2]) != width:
             raise InputError(
-                f"{table_name(table)}: column {column} has {found} values per step, {data.env} has {width}: give "
+                f"{table_name(table)}: column {column} has {size} values per step, {data.env} has {width}: give "
                 "episodes of that environment, or its name as data.env"
             )
     low, high = problem.behaviour.low, problem.behaviour.high
@@ -229,21 +229,23 @@ def estimate(
     plain = simulated["evaluation"][UNCORRECTED]
     min_ess = task.min_ess * len(plain.reward)
     estimates = {role: model_estimates(of, min_ess, task.bootstraps, generator) for role, of in simulated.items()}
-    found = estimates["evaluation"]
+    all_estimates = estimates["evaluation"]
     for name in SIMULATIONS:
         of_evaluation, of_behaviour = simulated["evaluation"][name], simulated["behaviour"][name]
-        found[name + ANCHORED] = anchored(of_evaluation, of_behaviour, data.returns(), task.bootstraps, generator)
+        all_estimates[name + ANCHORED] = anchored(
+            of_evaluation, of_behaviour, data.returns(), task.bootstraps, generator
+        )
     gain, gain_error = (value.item() for value in kl_gain(*ratio.calibrated))
     chosen, reason = choose((gain, gain_error), deterministic=not config.data.noise)
-    found[AUTO] = found[chosen]
-    found.update(baselines(config, problem, model, data, held_out, generator))
+    all_estimates[AUTO] = all_estimates[chosen]
+    all_estimates.update(baselines(config, problem, model, data, held_out, generator))
     means = [
         simulation(policy, ratio_of_one, candidates=2, average=True)
         for policy in (problem.evaluation, problem.behaviour)
     ]
-    found[DO_NOTHING] = do_nothing(data.returns(), task.bootstraps, generator)
-    found[MEAN] = mean_return(means[0], task.bootstraps, generator)
-    found[MEAN + ANCHORED] = anchored(means[0], means[1], data.returns(), task.bootstraps, generator)
+    all_estimates[DO_NOTHING] = do_nothing(data.returns(), task.bootstraps, generator)
+    all_estimates[MEAN] = mean_return(means[0], task.bootstraps, generator)
+    all_estimates[MEAN + ANCHORED] = anchored(means[0], means[1], data.returns(), task.bootstraps, generator)
 
     runs = [states, *means, *(run for of in simulated.values() for run in of.values())]
     log_ratio, rewards = plain.log_ratio, plain.reward
@@ -255,7 +257,7 @@ def estimate(
         "noise": config.data.noise,
         "num_episodes": len(data),
         "behaviour_return": data.returns().mean().item(),
-        "estimates": {name: asdict(e) for name, e in found.items()},
+        "estimates": {name: asdict(e) for name, e in all_estimates.items()},
         "behaviour_estimates": {name: asdict(e) for name, e in estimates["behaviour"].items()},
         "auto": {"estimator": chosen, "reason": reason},
         "truth": None,
@@ -284,16 +286,16 @@ def baselines(
     """Computes the requested estimates from real episodes."""
     names, repetitions = config.task.baselines, config.task.bootstraps
     behaviour, evaluation = problem.behaviour, problem.evaluation
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     if IMPORTANCE_SAMPLING in names:
-        found |= importance_sampling(data, behaviour, evaluation, repetitions, generator)
+        estimates |= importance_sampling(data, behaviour, evaluation, repetitions, generator)
     if DOUBLY_ROBUST in names:
-        found |= doubly_robust_by_model(
+        estimates |= doubly_robust_by_model(
             held_out, model, behaviour, evaluation, problem.terminal, repetitions, generator
         )
     if FITTED_Q in names:
-        found |= fitted_q(data, behaviour, evaluation, config.data.horizon, generator)
-    return found
+        estimates |= fitted_q(data, behaviour, evaluation, config.data.horizon, generator)
+    return estimates
 
 
 def states_and_actions(simulated: Simulated, most: int) -> Tensor:
@@ -305,7 +307,7 @@ def states_and_actions(simulated: Simulated, most: int) -> Tensor:
 
 def as_metrics(record: dict[str, Any]) -> dict[str, float]:
     """Returns the estimates, their absolute errors if the truth is known, and the counts."""
-    metrics = {f"ope/{name}": found["value"] for name, found in record["estimates"].items()}
+    metrics = {f"ope/{name}": estimate["value"] for name, estimate in record["estimates"].items()}
     if record["truth"]:
         truth = record["truth"]["value"]
         metrics |= {f"ope/abs_error/{n}": abs(e["value"] - truth) for n, e in record["estimates"].items()}
@@ -316,11 +318,11 @@ def print_record(record: dict[str, Any]) -> None:
     """Prints the table."""
     truth = record["truth"]
     rows = []
-    for name, found in record["estimates"].items():
-        interval = found["interval"]
+    for name, estimate in record["estimates"].items():
+        interval = estimate["interval"]
         ends = f"{number(interval['low'], 4)} … {number(interval['high'], 4)}" if interval else "–"
-        error = number(abs(found["value"] - truth["value"]), 3) if truth else "–"
-        rows.append([name, number(found["value"], 4), ends, error])
+        error = number(abs(estimate["value"] - truth["value"]), 3) if truth else "–"
+        rows.append([name, number(estimate["value"], 4), ends, error])
     title = f"{record['environment']}: return over {record['horizon']} steps"
     if truth:
         title += f", really {number(truth['value'], 4)} ± {number(truth['se'], 2)}"

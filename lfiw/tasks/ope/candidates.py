@@ -61,12 +61,12 @@ def model_estimates(
         "per-decision, smoothed": lambda rows: per_decision(log_ratio[rows], rewards[rows], smooth=True),
         "flattened by ESS": lambda rows: trajectory_weighted(alpha * log_ratio[rows], rewards[rows]),
     }
-    found = {
+    estimates = {
         name: estimated(function, len(rewards), plain.member, repetitions, generator)
         for name, function in weighted.items()
     }
     means = {name: mean_return(of, repetitions, generator) for name, of in simulated.items()}
-    return {UNCORRECTED: means.pop(UNCORRECTED), **found, **means}
+    return {UNCORRECTED: means.pop(UNCORRECTED), **estimates, **means}
 
 
 def mean_return(simulated: Simulated, repetitions: int, generator: torch.Generator) -> Estimate:

@@ -322,6 +322,6 @@ class DynamicsModel(TrainedModule):
             InputError: the file does not exist or is not such a checkpoint.
         """
         with naming(file, "does not hold a whole dynamics model"):
-            kept, state = read_network(file, "dynamics", "a dynamics model", KIND, remedy="train it first")
-            model = built_for(state, lambda: cls(kept["options"], sizes=kept["sizes"]))
+            description, state = read_network(file, "dynamics", "a dynamics model", KIND, remedy="train it first")
+            model = built_for(state, lambda: cls(description["options"], sizes=description["sizes"]))
         return model.requires_grad_(False).eval()

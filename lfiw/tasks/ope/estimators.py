@@ -175,14 +175,14 @@ def bootstrap_interval(
         members: the member of the model's ensemble that made each trajectory. Members are resampled first, and then the
             same number of trajectories, each from one of the drawn members.
     """
-    found = []
+    estimates = []
     for _ in range(repetitions):
         if members is None:
             rows = torch.randint(num_trajectories, (num_trajectories,), generator=generator)
         else:
             rows = _rows_of_members(members, generator)
-        found.append(estimate(rows))
-    values = torch.stack(found)
+        estimates.append(estimate(rows))
+    values = torch.stack(estimates)
     tail = (1 - coverage) / 2
     return Interval(values.quantile(tail).item(), values.quantile(1 - tail).item(), values.std().item())
 

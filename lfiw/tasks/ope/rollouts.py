@@ -69,9 +69,9 @@ class Rollouts:
         """Returns the steps that took place as columns of a table, episode after episode."""
         episode, step = self.valid.nonzero(as_tuple=True)
         names = ("observation", "action", "reward", "next_observation", "terminated")
-        found = {name: getattr(self, name)[episode, step] for name in names}
-        found |= {"step": step, "episode": episode}
-        return found if self.log_prob is None else {**found, "log_prob": self.log_prob[episode, step]}
+        values = {name: getattr(self, name)[episode, step] for name in names}
+        values |= {"step": step, "episode": episode}
+        return values if self.log_prob is None else {**values, "log_prob": self.log_prob[episode, step]}
 
 
 def concatenated(parts: Sequence[Rollouts]) -> Rollouts:

@@ -115,16 +115,16 @@ def simulate(
         simulate_block(model, policy, state, into, terminal, own, log_ratio, candidates, average)
 
     in_threads(simulate_into, list(zip(states, parts, seeds, strict=True)))
-    found = {name: values.flatten(0, 1) for name, values in whole.items()}
-    found["member"] = torch.arange(members).repeat_interleave(size)
-    diverged = found.pop("diverged")
+    trajectories = {name: values.flatten(0, 1) for name, values in whole.items()}
+    trajectories["member"] = torch.arange(members).repeat_interleave(size)
+    diverged = trajectories.pop("diverged")
     if diverged.all():
         raise InputError(
             f"all {len(diverged)} simulated trajectories diverged: train the dynamics model longer or on more data"
         )
     if diverged.any():
-        found = {name: values[~diverged] for name, values in found.items()}
-    return Simulated(**found, num_diverged=int(diverged.sum()))
+        trajectories = {name: values[~diverged] for name, values in trajectories.items()}
+    return Simulated(**trajectories, num_diverged=int(diverged.sum()))
 
 
 def simulate_block(
@@ -198,14 +198,14 @@ def model_values(
     # the longest first, so that rows still running come first
     states = observation.transpose(0, 1).flatten(0, 1)
     first_actions = action.transpose(0, 1).flatten(0, 1)
-    found = []
+    values = []
     for given in (first_actions, None):
         runs = [
             _rest_of_episodes(model, policy, states, given, horizon, terminal, generator) for _ in range(repetitions)
         ]
-        found.append(torch.stack(runs).mean(0).view(horizon, n).T)
-    lost = ~torch.isfinite(found[0] + found[1])
-    return found[0].masked_fill(lost, 0.0), found[1].masked_fill(lost, 0.0)
+        values.append(torch.stack(runs).mean(0).view(horizon, n).T)
+    lost = ~torch.isfinite(values[0] + values[1])
+    return values[0].masked_fill(lost, 0.0), values[1].masked_fill(lost, 0.0)
 
 
 def _rest_of_episodes(

@@ -163,8 +163,8 @@ def _activation(kwargs: Mapping[str, Any], family: Family) -> str:
     if "activation_fn" not in kwargs:
         return family.activation
     text = str(kwargs["activation_fn"])
-    found = re.fullmatch(r"<class 'torch\.nn\.modules\.activation\.(\w+)'>", text)
-    return found[1].lower() if found else text
+    match = re.fullmatch(r"<class 'torch\.nn\.modules\.activation\.(\w+)'>", text)
+    return match[1].lower() if match else text
 
 
 def _width(data: Mapping[str, Any], which: str) -> int:

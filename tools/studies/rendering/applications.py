@@ -25,10 +25,10 @@ RECALLED_AUGMENTATION = {
 
 
 def omniglot(study: Study) -> str:
-    found = by_name(study)
+    results = by_name(study)
 
     def cell(name: str) -> str:
-        return percent(found.get((name, "accuracy")))
+        return percent(results.get((name, "accuracy")))
 
     titles = ["trained on", "test accuracy, %", "− real", "weighted − unweighted", "as recalled from the paper"]
     rows = []
@@ -41,15 +41,15 @@ def omniglot(study: Study) -> str:
 
 def quality(study: Study) -> str:
     """Lists generators: settings chosen on separate splits, and the regimes' accuracies on the reporting ones."""
-    found = by_name(study)
+    results = by_name(study)
     titles = ["generator", "λ, α, β", *(f"{REGIMES[r]}, %" for r in ("real", "both", "both_weighted"))]
     titles += ["weighted − unweighted", "ESS of the weights"]
     rows = []
-    for prefix in dict.fromkeys(name.partition(": ")[0] for name, _ in found):
-        chosen = [f"{found[f'{prefix}: chosen', m]['mean']:g}" for m in ("coefficient", "flatten", "clip")]
-        accuracies = [percent(found.get((f"{prefix}: {r}", "accuracy"))) for r in ("real", "both", "both_weighted")]
-        gap = percent(found.get((f"{prefix}: both_weighted-both", "accuracy")))
-        ess = found.get((f"{prefix}: weights", "ess"))
+    for prefix in dict.fromkeys(name.partition(": ")[0] for name, _ in results):
+        chosen = [f"{results[f'{prefix}: chosen', m]['mean']:g}" for m in ("coefficient", "flatten", "clip")]
+        accuracies = [percent(results.get((f"{prefix}: {r}", "accuracy"))) for r in ("real", "both", "both_weighted")]
+        gap = percent(results.get((f"{prefix}: both_weighted-both", "accuracy")))
+        ess = results.get((f"{prefix}: weights", "ess"))
         rows.append([prefix, ", ".join(chosen), *accuracies, gap, "–" if ess is None else f"{ess['mean']:.0f}"])
     return markdown(titles, rows)
 
@@ -66,14 +66,14 @@ def percent(row: Row | None) -> str:
 def problems(study: Study) -> str:
     """Lists problems: the uncorrected error, and the ratio of some estimates' errors to it."""
     cell = cells(study)
-    found = by_name(study)
+    results = by_name(study)
     titles = ["environment", "return of π_e", "of π_b", "\\|error\\|, uncorrected"]
     titles += [*(f"{c} / uncorrected" for c in CHOSEN), "trajectory, as recalled"]
     rows = []
     for problem in problems_of(study):
         row = [problem, cell(f"{problem}/truth", "return"), cell(f"{problem}/behaviour policy", "return")]
         row.append(cell(f"{problem}/uncorrected", "abs_error"))
-        row += [ratio(found.get((f"{problem}/{name}", "abs_error_ratio"))) for name in CHOSEN]
+        row += [ratio(results.get((f"{problem}/{name}", "abs_error_ratio"))) for name in CHOSEN]
         rows.append([*row, recalled(problem)])
     return markdown(titles, rows)
 
@@ -81,22 +81,22 @@ def problems(study: Study) -> str:
 def curve(study: Study) -> str:
     """Lists variations and what explains their effects."""
     cell = cells(study)
-    found = by_name(study)
+    results = by_name(study)
     varied = [c for c in CHOSEN if c != "fitted Q"]
     titles = ["environment, what is varied", "\\|error\\|, uncorrected", *(f"{c} / uncorrected" for c in varied)]
     rows = []
     for problem in problems_of(study):
         row = [problem, cell(f"{problem}/uncorrected", "abs_error")]
-        row += [ratio(found.get((f"{problem}/{name}", "abs_error_ratio"))) for name in varied]
+        row += [ratio(results.get((f"{problem}/{name}", "abs_error_ratio"))) for name in varied]
         rows.append([*row, cell(f"{problem}/ratio", "kl_gain"), cell(f"{problem}/shift", "accuracy")])
     return markdown([*titles, "KL gain of ŵ, nats", "accuracy, π_e from π_b"], rows)
 
 
 def estimates(study: Study) -> str:
     """Lists estimates: the ratio of their |error| to the uncorrected one's in every problem."""
-    found = by_name(study)
+    results = by_name(study)
     names = dict.fromkeys(name.rpartition("/")[2] for name in names_of(study, "abs_error"))
-    rows = [[n, *(ratio(found.get((f"{p}/{n}", "abs_error_ratio"))) for p in problems_of(study))] for n in names]
+    rows = [[n, *(ratio(results.get((f"{p}/{n}", "abs_error_ratio"))) for p in problems_of(study))] for n in names]
     return markdown(["estimate", *problems_of(study)], rows)
 
 

@@ -19,10 +19,10 @@ def by_name(study: Study) -> dict[tuple[str, str], Row]:
 
 def cells(study: Study) -> Callable[[str, str], str]:
     """Returns a function (name, metric) → mean ± standard error, with two digits of the error."""
-    found = by_name(study)
+    results = by_name(study)
 
     def cell(name: str, metric: str) -> str:
-        row = found.get((name, metric))
+        row = results.get((name, metric))
         return "–" if row is None else plus_minus(row["mean"], row["se"])
 
     return cell

@@ -33,7 +33,7 @@ def table(studies: Mapping[str, Study]) -> str:
     """Lists one study per row; links are relative to the repository's root."""
     rows = []
     for what, score, study, metric, *names in ROWS:
-        found = [by_name(studies[study])[name, metric] for name in names]
+        results = [by_name(studies[study])[name, metric] for name in names]
         link = f"[{PAGES[study]}](docs/results/{PAGES[study]}.md)"
-        rows.append([what, score, *(plus_minus(r["mean"], r["se"]) for r in found), link])
+        rows.append([what, score, *(plus_minus(r["mean"], r["se"]) for r in results), link])
     return markdown(["study", "score", "without weights", "with weights", "page"], rows)

@@ -66,11 +66,11 @@ def toy(study: Study) -> str:
 
 
 def statistics(study: Study) -> str:
-    found = by_name(study)
+    results = by_name(study)
     rows = []
     for key, title in KNOWN_TRUTHS.items():
-        of = f" of {found[key]['of']:,}" if "of" in found[key] else ""
-        rows.append([title, f"{found[key]['mean']:.3g}{of}"])
+        of = f" of {results[key]['of']:,}" if "of" in results[key] else ""
+        rows.append([title, f"{results[key]['mean']:.3g}{of}"])
     return markdown(["known truths", ""], rows)
 
 
@@ -82,7 +82,7 @@ def estimators(study: Study) -> str:
 
 def strangers(study: Study) -> str:
     """Compares before and after, by a judge that no ratio has seen."""
-    cell, found = cells(study), by_name(study)
+    cell, results = cells(study), by_name(study)
     metrics = ("class_distance@lenet", "fid@lenet", "kid@lenet")
     titles = ["generator, setting: weighting", "CPU minutes", "ESS", "class distance ↓", "FID ↓", "KID ↓"]
     titles += ["runs in which one of them is significantly better", "… worse", "FID ↓ in pixels"]
@@ -90,8 +90,8 @@ def strangers(study: Study) -> str:
     for name in names_of(study, "fid@lenet"):
         signs = ["–", "–"]
         if not name.endswith(f": {UNIFORM}"):
-            of = found[name, "any_worse@lenet"]
-            signs = [f"{found[name, f'any_{sign}@lenet']['mean'] * of['n']:.0f} of {of['n']}" for sign in SIGNS]
+            of = results[name, "any_worse@lenet"]
+            signs = [f"{results[name, f'any_{sign}@lenet']['mean'] * of['n']:.0f} of {of['n']}" for sign in SIGNS]
         rows.append(
             [name, *(cell(name, m) for m in ("cpu_minutes", "ess", *metrics)), *signs, cell(name, "fid@pixels")]
         )
@@ -101,7 +101,7 @@ def strangers(study: Study) -> str:
 def resampling(study: Study, data: str, classifier: str) -> str:
     """Lists sets with the same number of samples; their names have T or the percentile of rejection."""
     cell = cells(study)
-    found = by_name(study)
+    results = by_name(study)
     prefix = f"{data}/"
     names = [r["name"] for r in study["rows"] if r["name"].startswith(prefix) and r["metric"] == "candidates"]
     titles = [
@@ -116,10 +116,14 @@ def resampling(study: Study, data: str, classifier: str) -> str:
     titles += ["IS ↑", "precision ↑", "recall ↑", "density ↑", "coverage ↑"]
     rows = []
     for name in names:
-        difference = found.get((name, "difference_fid"))
+        difference = results.get((name, "difference_fid"))
         shown = "0" if difference is None else f"{difference['low']:.3g} … {difference['high']:.3g}"
         metrics = [f"fid@{classifier}", "kid", "is", "precision", "recall", "density", "coverage"]
-        own = [f"{found[name, 'candidates']['mean']:.3g}", f"{found[name, 'distinct']['mean']:.0%}", cell(name, "fid")]
+        own = [
+            f"{results[name, 'candidates']['mean']:.3g}",
+            f"{results[name, 'distinct']['mean']:.0%}",
+            cell(name, "fid"),
+        ]
         rows.append([set_name(name.removeprefix(prefix)), *own, shown, *(cell(name, m) for m in metrics)])
     return markdown(titles, rows)
 

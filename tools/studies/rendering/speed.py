@@ -28,11 +28,11 @@ def precision(study: Study) -> str:
 
 def scale(study: Study) -> str:
     """Lists the stages of the large run: time, and memory of its process."""
-    found = {(r["name"], r["metric"]): r["mean"] for r in study["rows"]}
+    values = {(r["name"], r["metric"]): r["mean"] for r in study["rows"]}
     titles = ["stage", "seconds", "of CPU", "peak memory, MiB", "with mapped files, MiB"]
     metrics = ("seconds", "cpu_seconds", "anonymous_mib", "resident_mib")
     rows = [
-        [name, *("–" if not found[name, m] else number(found[name, m], 3) for m in metrics)]
-        for name in dict.fromkeys(name for name, _ in found)
+        [name, *("–" if not values[name, m] else number(values[name, m], 3) for m in metrics)]
+        for name in dict.fromkeys(name for name, _ in values)
     ]
     return markdown(titles, rows)
