@@ -62,9 +62,11 @@ def correction_rows(record: EvaluationRecord) -> Cells:
     rows = []
     for metric in metrics:
         cells = []
-        for score in (w.metrics[metric] for w in shown):
+        for w in shown:
+            score = w.metrics[metric]
             few = " (few rows)" if score.interval == FEW_ROWS else ""
-            cells.append(with_interval(score.difference.value, score.difference.half_width) + few)
+            difference = with_interval(score.difference.value, score.difference.half_width) + few
+            cells.append("0" if w.is_uniform else difference)  # not the rounding of the same weights
             cells += [number((score.correction or UNKNOWN).value, 3)] * controlled
         rows.append([metric.title, *cells])
     return titles, rows

@@ -197,7 +197,12 @@ def without_gain(log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float
 
 
 def why_not_eligible(candidate: Candidate, num_rows: int, ess_share: float) -> str:
-    """Says in numbers what the plain weights lack."""
+    """Says in numbers what the plain weights lack, or that so few rows can prove nothing."""
+    if num_rows < MIN_ESS:
+        return (
+            f"{num_rows:,} generated validation rows are too few to judge weights by: at least {MIN_ESS:,.0f} must "
+            "stay effective; give more samples, or a larger share for validation"
+        )
     return (
         f"plain weights leave {candidate.ess_in_words(num_rows)}; needed are an ESS of at least "
         f"{max(MIN_ESS, ess_share * num_rows):,.0f} and a k̂ below {pareto_k_threshold(num_rows):.2f}"

@@ -125,6 +125,13 @@ def test_correction_rows() -> None:
     assert correction_rows(read(record))[1][0][3] == "-6 [-6.25, -5.75] (few rows)"
 
 
+def test_uniform_weights_differ_by_nothing() -> None:
+    record = copy.deepcopy(RECORD)
+    record["weightings"][2]["flatten"] = 0.0
+    record["weightings"][2]["metrics"]["fid"]["difference"]["value"] = -2.57e-9
+    assert correction_rows(read(record))[1][0][3] == "0"
+
+
 def test_without_permutations_there_is_no_column_of_the_control() -> None:
     record = copy.deepcopy(RECORD)
     for w in record["weightings"]:

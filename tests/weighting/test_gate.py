@@ -121,6 +121,13 @@ def test_few_rows_are_not_eligible() -> None:
     assert not judge(Weighting(), real, generated).eligible  # ESS at most 50
 
 
+def test_too_few_rows_are_named_as_the_reason() -> None:
+    real, generated = torch.full((60,), 3.0), torch.linspace(-4, 1, 60)
+    found = choose(real, generated)
+    assert found.verdict == CANNOT
+    assert found.reason.startswith("60 generated validation rows are too few to judge weights by: at least 100 ")
+
+
 def test_smoothing_is_judged_by_the_ratio_that_it_smooths() -> None:
     real, generated = gaussians(0.5)
     assert judge(Weighting(smooth=True), real, generated) == judge(Weighting(), real, generated)
