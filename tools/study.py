@@ -14,9 +14,9 @@ python tools/study.py strangers --seeds 3 fashion_mnist=FOLDER                 o
 python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for one environment
 python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
-python tools/study.py omniglot --seeds 10 logger=none                          caches: docs/results/omniglot.md
-python tools/study.py omniglot_choice --seeds 3 logger=none                    what chose its λ, α and β
-python tools/study.py omniglot_quality --seeds 10 logger=none                  the same with weaker generators
+python tools/study.py omniglot --seeds 20                                      caches: docs/results/omniglot.md
+python tools/study.py omniglot_short --seeds 20 minutes=60                     a quarter of the steps; in parts
+python tools/study.py omniglot_choice --seeds 6                                splits that choose
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
@@ -42,7 +42,7 @@ STUDIES = {
     "generators": "generators.run",
     "omniglot": "omniglot.run",
     "omniglot_choice": "omniglot.choose",
-    "omniglot_quality": "omniglot.quality",
+    "omniglot_short": "omniglot.short",
     "ope": "ope.run",
     "ope_curve": "ope.curve",
     "precision": "single.precision",
