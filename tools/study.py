@@ -17,6 +17,7 @@ python tools/study.py precision data.real=cache/cifar10-test data.generated=cach
 python tools/study.py omniglot --seeds 20                                      caches: docs/results/omniglot.md
 python tools/study.py omniglot_short --seeds 20 minutes=60                     a quarter of the steps; in parts
 python tools/study.py omniglot_choice --seeds 6                                splits that choose
+python tools/study.py skewed_training --seeds 20 cifar10=cache/cifar10-test features=features/resnet56-ID
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
@@ -47,6 +48,7 @@ STUDIES = {
     "ope_curve": "ope.curve",
     "precision": "single.precision",
     "resampling": "resampling.run",
+    "skewed_training": "skewed_training.run",
     "strangers": "strangers.run",
 }
 

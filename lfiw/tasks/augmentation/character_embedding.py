@@ -81,7 +81,8 @@ class CharacterEmbedding(TrainedModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.embedding = Embedding(shape, width, features)
-            self.anchors = nn.Parameter(torch.randn(num_classes, features))
+            # short: the longer an anchor, the less a step turns it
+            self.anchors = nn.Parameter(0.1 * torch.randn(num_classes, features))
         self.embedding.mean.copy_(mean.view(-1, 1, 1))
         self.embedding.std.copy_(std.view(-1, 1, 1))
         self.accuracy = MeanMetric(nan_strategy="disable")
