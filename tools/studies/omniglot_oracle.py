@@ -4,18 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from lfiw.data import SampleCache
 from lfiw.schemas import Optimizer, Trainer
-from lfiw.tasks.augmentation.character_embedding import CharacterEmbedding, SourceDrawings
-from lfiw.tasks.augmentation.likeness import SCALE
-from lfiw.training.trainer import build_trainer, fit, last_checkpoint
-from lfiw.untrusted import read_checkpoint
+from lfiw.tasks.augmentation.character_embedding import SCALE, CharacterEmbedding, SourceDrawings
+from lfiw.training.trainer import build_trainer, fit
 
-FOLDER = Path("runs") / "omniglot_oracle"
-EPOCHS = 12
+FILE = Path("runs") / "omniglot_oracle" / "oracle.safetensors"
 
 
 def oracle_log_ratio(target: Path, generated: SampleCache) -> Tensor:
@@ -29,21 +27,21 @@ def oracle_log_ratio(target: Path, generated: SampleCache) -> Tensor:
 
 
 def trained_oracle(table: SampleCache) -> CharacterEmbedding:
-    """Trains it once; labels are the anchors' rows."""
-    data = SourceDrawings(table, table["label"].unique(), batch_size=128, augment="affine")
+    """Trains it once, as the embedding of experiment=omniglot_ratio; labels are the anchors' rows."""
+    classes = table["label"].unique()
+    data = SourceDrawings(table, classes, batch_size=128, augment="affine")
     module = CharacterEmbedding(
         table.column("image").shape,
-        len(table["label"].unique()),
+        len(classes),
         width=64,
         features=128,
         mean=data.mean,
         std=data.std,
         optimizer=asdict(Optimizer(lr=4e-3, schedule="cosine")),
     )
-    options = Trainer(accelerator="cpu", precision="bf16-mixed", max_epochs=EPOCHS, patience=0, progress=False)
-    last = FOLDER / "last.ckpt"
-    trainer = build_trainer(options, FOLDER, [], checkpoints=FOLDER, monitor="val/accuracy", mode="max")
-    if not last.exists() or read_checkpoint(last, "cpu")["epoch"] + 1 < EPOCHS:
-        fit(trainer, module, data, last_checkpoint(FOLDER, str(FOLDER) if last.exists() else None), "val/accuracy")
-    module.load_state_dict(read_checkpoint(last, "cpu")["state_dict"])
+    if not FILE.exists():
+        options = Trainer(accelerator="cpu", precision="bf16-mixed", max_epochs=12, patience=0, progress=False)
+        fit(build_trainer(options, FILE.parent, [], monitor=None), module, data)
+        save_file({name: value.contiguous() for name, value in module.state_dict().items()}, FILE)
+    module.load_state_dict(load_file(FILE))
     return module.eval()

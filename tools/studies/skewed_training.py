@@ -13,9 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.ensemble import ExtraTreesClassifier
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -124,8 +122,10 @@ def accuracies(data: Data, seed: int) -> dict[str, tuple[float, float]]:
     source = torch.Generator().manual_seed(seed)
     test, unlabelled, labelled = torch.randperm(len(data.labels), generator=source).chunk(3)
     labelled = labelled[torch.rand(len(labelled), generator=source) < KEEP[data.labels[labelled]]]
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
-    ratio = RatioEstimator(classifier, seed=seed).fit(data.features[unlabelled], data.features[labelled])
+    classifier = ExtraTreesClassifier(300, min_samples_leaf=3)
+    ratio = RatioEstimator(classifier, calibration="beta", seed=seed).fit(
+        data.features[unlabelled], data.features[labelled]
+    )
     weights = {"exact": 1 / KEEP[data.labels[labelled]].double(), "learned": torch.softmax(ratio_column(ratio), 0)}
     found = {}
     for regime in REGIMES:

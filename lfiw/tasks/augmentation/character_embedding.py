@@ -10,10 +10,9 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
-from torchmetrics import MeanMetric
 
-from lfiw.data.batches import RowsInOrder, ShuffledBatches, TrainingLoader, batch_loader
-from lfiw.data.splits import Batch, MixedRows, Subset, everything
+from lfiw.data.batches import ShuffledBatches, TrainingLoader
+from lfiw.data.splits import Batch, MixedRows, everything
 from lfiw.data.table import Table, TensorTable
 from lfiw.data.transforms import standardise
 from lfiw.nets import build_net
@@ -22,7 +21,6 @@ from lfiw.tasks.augmentation.drawing_sets import rows_of_classes
 from lfiw.training.trained_module import TrainedModule, configure
 
 SCALE = 20.0  # of the cosines in the softmax
-HELD_OUT = 2  # drawings of each character that validate
 ROWS = 1000  # embedded at once
 
 
@@ -85,7 +83,6 @@ class CharacterEmbedding(TrainedModule):
             self.anchors = nn.Parameter(0.1 * torch.randn(num_classes, features))
         self.embedding.mean.copy_(mean.view(-1, 1, 1))
         self.embedding.std.copy_(std.view(-1, 1, 1))
-        self.accuracy = MeanMetric(nan_strategy="disable")
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         return SCALE * self.embedding(images) @ F.normalize(self.anchors, dim=1).T
@@ -95,20 +92,12 @@ class CharacterEmbedding(TrainedModule):
         self.add_up(loss=loss)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        if len(batch["label"]):  # this process's last batch may be empty
-            self.accuracy.update((self(batch["image"]).argmax(1) == batch["label"]).float())
-
-    def on_validation_epoch_end(self) -> None:
-        self.log("val/accuracy", self.accuracy.compute(), sync_dist=True)
-        self.accuracy.reset()
-
     def configure_optimizers(self) -> Any:
         return configure(self, self, self.optimizer_options)
 
 
 class SourceDrawings(LightningDataModule):
-    """Drawings of some characters: two of each validate, the others train.
+    """Drawings of some characters, all for training.
 
     Args:
         table: with `image` and `label`.
@@ -121,30 +110,18 @@ class SourceDrawings(LightningDataModule):
     ) -> None:
         super().__init__()
         rows = rows_of_classes(table["label"])
-        drawings = torch.stack([rows[label] for label in classes.tolist()])
-        labels = torch.arange(len(classes))[:, None].expand_as(drawings)
-        parts = {"train": slice(None, -HELD_OUT), "validation": slice(-HELD_OUT, None)}
-        self.subsets: dict[str, Subset] = {}
-        for name, part in parts.items():
-            images = table.read(drawings[:, part].flatten(), ["image"])["image"]
-            self.subsets[name] = everything(TensorTable({"image": images, "label": labels[:, part].flatten()}))
-        pixels = self.subsets["train"].column("image").float()
+        of_classes = [rows[label] for label in classes.tolist()]
+        labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(chosen) for chosen in of_classes]))
+        images = table.read(torch.cat(of_classes), ["image"])["image"]
+        self.drawings = everything(TensorTable({"image": images, "label": labels}))
+        pixels = images.float()
         self.mean, self.std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
         self.batch_size, self.augment, self.seed = batch_size, augment, seed
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        rows = MixedRows([self.subsets["train"]], ["image", "label"], self.augment)
-        rank, world_size = self._processes()
+        rows = MixedRows([self.drawings], ["image", "label"], self.augment)
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         batches = ShuffledBatches(
             len(rows), batch_size=self.batch_size, seed=self.seed, rank=rank, world_size=world_size
         )
         return TrainingLoader(rows, batches)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        rows = MixedRows([self.subsets["validation"]], ["image", "label"])
-        rank, world_size = self._processes()
-        return batch_loader(rows, RowsInOrder(len(rows), batch_size=ROWS, rank=rank, world_size=world_size))
-
-    def _processes(self) -> tuple[int, int]:
-        trainer: Any = self.trainer
-        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)

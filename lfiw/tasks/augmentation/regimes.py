@@ -42,7 +42,7 @@ def needs_log_ratio(regime: str) -> bool:
 
 
 def training_rows(
-    regime: str, labels: Int64[Tensor, " n"], log_ratio: Float[Tensor, " n"] | None, weighting: Weighting, seed: int
+    regime: str, labels: Int64[Tensor, " n"], log_ratio: Float[Tensor, " _"] | None, weighting: Weighting, seed: int
 ) -> TrainingRows:
     """The rows and weights of a regime that trains a network.
 

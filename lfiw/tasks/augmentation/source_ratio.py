@@ -19,7 +19,7 @@ from lfiw.tasks.augmentation.likeness import FEATURES, MARGIN, Episodes, likenes
 from lfiw.untrusted import built_for, naming, network_file, part_of, read_network
 
 KIND = "source_ratio"
-Sides = tuple[Float[Tensor, "n 9"], Float[Tensor, "m 9"]]
+Sides = tuple[Float[Tensor, "_ 9"], Float[Tensor, "_ 9"]]
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,10 @@ class SourceRatio:
         shots = int(counts[0])
         if shots < 3 or (counts != shots).any() or (labels.diff() < 0).any():
             raise InputError(f"a ratio of source characters needs 3 or more drawings of each character, got {shots}")
-        try:
-            known = self.embedding.points(drawings).unflatten(0, (-1, shots))
-            points = self.embedding.points(generated)
-        except RuntimeError:
-            raise InputError(
-                f"the ratio was learned on drawings of another size than {tuple(drawings.shape[1:])}"
-            ) from None
+        if tuple(drawings.shape[1:]) != self.options["shape"]:
+            raise InputError(f"the ratio is of drawings {self.options['shape']}, these are {tuple(drawings.shape[1:])}")
+        known = self.embedding.points(drawings).unflatten(0, (-1, shots))
+        points = self.embedding.points(generated)
         features = likeness_to_shots(points, known, labels[parents], parents % shots)
         return log_odds(features, self.coefficients)
 

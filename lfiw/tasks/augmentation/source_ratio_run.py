@@ -23,12 +23,10 @@ from lfiw.tasks.augmentation.drawing_sets import PARENT, rows_of_classes
 from lfiw.tasks.augmentation.likeness import Episodes
 from lfiw.tasks.augmentation.omniglot import check_columns, check_parents, children_of
 from lfiw.tasks.augmentation.source_ratio import HeldOut, SourceRatio, draw_sides, fit_coefficients
-from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
-from lfiw.untrusted import read_checkpoint
+from lfiw.training.trainer import CHECKPOINTS, build_trainer, fit, last_checkpoint
 from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
 
 RATIO = "ratio.safetensors"
-MONITOR = "val/accuracy"
 Outcome = tuple[dict[str, float], dict[str, Any]]
 
 
@@ -105,7 +103,7 @@ def split_characters(labels: Int64[Tensor, " n"], data: SourceData, num_classes:
 def train_embedding(
     config: Config, run_dir: Path, loggers: Sequence[Logger], real: Table, classes: Int64[Tensor, " k"]
 ) -> tuple[Embedding, dict[str, Any]]:
-    """The embedding of the best epoch by the accuracy on drawings held out; and its options."""
+    """The embedding and its options."""
     data = SourceDrawings(
         real, classes, batch_size=config.data.batch_size, augment=config.data.augment, seed=config.seed
     )
@@ -119,10 +117,8 @@ def train_embedding(
         optimizer=asdict(config.optimizer),
         seed=config.seed,
     )
-    trainer = build_trainer(config.trainer, run_dir, loggers, monitor=MONITOR, mode="max")
-    folder = run_dir / CHECKPOINTS
-    fit(trainer, module, data, last_checkpoint(folder, config.resume), MONITOR)
-    module.load_state_dict(read_checkpoint(best_checkpoint(folder), "cpu")["state_dict"])
+    trainer = build_trainer(config.trainer, run_dir, loggers, monitor=None)
+    fit(trainer, module, data, last_checkpoint(run_dir / CHECKPOINTS, config.resume))
     return module.embedding.float().eval(), options
 
 

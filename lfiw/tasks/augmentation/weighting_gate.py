@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lfiw.weighting.diagnostics import paired_interval
+from lfiw.weighting.diagnostics import mean_and_error, paired_interval
 from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING
 
 LEAST_WRONG = 0.15  # share of the drawings, beyond that of real ones, that has to be unlike their character
@@ -78,7 +78,8 @@ def ask_validation(
     """Decides between two classifiers by their validation drawings.
 
     With a ratio of source characters that found something to correct, the weighted one is taken unless it recognises
-    fewer; without, only if it recognises significantly more.
+    fewer by more than a standard error: few drawings say less than many characters. Without, it has to recognise
+    significantly more.
 
     Args:
         weighted, unweighted: which validation drawings each classifier recognises.
@@ -89,10 +90,13 @@ def ask_validation(
     difference = gaps.mean().item()
     low, high = paired_interval(gaps.tolist())
     wrong, by_weight = wrong_shares(held_out) if held_out else (None, None)
-    taken, bound = (difference >= 0, "the mean is at least") if held_out else (low > 0, "the interval lies above")
+    error = mean_and_error(gaps.tolist())[1]
+    taken, rule = (difference >= -error, "unless it falls by more than its standard error")
+    if not held_out:
+        taken, rule = low > 0, "if the interval lies above 0"
     reason = (
         f"validation accuracy changes by {100 * difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] with "
-        f"weights, which are used if {bound} 0"
+        f"weights, which are used {rule}"
     )
     verdict = CORRECTS if taken else CANNOT if held_out else NOTHING
     return TrainingGate(verdict, reason, regimes[0 if taken else 1], wrong, by_weight, difference, low, high)
