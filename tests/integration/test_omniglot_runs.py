@@ -36,14 +36,14 @@ FAST = [
 RATIO = [
     "experiment=omniglot_ratio",
     "run_dir=runs/ratio",
-    "data.embedding_classes=8",
+    "data.embedding_classes=16",
     "data.validation_classes=4",
     "data.batch_size=16",
-    "task.width=8",
-    "task.features=8",
+    "task.width=16",
+    "task.features=16",
     "task.num_classes=4",
     "task.shots=4",
-    "trainer.max_epochs=6",
+    "trainer.max_epochs=25",
     "logger=none",
 ]
 
@@ -53,7 +53,7 @@ def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("augmentation")
     real = write_real(folder / "cache" / "omniglot-evaluation")
     write_generated(folder / "cache" / "omniglot-dagan", real)
-    source = write_real(folder / "cache" / "omniglot-background", classes=16, seed=3)
+    source = write_real(folder / "cache" / "omniglot-background", classes=28, seed=3)
     write_generated(folder / "cache" / "omniglot-dagan-source", source, each=2)
     with contextlib.chdir(folder):
         module("train.py").train(RATIO)
