@@ -1,7 +1,8 @@
 """Training on weighted samples where the truth is known: rows with skewed class proportions, weights learned and exact.
 
 A classifier trains on labelled rows of which some classes are rare; unlabelled rows with equal classes stand beside
-them. The learned weights are a ratio's between the two, the exact ones the inverse shares of the classes.
+them. The learned weights are a ratio's between the two, or their mean over the rows of a class, which labels allow
+where the proportions of classes are all that differs. The exact ones are the inverse shares of the classes.
 """
 
 from collections import defaultdict
@@ -23,19 +24,16 @@ from lfiw.data import SampleCache, WeightedRows
 from lfiw.errors import InputError
 from lfiw.features.hog import histograms
 from lfiw.tasks.results import row
-from lfiw.weighting.diagnostics import paired_interval
+from lfiw.weighting.diagnostics import half_width, paired_interval
 
 from .kept import Kept
 from .repeated import Row
 
 KEEP = torch.tensor([1.0] * 5 + [0.1] * 5)  # share of each class that is labelled
 RARE = KEEP < 1
-REGIMES = ("unweighted", "exact, loss", "exact, drawn", "learned, loss", "learned, drawn")
-PAIRS = (
-    *((r, "unweighted") for r in REGIMES[1:]),
-    ("learned, drawn", "exact, drawn"),
-    ("learned, drawn", "learned, loss"),
-)
+KINDS = ("exact", "learned", "learned by class")
+REGIMES = ("unweighted", *(f"{kind}, {way}" for kind in KINDS for way in ("loss", "drawn")))
+PAIRS = (*((regime, "unweighted") for regime in REGIMES[1:]), *((f"{k}, drawn", f"{k}, loss") for k in KINDS))
 STEPS, BATCH, WIDTH = 300, 64, 128
 
 
@@ -85,10 +83,16 @@ def rows_of(metric: str, values: dict[str, list[float]]) -> list[Row]:
     for first, second in PAIRS:
         gaps = [a - b for a, b in zip(values[first], values[second], strict=True)]
         rows.append(row(f"{first}-{second}", metric, gaps, **interval(gaps)))
-    gains = [np.subtract(values[f"{kind}, drawn"], values["unweighted"]) for kind in ("learned", "exact")]
-    shares = ratios_without_each(*gains)
-    mean, error = shares.mean(), np.sqrt((len(shares) - 1) * shares.var())
-    rows.append({"name": "learned / exact gain, drawn", "metric": metric, "mean": mean, "se": error, "n": len(shares)})
+    for kind in KINDS[1:]:
+        for way in ("loss", "drawn"):
+            gains = [np.subtract(values[f"{k}, {way}"], values["unweighted"]) for k in (kind, "exact")]
+            shares = ratios_without_each(*gains)
+            share = gains[0].mean() / gains[1].mean()
+            half = half_width(float(np.sqrt((len(shares) - 1) * shares.var())), len(shares) - 1)
+            interval_of = {"low": share - half, "high": share + half}
+            rows.append(
+                {"name": f"{kind}, {way}: share", "metric": metric, "mean": share, "n": len(shares), **interval_of}
+            )
     return rows
 
 
@@ -126,7 +130,10 @@ def accuracies(data: Data, seed: int) -> dict[str, tuple[float, float]]:
     ratio = RatioEstimator(classifier, calibration="beta", seed=seed).fit(
         data.features[unlabelled], data.features[labelled]
     )
-    weights = {"exact": 1 / KEEP[data.labels[labelled]].double(), "learned": torch.softmax(ratio_column(ratio), 0)}
+    classes = data.labels[labelled]
+    learned = torch.softmax(torch.as_tensor(ratio.log_ratio_, dtype=torch.float64), 0)
+    mean = torch.zeros(len(KEEP), dtype=torch.float64).index_add_(0, classes, learned) / classes.bincount()
+    weights = {"exact": 1 / KEEP[classes].double(), "learned": learned, "learned by class": mean[classes]}
     found = {}
     for regime in REGIMES:
         kind, _, way = regime.partition(", ")
@@ -137,10 +144,6 @@ def accuracies(data: Data, seed: int) -> dict[str, tuple[float, float]]:
         of_class = torch.stack([right[data.labels[test] == label].mean() for label in range(len(KEEP))])
         found[regime] = (of_class.mean().item(), of_class[RARE].mean().item())
     return found
-
-
-def ratio_column(ratio: RatioEstimator) -> Tensor:
-    return torch.as_tensor(ratio.log_ratio_, dtype=torch.float64)
 
 
 def trained(inputs: Tensor, labels: Tensor, weights: Tensor, drawn: bool, seed: int) -> nn.Module:

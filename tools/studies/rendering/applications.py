@@ -85,14 +85,17 @@ def skewed_training(study: Study) -> str:
     titles.append("share of the exact weights' gain")
     rows = []
     for name in dict.fromkeys(name.partition(": ")[0] for name, _ in found):
-        for regime in ("unweighted", "exact, loss", "exact, drawn", "learned, loss", "learned, drawn"):
+        for regime in dict.fromkeys(n.partition(": ")[2] for n, _ in found if n.startswith(f"{name}: ")):
+            if "-" in regime or regime.endswith(": share"):
+                continue
             line = [name, regime]
             for metric in ("balanced_accuracy", "rare_accuracy"):
                 line.append(percent(found.get((f"{name}: {regime}", metric))))
                 line.append(percent(found.get((f"{name}: {regime}-unweighted", metric))))
-            share = found.get((f"{name}: learned / exact gain, drawn", "balanced_accuracy"))
-            shown = share is not None and regime == "learned, drawn"
-            rows.append([*line, plus_minus(share["mean"], share["se"]) if shown and share else "–"])
+            share = found.get((f"{name}: {regime}: share", "balanced_accuracy"))
+            rows.append(
+                [*line, "–" if share is None else f"{share['mean']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"]
+            )
     return markdown(titles, rows)
 
 
