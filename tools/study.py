@@ -74,7 +74,8 @@ def main(arguments: list[str]) -> None:
     kept = Kept(Path("runs") / "studies" / options.study, options.overrides)
     rows, pictures = run(options.seeds, options.overrides, kept)
     out = options.out or ROOT / "results" / f"{options.study}.json"
-    shown = [options.study, "--seeds", str(options.seeds), *map(without_folder, options.overrides)]
+    overrides = [o for o in options.overrides if not o.startswith("minutes=")]  # how long, not what
+    shown = [options.study, "--seeds", str(options.seeds), *map(without_folder, overrides)]
     command = shlex.join(["python", "tools/study.py", *shown])
     write_study(out, options.study, command, kept.seconds + time.perf_counter() - started, rows)
     for picture in pictures:
