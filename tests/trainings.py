@@ -78,9 +78,9 @@ def augmentation() -> tuple[TrainedModule, LightningDataModule]:
 def embedding() -> tuple[TrainedModule, LightningDataModule]:
     labels = torch.arange(3).repeat_interleave(8)
     table = TensorTable({"image": pixels(24, (1, 16, 16)), "label": labels})
-    data = SourceDrawings(table, torch.arange(3), batch_size=5, augment="affine", seed=SEED)
+    data = SourceDrawings(table, torch.arange(2), torch.arange(3), batch_size=3, augment="affine", seed=SEED)
     options = {"width": 4, "features": 4, "mean": data.mean, "std": data.std, "optimizer": ADAMW}
-    return CharacterEmbedding((1, 16, 16), 3, **options, seed=SEED), data
+    return CharacterEmbedding((1, 16, 16), 2, **options, seed=SEED), data
 
 
 def dagan() -> tuple[TrainedModule, LightningDataModule]:

@@ -29,7 +29,7 @@ def oracle_log_ratio(target: Path, generated: SampleCache) -> Tensor:
 def trained_oracle(table: SampleCache) -> CharacterEmbedding:
     """Trains it once, as the embedding of experiment=omniglot_ratio; labels are the anchors' rows."""
     classes = table["label"].unique()
-    data = SourceDrawings(table, classes, batch_size=128, augment="affine")
+    data = SourceDrawings(table, classes, classes, batch_size=128, augment="affine")
     module = CharacterEmbedding(
         table.column("image").shape,
         len(classes),

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lfiw.data.batches import ShuffledBatches, TrainingLoader
-from lfiw.data.splits import Batch, MixedRows, everything
+from lfiw.data.batches import BatchIndex, ShuffledBatches, TrainingLoader, batch_loader
+from lfiw.data.splits import Batch, MixedRows, Subset, everything
 from lfiw.data.table import Table, TensorTable
 from lfiw.data.transforms import standardise
 from lfiw.nets import build_net
@@ -22,6 +22,7 @@ from lfiw.training.trained_module import TrainedModule, configure
 
 SCALE = 20.0  # of the cosines in the softmax
 ROWS = 1000  # embedded at once
+KNOWN = 5  # drawings of each character in validation
 
 
 class Embedding(nn.Module):
@@ -92,29 +93,43 @@ class CharacterEmbedding(TrainedModule):
         self.add_up(loss=loss)
         return loss
 
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs the share of drawings whose nearest mean, of five each, is their character's; of others than train."""
+        points, labels = self.embedding(batch["image"]), batch["label"]
+        known = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+        for label in labels.unique():
+            known[(labels == label).nonzero()[:KNOWN, 0]] = True
+        sums = torch.zeros(int(labels.max()) + 1, points.shape[1], device=points.device)
+        means = F.normalize(sums.index_add(0, labels[known], points[known]), dim=1)
+        right = (points[~known] @ means.T).argmax(1) == labels[~known]
+        self.log("val/accuracy", right.float().mean(), batch_size=len(right), sync_dist=True)
+
     def configure_optimizers(self) -> Any:
         return configure(self, self, self.optimizer_options)
 
 
 class SourceDrawings(LightningDataModule):
-    """Drawings of some characters, all for training.
+    """All drawings of some characters for training, and those of others to validate.
 
     Args:
         table: with `image` and `label`.
-        classes: labels of the characters.
+        classes, validation: labels of the characters.
         augment: name in `lfiw.schemas.AUGMENTATIONS`.
     """
 
     def __init__(
-        self, table: Table, classes: Int64[Tensor, " k"], *, batch_size: int, augment: str, seed: int = 0
+        self,
+        table: Table,
+        classes: Int64[Tensor, " k"],
+        validation: Int64[Tensor, " v"],
+        *,
+        batch_size: int,
+        augment: str,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        rows = rows_of_classes(table["label"])
-        of_classes = [rows[label] for label in classes.tolist()]
-        labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(chosen) for chosen in of_classes]))
-        images = table.read(torch.cat(of_classes), ["image"])["image"]
-        self.drawings = everything(TensorTable({"image": images, "label": labels}))
-        pixels = images.float()
+        self.drawings, self.validation = drawings_of(table, classes), drawings_of(table, validation)
+        pixels = self.drawings.column("image").float()
         self.mean, self.std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
         self.batch_size, self.augment, self.seed = batch_size, augment, seed
 
@@ -125,3 +140,17 @@ class SourceDrawings(LightningDataModule):
             len(rows), batch_size=self.batch_size, seed=self.seed, rank=rank, world_size=world_size
         )
         return TrainingLoader(rows, batches)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """One batch, the same for every process."""
+        rows = MixedRows([self.validation], ["image", "label"])
+        return batch_loader(rows, [BatchIndex(torch.arange(len(rows)))])
+
+
+def drawings_of(table: Table, classes: Int64[Tensor, " k"]) -> Subset:
+    """Drawings of some characters in memory, class by class, labelled 0 … k − 1."""
+    rows = rows_of_classes(table["label"])
+    of_classes = [rows[label] for label in classes.tolist()]
+    labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(chosen) for chosen in of_classes]))
+    images = table.read(torch.cat(of_classes), ["image"])["image"]
+    return everything(TensorTable({"image": images, "label": labels}))

@@ -47,7 +47,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     check_parents(real, generated)
     parts = split_characters(real["label"], config.data, config.task.num_classes)
     if config.task.embedding is None:
-        embedding, options = train_embedding(config, run_dir, loggers, real, parts["embedding"])
+        embedding, options = train_embedding(config, run_dir, loggers, real, parts["embedding"], parts["held_out"])
     else:
         other = SourceRatio.load(Path(config.task.embedding))
         embedding, options = other.embedding, other.options
@@ -101,11 +101,16 @@ def split_characters(labels: Int64[Tensor, " n"], data: SourceData, num_classes:
 
 
 def train_embedding(
-    config: Config, run_dir: Path, loggers: Sequence[Logger], real: Table, classes: Int64[Tensor, " k"]
+    config: Config,
+    run_dir: Path,
+    loggers: Sequence[Logger],
+    real: Table,
+    classes: Int64[Tensor, " k"],
+    validation: Int64[Tensor, " v"],
 ) -> tuple[Embedding, dict[str, Any]]:
     """The embedding and its options."""
     data = SourceDrawings(
-        real, classes, batch_size=config.data.batch_size, augment=config.data.augment, seed=config.seed
+        real, classes, validation, batch_size=config.data.batch_size, augment=config.data.augment, seed=config.seed
     )
     shape = real.column("image").shape
     options = {"shape": shape, "width": config.task.width, "features": config.task.features}
