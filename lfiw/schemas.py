@@ -24,7 +24,22 @@ MIXINGS = ("balanced", "natural")
 NORMS = ("batch", "group")
 PIXELS = ("mean", "sample")
 SCHEDULES = ("constant", "cosine", "linear")
-REGIMES = ("real", "generated", "generated_weighted", "both", "both_weighted", "both_resampled", "both_filtered")
+REGIMES = (
+    "real",
+    "generated",
+    "generated_weighted",
+    "both",
+    "both_weighted",
+    "both_drawn",
+    "both_resampled",
+    "both_filtered",
+    "auto",
+    "prototypes",
+    "head",
+    "head_both",
+    "head_weighted",
+    "head_auto",
+)
 
 
 class Limits(TypedDict, total=False):
@@ -244,6 +259,22 @@ class DrawingSetsData:
 
 
 @dataclass
+class SourceData:
+    """Drawings of source characters, and generated ones, for a ratio of drawings."""
+
+    name: str = key("source", "kind of data")
+    real: str = path_key(MISSING, "cache of source drawings (tools/cache_dataset.py omniglot --split background)")
+    generated: str = path_key(MISSING, "cache folder of what the generator made of them (tools/cache_samples.py dagan)")
+    validation_classes: int = key(64, "last classes, which no generator saw: they calibrate", splits=True, at_least=1)
+    embedding_classes: int = key(
+        600, "characters that train the embedding; the others the ratio", splits=True, at_least=1
+    )
+    split_seed: int = key(0, "of the choice of characters", splits=True, **SEEDS)
+    batch_size: int = key(128, "drawings per training step over all processes", at_least=1)
+    augment: str = key("affine", "training augmentation", AUGMENTATIONS)
+
+
+@dataclass
 class OmniglotData:
     """Few drawings of many characters, and generated ones of the same characters."""
 
@@ -253,8 +284,9 @@ class OmniglotData:
     log_ratio: str | None = path_key(
         None,
         "log-ratios of the generated rows: a column of data.generated, or an .npz file with log_ratio or weights; "
-        "null: a cross-fitted classifier is trained for them",
+        "null: by data.ratio",
     )
+    ratio: str | None = path_key(None, "ratio of source characters, .safetensors (experiment=omniglot_ratio)")
     num_classes: int = key(100, "characters to tell apart, drawn by split_seed; 0: all", splits=True, at_least=0)
     shots: int = key(5, "drawings of each that train", splits=True, at_least=1)
     validation_shots: int = key(5, "drawings of each that stop the training early", splits=True, at_least=1)
@@ -528,21 +560,21 @@ class DaganTask:
     critic_lr: float = key(4e-4, "learning rate of the critic; the generator's is optimizer.lr", at_least=0)
     critic_steps: int = key(2, "critic steps per generator step", at_least=1)
     penalty: float = key(10.0, "weight of the gradient penalty", at_least=0)
+    bends: bool = key(True, "the generator bends the given drawing; otherwise it draws anew, as in the paper")
 
 
 @dataclass
-class DrawingRatio:
-    """The ratio classifier of drawings: four convolutions, trained across `folds`."""
+class SourceRatioTask:
+    """Learn a ratio of drawings on source characters, for use on any others."""
 
-    width: int = key(64, "channels", at_least=1)
-    dropout: float = key(0.0, "share of channels dropped after each block", **SHARE)
-    norm: str = key("batch", "normalisation", NORMS)
-    class_conditional: bool = key(True, "it also sees the mean of the character's drawings in the other folds")
-    lr: float = key(1e-3, "learning rate", at_least=0)
-    weight_decay: float = key(0.01, "decoupled weight decay", at_least=0)
-    batch_size: int = key(256, "rows per step, half of them generated", at_least=1)
-    max_epochs: int = key(20, "most epochs", at_least=1)
-    patience: int = key(4, "stop after this many validations without a lower log-loss", at_least=0)
+    name: str = key("source_ratio", "what to do")
+    width: int = key(64, "channels of the embedding's network", at_least=1)
+    features: int = key(128, "dimensions of the embedding", at_least=1)
+    embedding: str | None = path_key(None, "ratio.safetensors of another run, whose embedding is taken; null: trained")
+    num_classes: int = key(50, "characters of an episode", at_least=2)
+    shots: int = key(5, "drawings of each that are known in an episode", at_least=3)
+    episodes: int = key(20, "episodes that train the ratio", at_least=1)
+    held_out_episodes: int = key(10, "episodes of held-out characters that calibrate and judge it", at_least=1)
 
 
 @dataclass
@@ -555,7 +587,6 @@ class AugmentationTask:
     flatten: float = key(1.0, "α in ŵ^α", **FINITE)
     clip: float = key(0.0, "β in max(ŵ^α, β)", **FINITE)
     smooth: bool = key(False, "Pareto-smooth the upper tail")
-    ratio: DrawingRatio = key(DrawingRatio, "options of the ratio classifier; unused with data.log_ratio")
 
 
 @dataclass
@@ -581,6 +612,7 @@ SCHEMAS: dict[str, type | dict[str, type]] = {
         "toy": ToyTask,
         "generator": GeneratorTask,
         "dagan": DaganTask,
+        "source_ratio": SourceRatioTask,
         "augmentation": AugmentationTask,
         "ope": OpeTask,
     },
@@ -592,6 +624,7 @@ SCHEMAS: dict[str, type | dict[str, type]] = {
         "real": RealData,
         "policies": PoliciesData,
         "sets": DrawingSetsData,
+        "source": SourceData,
         "omniglot": OmniglotData,
     },
     "model": MODELS,

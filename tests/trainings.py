@@ -16,6 +16,7 @@ from lfiw.ratio.classifier import RatioClassifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import MLP, SNGAN, VAE, Optimizer, PixelCNN
 from lfiw.schemas import Trainer as TrainerOptions
+from lfiw.tasks.augmentation.character_embedding import CharacterEmbedding, SourceDrawings
 from lfiw.tasks.augmentation.drawing_classifier import AugmentationClassifier
 from lfiw.tasks.augmentation.drawing_gan import DaGan
 from lfiw.tasks.augmentation.drawing_sets import DrawingSetsDataModule
@@ -29,7 +30,7 @@ from lfiw.untrusted import read_checkpoint
 
 SEED = 3
 ADAMW = {**asdict(Optimizer()), "schedule": "cosine"}
-NAMES = ("ratio", "augmentation", "dagan", "sngan", "pixelcnn", "vae", "dynamics")
+NAMES = ("ratio", "augmentation", "embedding", "dagan", "sngan", "pixelcnn", "vae", "dynamics")
 IN_SEVERAL_PROCESSES = ("ratio", "augmentation", "pixelcnn", "vae", "dynamics")
 GENERATORS = {
     "sngan": SNGAN(latent=4, width=8, critic_width=8, critic_steps=2),
@@ -65,12 +66,21 @@ def augmentation() -> tuple[TrainedModule, LightningDataModule]:
         evaluation_batch_size=4, augment="affine", seed=SEED,
     )  # fmt: skip
     num = len(data.generated)
-    data.use(TrainingRows(True, torch.arange(num), torch.linspace(0.5, 1.5, num, dtype=torch.float64)))
+    weights = torch.linspace(0.5, 1.5, num, dtype=torch.float64)
+    data.use(TrainingRows(True, torch.arange(num), weights, drawn=True))
     net = {"name": "conv4", "width": 4, "dropout": 0.3, "norm": "batch"}
     module = AugmentationClassifier(
         net, ADAMW, shape=(1, 16, 16), num_classes=3, mean=[127.0], std=[70.0], coefficient=0.5, seed=SEED
     )
     return module, data
+
+
+def embedding() -> tuple[TrainedModule, LightningDataModule]:
+    labels = torch.arange(3).repeat_interleave(8)
+    table = TensorTable({"image": pixels(24, (1, 16, 16)), "label": labels})
+    data = SourceDrawings(table, torch.arange(2), torch.arange(3), batch_size=3, augment="affine", seed=SEED)
+    options = {"width": 4, "features": 4, "mean": data.mean, "std": data.std, "optimizer": ADAMW}
+    return CharacterEmbedding((1, 16, 16), 2, **options, seed=SEED), data
 
 
 def dagan() -> tuple[TrainedModule, LightningDataModule]:
@@ -107,8 +117,8 @@ def pixels(num: int, shape: tuple[int, ...], seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (num, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
-MONITORS = {"augmentation": "val/accuracy", "dagan": None, "sngan": None, "pixelcnn": "val/bits_per_dim"}
-MONITORS["vae"] = "val/bits_per_dim"
+MONITORS = {"augmentation": "val/accuracy", "embedding": None, "dagan": None, "sngan": None}
+MONITORS |= {"pixelcnn": "val/bits_per_dim", "vae": "val/bits_per_dim"}
 EMA = {"ratio": 0.9, "augmentation": 0.9, "sngan": 0.9, "pixelcnn": 0.9, "vae": 0.9}
 
 
@@ -126,7 +136,8 @@ def build(
     if name in GENERATORS:
         module, data = generator(name)
     else:
-        module, data = {"ratio": ratio, "augmentation": augmentation, "dagan": dagan, "dynamics": dynamics}[name]()
+        made = {"ratio": ratio, "augmentation": augmentation, "embedding": embedding, "dagan": dagan}
+        module, data = {**made, "dynamics": dynamics}[name]()
     monitor = MONITORS.get(name, "val/log_loss")
     chosen = TrainerOptions(**{"accelerator": "cpu", "max_epochs": 3, "patience": 0, "progress": False, **options})
     trainer = build_trainer(

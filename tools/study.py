@@ -16,9 +16,10 @@ python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for
 python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
 python tools/study.py bfloat16 data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
-python tools/study.py omniglot --seeds 10 logger=none                          caches: docs/results/omniglot.md
-python tools/study.py omniglot_choice --seeds 3 logger=none                    what chose its λ, α and β
-python tools/study.py omniglot_quality --seeds 10 logger=none                  the same with weaker generators
+python tools/study.py omniglot --seeds 20                                      caches: docs/results/omniglot.md
+python tools/study.py omniglot_short --seeds 20 minutes=60                     a quarter of the steps; in parts
+python tools/study.py omniglot_choice --seeds 6                                splits that choose
+python tools/study.py skewed_training --seeds 20 cifar10=cache/cifar10-test features=features/resnet56-ID
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
@@ -46,11 +47,12 @@ STUDIES = {
     "generators": "generators.run",
     "omniglot": "omniglot.run",
     "omniglot_choice": "omniglot.choose",
-    "omniglot_quality": "omniglot.quality",
+    "omniglot_short": "omniglot.short",
     "ope": "ope.run",
     "ope_curve": "ope.curve",
     "precision": "precision.run",
     "resampling": "resampling.run",
+    "skewed_training": "skewed_training.run",
     "strangers": "strangers.run",
 }
 
@@ -76,7 +78,8 @@ def main(arguments: list[str]) -> None:
     kept = Kept(Path("runs") / "studies" / options.study, options.overrides)
     rows, pictures = run(options.seeds, options.overrides, kept)
     out = options.out or ROOT / "results" / f"{options.study}.json"
-    shown = [options.study, "--seeds", str(options.seeds), *map(without_folder, options.overrides)]
+    overrides = [o for o in options.overrides if not o.startswith("minutes=")]  # how long, not what
+    shown = [options.study, "--seeds", str(options.seeds), *map(without_folder, overrides)]
     command = shlex.join(["python", "tools/study.py", *shown])
     write_study(out, options.study, command, kept.seconds + time.perf_counter() - started, rows)
     for picture in pictures:

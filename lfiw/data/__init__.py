@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lfiw.data.cache.reader import SampleCache, write_rows
     from lfiw.data.cache.writer import CacheWriter
     from lfiw.data.table import Column, Rows, Table, TensorTable
+    from lfiw.data.weighted_rows import WeightedRows
 
 _HOMES = {
     "CacheWriter": "cache.writer",
@@ -17,10 +18,21 @@ _HOMES = {
     "SampleCache": "cache.reader",
     "Table": "table",
     "TensorTable": "table",
+    "WeightedRows": "weighted_rows",
     "write_rows": "cache.reader",
 }
 
-__all__ = ["CacheWriter", "Column", "ColumnWriter", "Rows", "SampleCache", "Table", "TensorTable", "write_rows"]
+__all__ = [
+    "CacheWriter",
+    "Column",
+    "ColumnWriter",
+    "Rows",
+    "SampleCache",
+    "Table",
+    "TensorTable",
+    "WeightedRows",
+    "write_rows",
+]
 
 
 def __getattr__(name: str) -> Any:

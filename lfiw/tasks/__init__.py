@@ -3,7 +3,10 @@
 from importlib import import_module
 from types import ModuleType
 
-HOMES = {"dagan": "augmentation.drawing_gan"}  # task.name → module, unless it has that name
+HOMES = {
+    "dagan": "augmentation.drawing_gan",
+    "source_ratio": "augmentation.source_ratio_run",
+}  # task.name → module, unless it has that name
 
 
 def find_task(name: str) -> ModuleType:

@@ -1,7 +1,8 @@
-"""Weighted augmentation as a user runs it: the fast variant of the study, two processes, and mistakes."""
+"""Weighted augmentation as a user runs it: the source ratio, every regime, two processes, and mistakes."""
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from drawings import write_generated, write_real
-from integration.launch import launch, module, refused
+from integration.launch import ROOT, launch, module, refused
 from scipy.stats import ttest_rel
 
 from lfiw.data import SampleCache
 from lfiw.schemas import REGIMES
+from lfiw.tasks.augmentation.source_ratio import SourceRatio
 
 SIZES = [
     "data.num_classes=4",
@@ -25,16 +27,23 @@ SIZES = [
 ]
 FAST = [
     *SIZES,
-    "folds=4",
+    "data.ratio=runs/ratio/ratio.safetensors",
     "trainer.max_epochs=2",
     "trainer.precision=32-true",
     "model.width=8",
-    "task.ratio.width=8",
-    "task.ratio.norm=group",
-    "task.ratio.batch_size=16",
-    "task.ratio.lr=0.01",
-    "task.ratio.max_epochs=12",
-    "task.ratio.patience=12",
+    "logger=none",
+]
+RATIO = [
+    "experiment=omniglot_ratio",
+    "run_dir=runs/ratio",
+    "data.embedding_classes=16",
+    "data.validation_classes=4",
+    "data.batch_size=16",
+    "task.width=16",
+    "task.features=16",
+    "task.num_classes=4",
+    "task.shots=4",
+    "trainer.max_epochs=25",
     "logger=none",
 ]
 
@@ -44,51 +53,68 @@ def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("augmentation")
     real = write_real(folder / "cache" / "omniglot-evaluation")
     write_generated(folder / "cache" / "omniglot-dagan", real)
+    source = write_real(folder / "cache" / "omniglot-background", classes=28, seed=3)
+    write_generated(folder / "cache" / "omniglot-dagan-source", source, each=2)
+    with contextlib.chdir(folder):
+        module("train.py").train(RATIO)
     return folder
 
 
 @pytest.fixture(scope="module")
-def study(cwd: Path) -> dict[str, Any]:
-    """Two seeds of the study, and its file."""
-    code, out, err = launch(
-        "tools/study.py", "omniglot", "--seeds", 2, "--out", "study.json", *FAST, cwd=cwd, timeout=900
-    )
-    assert (code, err) == (0, ""), out + err
-    return json.loads((cwd / "study.json").read_text())
+def record(cwd: Path) -> dict[str, Any]:
+    """augmentation.json of a run of every regime."""
+    with contextlib.chdir(cwd):
+        module("train.py").train(["experiment=omniglot", "run_dir=runs/all", *FAST])
+    return json.loads((cwd / "runs" / "all" / "augmentation.json").read_text())
 
 
-def test_the_table_has_every_regime_and_paired_differences(cwd: Path, study: dict[str, Any]) -> None:
-    rows = {(r["name"], r["metric"]): r for r in study["rows"]}
-    runs = [json.loads(file.read_text()) for file in sorted(cwd.glob("runs/omniglot/*/augmentation.json"))]
-    values = {
-        name: [next(r for r in run["regimes"] if r["name"] == name)["test_accuracy"] for run in runs]
-        for name in REGIMES
-    }
-    for name in REGIMES:
-        assert rows[name, "accuracy"]["mean"] == pytest.approx(np.mean(values[name]))
-        assert rows[name, "accuracy"]["n"] == 2
-        assert rows[name, "seconds"]["mean"] > 0
-    for first, second in (("both_weighted", "both"), ("both_weighted", "real")):
-        found = rows[f"{first}-{second}", "accuracy"]
-        expected = ttest_rel(values[first], values[second]).confidence_interval(0.95)
-        assert found["mean"] == pytest.approx(np.subtract(values[first], values[second]).mean())
-        if np.ptp(np.subtract(values[first], values[second])) > 0:  # scipy has no interval of equal differences
-            assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
-    steps = {r["steps"] for run in runs for r in run["regimes"]}
-    assert steps == {20}  # the same for every regime
-    assert {f.name for f in cwd.glob("*.png")} == {"omniglot-accuracy.png", "omniglot-ranked.png"}
+def test_every_regime_has_its_accuracy_by_the_same_steps(record: dict[str, Any]) -> None:
+    found = {regime["name"]: regime for regime in record["regimes"]}
+    assert tuple(found) == REGIMES
+    for name, regime in found.items():
+        assert 0 <= regime["test_accuracy"] <= 1
+        assert regime["steps"] == (0 if name.startswith(("prototypes", "head")) else 20)
 
 
-def test_what_the_data_does_not_have_weighs_less(cwd: Path, study: dict[str, Any]) -> None:
+def test_auto_is_one_of_the_two_and_says_why(record: dict[str, Any]) -> None:
+    found = {regime["name"]: regime for regime in record["regimes"]}
+    assert set(record["gates"]) == {"auto", "head_auto"}
+    for name, gate in record["gates"].items():
+        assert found[name]["test_accuracy"] == found[gate["regime"]]["test_accuracy"]
+        assert gate["verdict"] in ("corrects", "nothing to correct", "cannot be corrected with these samples")
+        assert "%" in gate["reason"] or "points" in gate["reason"]
+
+
+def test_what_the_data_does_not_have_weighs_less(cwd: Path, record: dict[str, Any]) -> None:
     """Every second generated row is a dot on empty paper."""
-    for folder in cwd.glob("runs/omniglot/*"):
-        kept = np.load(folder / "log_ratio.npz")
-        weights = np.exp(kept["log_ratio"])
-        good, bad = weights[kept["row"] % 2 == 0], weights[kept["row"] % 2 == 1]
-        assert good.mean() > 1.2 * bad.mean()  # four classifiers of 8 drawings each: a clear sign, no exact ratio
-        record = json.loads((folder / "augmentation.json").read_text())
-        assert record["ratio"]["accuracy"] > 0.6
-        assert 1 <= record["weights"]["ess"] <= record["num_generated"]
+    kept = np.load(cwd / "runs" / "all" / "log_ratio.npz")
+    good, bad = (kept["log_ratio"][kept["row"] % 2 == side] for side in (0, 1))
+    assert np.median(good) > np.median(bad) + 1
+    assert record["ratio"]["auroc"] > 0.6
+    assert record["ratio"]["recognised_by_weight"] > record["ratio"]["recognised"]
+    assert 1 <= record["weights"]["ess"] <= record["num_generated"]
+
+
+def test_another_generator_takes_the_embedding_as_it_is(cwd: Path) -> None:
+    with contextlib.chdir(cwd):
+        _, objects = module("train.py").train(
+            [*RATIO[:1], "run_dir=runs/other", *RATIO[2:], "task.embedding=runs/ratio/ratio.safetensors"]
+        )
+        first = SourceRatio.load(Path("runs/ratio/ratio.safetensors"))
+    for name, value in first.embedding.state_dict().items():
+        assert torch.equal(objects["ratio"].embedding.state_dict()[name], value)
+
+
+def test_the_study_pairs_splits_that_both_regimes_have() -> None:
+    sys.path.insert(0, str(ROOT / "tools"))
+    from studies.omniglot import rows_of
+
+    values = {"both": {0: 0.5, 1: 0.6, 2: 0.55}, "both_drawn": {1: 0.65, 2: 0.7, 3: 0.1}}
+    rows = {row["name"]: row for row in rows_of("noise3", values, {}) if row["metric"] == "accuracy"}
+    expected = ttest_rel([0.65, 0.7], [0.6, 0.55]).confidence_interval(0.95)
+    found = rows["noise3: both_drawn-both"]
+    assert (found["n"], found["mean"]) == (2, pytest.approx(0.1))
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
 
 
 def lines(folder: Path, name: str) -> list[float]:
@@ -127,7 +153,9 @@ def test_two_processes_train_as_one(cwd: Path) -> None:
         (["task.regimes=[both, weighted]"], "task.regimes[1]=weighted: expected one of real, generated"),
         (["task.flatten=-1"], "flatten=-1.0 must be finite"),
         (["task.coefficient=-1"], "task.coefficient=-1.0 must be finite"),
-        (["folds=2"], "needs 3 … data.shots=4 folds"),
+        (["data.ratio=null"], "regime generated_weighted needs data.ratio=FILE"),
+        (["data.ratio=none.safetensors"], "none.safetensors does not exist: make it by train.py"),
+        (["data.ratio=null", "data.log_ratio=short.npz"], "regime prototypes needs data.ratio=FILE"),
     ],
 )
 def test_mistakes_are_told_before_training(

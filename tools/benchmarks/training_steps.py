@@ -299,10 +299,11 @@ def time_generator(net: SNGAN | VAE, rounds: int, steps: int) -> Row:
 def run_augmentation(
     rounds: int, steps: int = 40, side: int = 28, width: int = 64, classes: int = CLASSES
 ) -> list[Row]:
-    """The weighted classifier on batches of 64 drawings, half of them generated, conv4."""
+    """The classifier on batches of 64 drawings, half of them generated and drawn by weight, conv4."""
     alternation, _ = train_augmentation(steps, rounds, side, width, classes)
-    note = f"conv4, width {width}, 1×{side}×{side}, batch 64, epochs of {steps} steps; without validation"
-    return [row_of("augmentation_step", alternation, "batches, network, weighted loss", note=note)]
+    note = f"conv4, width {width}, 1×{side}×{side}, batch 64, epochs of {steps} steps, rows drawn by weight; "
+    note += "without validation"
+    return [row_of("augmentation_step", alternation, "batches, network, loss", note=note)]
 
 
 def train_augmentation(
@@ -324,7 +325,7 @@ def train_augmentation(
     data = OmniglotDataModule(real, generated, **counts)
     n = len(data.generated)  # of the training drawings
     weights = torch.rand(n, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    data.use(TrainingRows(True, torch.arange(n), weights / weights.mean()))
+    data.use(TrainingRows(True, torch.arange(n), weights / weights.mean(), drawn=True))
     options: Mapping[str, Any] = {"shape": shape, "num_classes": classes, "mean": [20.0], "std": [60.0]}
     module = AugmentationClassifier(asdict(Conv4(width=width)), asdict(Optimizer()), **options)
     return alternate(module, data, rounds + 1, monitor="val/accuracy", mode="max"), module

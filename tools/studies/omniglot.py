@@ -1,180 +1,305 @@
-"""Weighted augmentation over seeds: other characters, other drawings, other ratio classifiers and networks each."""
+"""Weighted augmentation over splits: other characters, other drawings and other networks each.
 
+A part is one run, kept in runs/studies/omniglot_parts. With `minutes=N` no part is started after N minutes: the table
+is of the parts that are there, and the same command continues. `generators=[noise3,epochs1]`
+and `stages=2` (the first two) make less.
+"""
+
+import json
+import math
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from lfiw.config import compose
+import numpy as np
+import torch
+
 from lfiw.data import CacheWriter, SampleCache
-from lfiw.evaluation.plots.style import save
-from lfiw.schemas import REGIMES
+from lfiw.files import write_json
+from lfiw.schemas import SourceData
 from lfiw.tasks.augmentation.dagan_drawings import import_generated
 from lfiw.tasks.augmentation.omniglot import training_drawings
-from lfiw.tasks.augmentation.ranked_drawings import regime_accuracies
+from lfiw.tasks.augmentation.source_ratio_run import RATIO, split_characters
 from lfiw.tasks.results import row
 from lfiw.weighting.diagnostics import paired_interval
 from train import train
 
 from .kept import Kept
+from .omniglot_oracle import oracle_log_ratio
 from .repeated import Row, one_run
 
-PAIRS = (
-    *((name, "real") for name in REGIMES if name != "real"),
-    *((name, "both") for name in REGIMES if name.startswith("both_")),
-    ("generated_weighted", "generated"),
+REVISION = 2  # of what a part measures: raised by hand, so that a change of the prose keeps hours of work
+PARTS = Path("runs") / "studies" / "omniglot_parts"
+WEIGHTS = Path(__file__).parents[2] / "weights" / "omniglot-dagan.safetensors"
+RATIO_FILE = WEIGHTS.with_name("omniglot-ratio.safetensors")
+SOURCE, TARGET = Path("cache") / "omniglot-background", Path("cache") / "omniglot-evaluation"
+NUM_CLASSES, SHOTS = 50, 5
+NUM_PER_IMAGE = 40
+REPORTING, CHOOSING = 100, 1000  # split seeds that report, from the first on; those that choose
+SETTINGS = {"project": (), "short": ("data.augment=none", "trainer.max_epochs=4")}
+# regimes that are trained in one run; log-ratios of another source than the ratio stand before the colon
+STAGES = (
+    ("both", "both_drawn", "auto"),
+    ("permuted:both_drawn",),
+    ("real", "prototypes", "head"),
+    ("both_weighted",),
+    ("oracle:both_drawn",),
+    ("generated",),
+    ("head_both", "head_weighted", "head_auto"),
 )
-GENERATOR = Path(__file__).parents[2] / "weights" / "omniglot-dagan.safetensors"
-NUM_PER_IMAGE = 10
-NUM_CHOOSING = 3
-CHOOSING = 1000  # split seeds from here on choose; those below report
-COEFFICIENTS = (0.5, 1.0, 2.0)
-FLATTENS = (0.25, 0.5, 1.0)
-CLIPS = (0.1, 1.0)
-EPOCHS = (1, 2)  # of weaker generators
+PAIRS = (
+    *((name, "both") for name in ("both_drawn", "auto", "permuted", "both_weighted", "oracle")),
+    ("both", "real"),
+    ("auto", "real"),
+    ("head_auto", "head"),
+    ("head_auto", "prototypes"),
+    ("head_auto", "head_both"),
+)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """One of the study: the committed one, one that trained otherwise, or one whose noise is scaled.
+
+    Args:
+        training: overrides of its training. If None, the committed one.
+        scale: standard deviation of its noise.
+    """
+
+    training: tuple[str, ...] | None = None
+    scale: float = 1.0
+
+
+PAPER = ("task.bends=false", "task.noise=100", "task.critic_steps=5", "trainer.max_epochs=30")
+GENERATORS = {
+    "noise3": Generator(scale=3.0),
+    "epochs1": Generator(("trainer.max_epochs=1",)),
+    "epochs2": Generator(("trainer.max_epochs=2",)),
+    "noise2": Generator(scale=2.0),
+    "committed": Generator(),
+    "paper": Generator(PAPER),
+}
+
+
+@dataclass
+class Options:
+    """What the study's own overrides say; the rest is for the runs."""
+
+    generators: list[str]
+    deadline: float = math.inf
+    stages: int = len(STAGES)
+    overrides: list[str] = field(default_factory=list)
+
+
+def read_options(overrides: Sequence[str]) -> Options:
+    found = Options(list(GENERATORS))
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "generators":
+            found.generators = value.strip("[]").split(",")
+        elif key == "stages":
+            found.stages = int(value)
+        elif key == "minutes":
+            found.deadline = time.monotonic() + 60 * float(value)
+        else:
+            found.overrides.append(override)
+    return found
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Accuracy on test drawings of each regime, and paired differences with 95 % intervals."""
-    rows, accuracies, folder = regimes_over_seeds(seeds, overrides, kept)
-    return rows, [save(regime_accuracies(accuracies), folder / "accuracy.png"), folder / "ranked.png"]
+    """Accuracy by generator and regime, and paired differences with 95 % intervals: conv4, 800 steps, affine maps."""
+    return table("project", range(REPORTING, REPORTING + seeds), read_options(overrides), kept)
 
 
-def regimes_over_seeds(
-    seeds: int, overrides: Sequence[str], kept: Kept, generator: Path = GENERATOR, prefix: str = ""
-) -> tuple[list[Row], dict[str, list[float]], Path]:
-    """Rows, named with the prefix; test accuracies by regime, and the folder of the first run."""
-    runs = [
-        kept.get(f"{prefix}seed {seed}", partial(outcome, seed, overrides, generator), settings=list(overrides))
-        for seed in range(seeds)
-    ]
-    accuracies: dict[str, list[float]] = {}
-    rows: list[Row] = []
-    for name in [r["name"] for r in runs[0]["record"]["regimes"]]:
-        of_regime = [next(r for r in one["record"]["regimes"] if r["name"] == name) for one in runs]
-        accuracies[name] = [r["test_accuracy"] for r in of_regime]
-        rows += [
-            row(name, "accuracy", accuracies[name]),
-            row(name, "validation_accuracy", [r["validation_accuracy"] for r in of_regime]),
-            row(name, "seconds", [r["seconds"] for r in of_regime]),
-        ]
-    for first, second in PAIRS:
-        if first in accuracies and second in accuracies:
-            gaps = [a - b for a, b in zip(accuracies[first], accuracies[second], strict=True)]
-            interval = dict(zip(("low", "high"), paired_interval(gaps), strict=True)) if seeds > 1 else {}
-            rows.append(row(f"{first}-{second}", "accuracy", gaps, **interval))
-    found = defaultdict(list)
-    for one in runs:
-        for part in ("ratio", "weights"):
-            for metric, value in (one["record"].get(part) or {}).items():
-                if value is not None:
-                    found[part, metric].append(value)
-    rows += [row(name, metric, values) for (name, metric), values in found.items()]
-    rows.append(row("run", "seconds", [one["seconds"] for one in runs]))
-    return [{**r, "name": prefix + r["name"]} for r in rows], accuracies, Path(runs[0]["folder"])
-
-
-def outcome(seed: int, overrides: Sequence[str], generator: Path = GENERATOR) -> dict[str, Any]:
-    """One run: its record, its folder, how long it took."""
-    started = time.perf_counter()
-    options = ["experiment=omniglot", f"seed={seed}", f"data.split_seed={seed}", *overrides]
-    objects = one_run([*options, f"data.generated={generated_drawings(options, generator)}"])
-    return {
-        "record": objects["record"],
-        "folder": str(objects["run_dir"]),
-        "seconds": time.perf_counter() - started,
-    }
-
-
-def generated_drawings(options: Sequence[str], generator: Path = GENERATOR) -> Path:
-    """The cache that the configuration names, if it is there and of the usual generator; else one for this split's
-    training drawings alone."""
-    data = compose(options).config.data
-    everything = Path(data.generated)
-    if generator == GENERATOR and everything.exists():
-        return everything
-    about = "" if generator == GENERATOR else f"-{generator.parent.name}"
-    own = everything.with_name(f"{everything.name}{about}-{data.num_classes}x{data.shots}-s{data.split_seed}")
-    if own.exists():
-        return own
-    rows = training_drawings(
-        SampleCache(data.real)["label"], num_classes=data.num_classes, shots=data.shots, split_seed=data.split_seed
-    )
-    imported = import_generated(generator, Path(data.real), NUM_PER_IMAGE, data.split_seed, rows)
-    with CacheWriter(own, source=imported.source) as writer:
-        for block in imported.blocks():
-            writer.write(block)
-    return own
+def short(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """The same by a quarter of the steps, without augmentation: nearer to the paper's."""
+    return table("short", range(REPORTING, REPORTING + seeds), read_options(overrides), kept)
 
 
 def choose(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Validation accuracy by λ for `both`, then by α and β for `both_weighted` at that λ, on splits of their own.
-
-    No test drawing is looked at, and no split of these is among those that report.
-    """
-    return chosen_settings(seeds, overrides, kept)[0], []
-
-
-def chosen_settings(
-    seeds: int, overrides: Sequence[str], kept: Kept, generator: Path = GENERATOR, prefix: str = ""
-) -> tuple[list[Row], list[str]]:
-    """Rows of `choose`, named with the prefix, and what was chosen as overrides."""
-    rows: list[Row] = []
-
-    def mean_accuracy(name: str, regime: str, settings: Sequence[str], sources: Sequence[str | None]) -> float:
-        values = []
-        for seed in range(seeds):
-            options = [f"task.regimes=[{regime}]", *settings]
-            if sources[seed] is not None:
-                options.append(f"data.log_ratio={sources[seed]}")
-            make = partial(outcome, CHOOSING + seed, [*overrides, *options], generator)
-            one = kept.get(f"{prefix}{name} seed {seed}", make)
-            values.append(one["record"]["regimes"][0]["validation_accuracy"])
-        rows.append(row(name, "validation_accuracy", values))
-        return fmean(values)
-
-    none: list[str | None] = [None] * seeds
-    mean_accuracy("real", "real", [], none)
-    by_coefficient = {c: mean_accuracy(f"both λ={c:g}", "both", [f"task.coefficient={c}"], none) for c in COEFFICIENTS}
-    chosen = max(by_coefficient, key=lambda c: by_coefficient[c])
-    rows.append(row("chosen", "coefficient", [chosen]))
-    sources: list[str | None] = []
-    for seed in range(seeds):
-        settings = [*overrides, "task.regimes=[both_filtered]", f"task.coefficient={chosen}"]
-        one = kept.get(f"{prefix}ratio seed {seed}", partial(outcome, CHOOSING + seed, settings, generator))
-        sources.append(str(Path(one["folder"]) / "log_ratio.npz"))
-    by_weighting = {}
-    for flatten, clip in [*((a, 0.0) for a in FLATTENS), *((1.0, b) for b in CLIPS)]:
-        name = f"both_weighted α={flatten:g} β={clip:g}"
-        settings = [f"task.coefficient={chosen}", f"task.flatten={flatten}", f"task.clip={clip}"]
-        by_weighting[flatten, clip] = mean_accuracy(name, "both_weighted", settings, sources)
-    flatten, clip = max(by_weighting, key=lambda pair: by_weighting[pair])
-    rows += [row("chosen", "flatten", [flatten]), row("chosen", "clip", [clip])]
-    settings = [f"task.coefficient={chosen}", f"task.flatten={flatten}", f"task.clip={clip}"]
-    return [{**r, "name": prefix + r["name"]} for r in rows], settings
-
-
-def quality(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Weaker generators, stopped after fewer epochs; λ, α and β are chosen for each, on splits of their own."""
-    rows: list[Row] = []
-    for epochs in EPOCHS:
-        prefix = f"{epochs} epochs: "
-        generator = weaker_generator(epochs)
-        found, settings = chosen_settings(min(seeds, NUM_CHOOSING), overrides, kept, generator, prefix)
-        options = [*overrides, "task.regimes=[real,both,both_weighted]", *settings]
-        rows += found + regimes_over_seeds(seeds, options, kept, generator, prefix)[0]
+    """Both settings on splits that do not report: what chose the numbers of drawings and the gate's threshold."""
+    options, splits = read_options(overrides), range(CHOOSING, CHOOSING + seeds)
+    rows = []
+    for setting in SETTINGS:
+        rows += [{**r, "name": f"{setting}, {r['name']}"} for r in table(setting, splits, options, kept)[0]]
     return rows, []
 
 
-def weaker_generator(epochs: int) -> Path:
-    """Of a training that ends after so many epochs."""
-    folder = Path("runs") / "omniglot_dagan" / f"{epochs}-epochs"
-    file = folder / "generator.safetensors"
-    if not file.exists():
+def table(setting: str, splits: Sequence[int], options: Options, kept: Kept) -> tuple[list[Row], list[Path]]:
+    """Makes the parts that are missing, those that decide most first, and tabulates all that are there."""
+    for stage in STAGES[: options.stages]:
+        for split in splits:
+            for name in options.generators:
+                found = part(stage, setting, name, split, options.overrides, make=False)
+                if found is not None:
+                    kept.seconds += found["seconds"]
+                elif time.monotonic() < options.deadline:
+                    part(stage, setting, name, split, options.overrides)
+    rows: list[Row] = []
+    pictures = []
+    for name in options.generators:
+        accuracies, more = collected(setting, name, splits, options.overrides)
+        rows += rows_of(name, accuracies, more)
+        picture = picture_file(name, splits[0])
+        if picture.exists():
+            pictures.append(picture)
+    return rows, pictures
+
+
+def part(
+    stage: tuple[str, ...], setting: str, generator: str, split: int, overrides: Sequence[str], *, make: bool = True
+) -> dict[str, Any] | None:
+    """One run of some regimes; without generated rows it is for every generator. None if it is not there nor made."""
+    about = "any" if stage[0] == "real" else generator
+    file = PARTS / setting / about / f"{split}-{stage[0].replace(':', '-')}-r{REVISION}.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    if not make:
+        return None
+    started = time.perf_counter()
+    own, _, regime = stage[0].rpartition(":")
+    drawings = generated_drawings(generator, split)
+    options = [f"data.generated={drawings}", f"data.ratio={ratio_of(generator)}", *SETTINGS[setting], *overrides]
+    if own:
+        options.append(f"data.log_ratio={other_log_ratio(own, generator, split, drawings)}")
+    regimes = [regime] if own else list(stage)
+    folder = PARTS / "run" / f"{setting}-{generator}-{split}"
+    shutil.rmtree(folder, ignore_errors=True)
+    options += ["experiment=omniglot", f"seed={split}", f"data.split_seed={split}", "logger=none"]
+    record = one_run([*options, f"task.regimes=[{','.join(regimes)}]", f"run_dir={folder}"])["record"]
+    if not own and (folder / "ranked.png").exists():
+        picture_file(generator, split).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "ranked.png", picture_file(generator, split))
+    shutil.rmtree(folder)
+    found = {"record": record, "seconds": time.perf_counter() - started, "overrides": list(overrides)}
+    write_json(file, found)
+    return found
+
+
+def picture_file(generator: str, split: int) -> Path:
+    return PARTS / "pictures" / f"{generator}-{split}.png"
+
+
+def collected(
+    setting: str, generator: str, splits: Sequence[int], overrides: Sequence[str]
+) -> tuple[dict[str, dict[int, float]], dict[tuple[str, str], list[float]]]:
+    """Test accuracy by regime and split; and other numbers of the runs by (name, metric)."""
+    accuracies: dict[str, dict[int, float]] = defaultdict(dict)
+    more: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for split in splits:
+        for stage in STAGES:
+            found = part(stage, setting, generator, split, overrides, make=False)
+            if found is None:
+                continue
+            own = stage[0].rpartition(":")[0]
+            for regime in found["record"]["regimes"]:
+                accuracies[own or regime["name"]][split] = regime["test_accuracy"]
+                more[own or regime["name"], "seconds"].append(regime["seconds"])
+            for name, gate in found["record"]["gates"].items():
+                more[name, "weighted"].append(float(gate["regime"] not in ("both", "head_both")))
+            if not own and found["record"].get("weights"):
+                weights = found["record"]["weights"]
+                more["weights", "ess_share"].append(weights["ess"] / weights["num"])
+    return accuracies, more
+
+
+def rows_of(
+    generator: str, accuracies: dict[str, dict[int, float]], more: dict[tuple[str, str], list[float]]
+) -> list[Row]:
+    rows = [row(name, "accuracy", list(of_split.values())) for name, of_split in accuracies.items()]
+    for first, second in PAIRS:
+        both = [s for s in accuracies.get(first, {}) if s in accuracies.get(second, {})]
+        gaps = [accuracies[first][s] - accuracies[second][s] for s in both]
+        if gaps:
+            interval = dict(zip(("low", "high"), paired_interval(gaps), strict=True)) if len(gaps) > 1 else {}
+            rows.append(row(f"{first}-{second}", "accuracy", gaps, **interval))
+    rows += [row(name, metric, values) for (name, metric), values in more.items()]
+    return [{**r, "name": f"{generator}: {r['name']}"} for r in rows]
+
+
+def once(path: Path, make: Callable[[], Any]) -> Path:
+    """The path, made if it is not there."""
+    if not path.exists():
+        make()
+    return path
+
+
+def generator_file(name: str) -> Path:
+    training = GENERATORS[name].training
+    if training is None:
+        return WEIGHTS
+    folder = Path("runs") / "omniglot_dagan" / name
+    options = ["experiment=omniglot_dagan", f"run_dir={folder}", "logger=none", *training]
+    resumes = [f"resume={folder}"] if (folder / "checkpoints").exists() else options
+    return once(folder / "generator.safetensors", lambda: train(resumes))
+
+
+def generated_drawings(name: str, split: int) -> Path:
+    """Those of the target drawings that train."""
+    rows = training_drawings(SampleCache(TARGET)["label"], num_classes=NUM_CLASSES, shots=SHOTS, split_seed=split)
+    return drawn_cache(name, TARGET, NUM_PER_IMAGE, split, rows, Path("cache") / f"omniglot-{name}-s{split}")
+
+
+def drawn_cache(name: str, drawings: Path, each: int, seed: int, rows: torch.Tensor, out: Path) -> Path:
+    def make() -> None:
+        imported = import_generated(generator_file(name), drawings, each, seed, rows, GENERATORS[name].scale)
+        with CacheWriter(out, source=imported.source) as writer:
+            for block in imported.blocks():
+                writer.write(block)
+
+    return once(out, make)
+
+
+def ratio_of(name: str) -> Path:
+    """The ratio of source characters, in the embedding that comes with the project."""
+    folder = Path("runs") / "omniglot_ratio" / name
+
+    def make() -> None:
+        labels = SampleCache(SOURCE)["label"]
+        parts = split_characters(labels, SourceData(real=str(SOURCE), generated=""), NUM_CLASSES)
+        rows = torch.isin(labels, torch.cat([parts["ratio"], parts["held_out"]])).nonzero().squeeze(1)
+        generated = drawn_cache(name, SOURCE, 1, 0, rows, Path("cache") / f"omniglot-{name}-source")
         shutil.rmtree(folder, ignore_errors=True)
-        train(["experiment=omniglot_dagan", f"trainer.max_epochs={epochs}", f"run_dir={folder}", "logger=none"])
+        options = ["experiment=omniglot_ratio", f"data.generated={generated}", f"run_dir={folder}", "logger=none"]
+        train([*options, f"task.embedding={RATIO_FILE}"])
+
+    return once(folder / RATIO, make)
+
+
+def other_log_ratio(own: str, generator: str, split: int, drawings: Path) -> Path:
+    """Log-ratios of a control: those of the ratio permuted within each class, or those of an oracle."""
+    cache = SampleCache(drawings)
+    file = PARTS / "log_ratios" / f"{own}-{generator}-{split}.npz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if own == "oracle":
+        values = oracle_log_ratio(TARGET, cache)
+    else:
+        values = permuted(cache["label"], ratio_log_ratio(generator, split, cache), split)
+    np.savez(file, log_ratio=values.double().numpy())
     return file
+
+
+def ratio_log_ratio(generator: str, split: int, cache: SampleCache) -> torch.Tensor:
+    """Of all rows of a cache of one split's drawings, as a run scores them."""
+    from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
+    from lfiw.tasks.augmentation.source_ratio import SourceRatio
+
+    options: dict[str, Any] = {"num_classes": NUM_CLASSES, "shots": SHOTS, "validation_shots": 5, "test_shots": 10}
+    data = OmniglotDataModule(SampleCache(TARGET), cache, **options, split_seed=split)
+    train_drawings, generated = data.drawings["train"], data.generated
+    ratio = SourceRatio.load(ratio_of(generator))
+    return ratio.log_ratio(train_drawings["image"], train_drawings["label"], generated["image"], data.parents)
+
+
+def permuted(labels: torch.Tensor, values: torch.Tensor, seed: int) -> torch.Tensor:
+    """Values that have changed places within each class, at random."""
+    source = torch.Generator().manual_seed(seed)
+    found = values.clone()
+    for label in labels.unique():
+        rows = (labels == label).nonzero().squeeze(1)
+        found[rows] = values[rows[torch.randperm(len(rows), generator=source)]]
+    return found

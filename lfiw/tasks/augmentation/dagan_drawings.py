@@ -14,7 +14,8 @@ from lfiw.tasks.augmentation.drawing_gan import DrawingGenerator
 from lfiw.tasks.augmentation.drawing_sets import PARENT
 from lfiw.untrusted import built_for, naming, part_of, read_network, state_sha256
 
-BLOCK_DRAWINGS = 64  # given drawings per step
+BLOCK_DRAWINGS = 64  # given drawings per block of a cache
+ROWS = 32  # made at once: their features fit into a core's cache
 
 
 def load_generator(path: Path) -> DrawingGenerator:
@@ -31,22 +32,30 @@ def load_generator(path: Path) -> DrawingGenerator:
 
 @torch.inference_mode()
 def generate(
-    generator: DrawingGenerator, images: UInt8[Tensor, "n 1 h w"], num_per_image: int, seed: int
+    generator: DrawingGenerator, images: UInt8[Tensor, "n 1 h w"], num_per_image: int, seed: int, scale: float = 1.0
 ) -> UInt8[Tensor, "m 1 h w"]:
-    """`num_per_image` drawings of each given one, those of one drawing together. The seed alone decides the noise."""
+    """`num_per_image` drawings of each given one, those of one drawing together. The seed alone decides the noise, of
+    standard deviation `scale` (1 in training)."""
     source = torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(images) * num_per_image, generator.noise, generator=source)
-    made = generator(images.float().repeat_interleave(num_per_image, 0) / 255, noise)
-    return (255 * made).round().to(torch.uint8)
+    noise = scale * torch.randn(len(images) * num_per_image, generator.noise, generator=source)
+    given = images.repeat_interleave(num_per_image, 0)
+    made = [generator(x.float() / 255, z) for x, z in zip(given.split(ROWS), noise.split(ROWS), strict=True)]
+    return (255 * torch.cat(made)).round().to(torch.uint8)
 
 
 def import_generated(
-    checkpoint: Path, drawings: Path, num_per_image: int, seed: int, rows: Int64[Tensor, " n"] | None = None
+    checkpoint: Path,
+    drawings: Path,
+    num_per_image: int,
+    seed: int,
+    rows: Int64[Tensor, " n"] | None = None,
+    scale: float = 1.0,
 ) -> Imported:
     """Drawings of a generator for drawings of a cache: `image`, `label` as given, and `parent`, the row given.
 
     Args:
         rows: of the given drawings. If None, all.
+        scale: standard deviation of the noise.
 
     Raises:
         InputError: the cache or the checkpoint cannot be read, or the drawings are not of the generator's size.
@@ -69,6 +78,7 @@ def import_generated(
         "given": table.identity,
         "num_per_image": num_per_image,
         "seed": seed,
+        **({} if scale == 1 else {"scale": scale}),
     }
 
     given_blocks, block_rows = parents.split(BLOCK_DRAWINGS), BLOCK_DRAWINGS * num_per_image
@@ -78,7 +88,7 @@ def import_generated(
         rows = given_blocks[number]
         given = table.read(rows, ["image", "label"])
         return {
-            "image": generate(generator, given["image"], num_per_image, mix_seeds(seed, number)),
+            "image": generate(generator, given["image"], num_per_image, mix_seeds(seed, number), scale),
             "label": given["label"].repeat_interleave(num_per_image),
             PARENT: rows.repeat_interleave(num_per_image),
         }

@@ -62,17 +62,21 @@ class DrawingGenerator(nn.Module):
         side: of the images, divisible by 4.
         width: channels of the finest level; doubled at each coarser one.
         noise: length of the noise vector, standard normal.
+        bends: whether the given drawing is bent. Otherwise the finest level draws all of the ink, as in the paper.
     """
 
-    def __init__(self, side: int, width: int, noise: int) -> None:
+    def __init__(self, side: int, width: int, noise: int, bends: bool = True) -> None:
         super().__init__()
-        self.side, self.noise = side, noise
+        self.side, self.noise, self.bends = side, noise, bends
         w1, w2, w3 = width, 2 * width, 4 * width
         self.style = nn.Sequential(nn.Linear(noise, w3), nn.SiLU(), nn.Linear(w3, w3), nn.SiLU())
         self.first = nn.Conv2d(1, w1, 3, padding=1)
         self.down1, self.down2 = ModulatedBlock(w1, w2, w3), ModulatedBlock(w2, w3, w3)
         self.middle = nn.ModuleList([ModulatedBlock(w3, w3, w3) for _ in range(2)])
         self.up2, self.up1 = ModulatedBlock(w3 + w2, w2, w3), ModulatedBlock(w2 + w1, w1, w3)
+        if not bends:
+            self.draw = nn.Conv2d(w1, 1, 3, padding=1)
+            return
         self.bend = nn.Conv2d(w3, 2, 3, padding=1)
         self.affine = nn.Linear(w3, 6)
         self.redraw = nn.Conv2d(w1 + 1, 1, 3, padding=1)
@@ -91,13 +95,15 @@ class DrawingGenerator(nn.Module):
         level3 = self.down2(F.avg_pool2d(level2, 2), style)
         for block in self.middle:
             level3 = block(level3, style)
-        bent = F.grid_sample(images, self.grid(level3, style), padding_mode="zeros", align_corners=False)
         level2 = self.up2(torch.cat([F.interpolate(level3, scale_factor=2.0), level2], dim=1), style)
+        if not self.bends:
+            level1 = self.up1(torch.cat([F.interpolate(level2, scale_factor=2.0), level1], dim=1), style)
+            return stretched(self.draw(level1))
+        bent = F.grid_sample(images, self.grid(level3, style), padding_mode="zeros", align_corners=False)
         moved = F.grid_sample(level1, self.grid(level3, style), padding_mode="zeros", align_corners=False)
         level1 = self.up1(torch.cat([F.interpolate(level2, scale_factor=2.0), moved], dim=1), style)
         added = self.redraw(torch.cat([level1, bent], dim=1))
-        ink = torch.sigmoid(self.contrast[0] * bent + self.contrast[1] + added)
-        return ((1 + 2 * STRETCH) * ink - STRETCH).clamp(0, 1)
+        return stretched(self.contrast[0] * bent + self.contrast[1] + added)
 
     def grid(self, level: Tensor, style: Tensor) -> Float[Tensor, "n h w 2"]:
         """Where in the given drawing each pixel's ink comes from, in −1 … 1: an affine map and smooth displacements."""
@@ -106,6 +112,11 @@ class DrawingGenerator(nn.Module):
         straight = F.affine_grid(theta, [len(level), 1, self.side, self.side], align_corners=False)
         bend = F.interpolate(self.bend(level), size=self.side, mode="bicubic", align_corners=False)
         return straight + LARGEST_SHIFT * torch.tanh(bend).permute(0, 2, 3, 1)
+
+
+def stretched(logits: Tensor) -> Tensor:
+    """Ink in [0, 1], both ends within reach."""
+    return ((1 + 2 * STRETCH) * torch.sigmoid(logits) - STRETCH).clamp(0, 1)
 
 
 class DrawingCritic(nn.Module):
@@ -151,7 +162,7 @@ class DaGan(TrainedModule):
 
     Args:
         shape: (1, side, side) of a drawing.
-        width, noise, critic_width: of the networks (`lfiw.tasks.augmentation.drawing_gan`).
+        width, noise, bends, critic_width: of the networks (`lfiw.tasks.augmentation.drawing_gan`).
         set_size: drawings that the critic sees at once, at least 2.
         lr, critic_lr: learning rates of Adam.
         critic_steps: of the critic per step of the generator.
@@ -177,6 +188,7 @@ class DaGan(TrainedModule):
         critic_steps: int,
         penalty: float,
         ema_decay: float,
+        bends: bool = True,
         seed: int = 0,
         grids: Path | None = None,
     ) -> None:
@@ -184,7 +196,7 @@ class DaGan(TrainedModule):
         if len(shape) != 3 or shape[0] != 1 or shape[1] != shape[2] or shape[1] % 4:
             raise InputError(f"task=dagan takes drawings (1, n, n) with n divisible by 4, not {tuple(shape)}")
         self.automatic_optimization = False
-        self.generator_options = {"side": shape[1], "width": width, "noise": noise}
+        self.generator_options: dict[str, Any] = {"side": shape[1], "width": width, "noise": noise, "bends": bends}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.generator = DrawingGenerator(**self.generator_options)

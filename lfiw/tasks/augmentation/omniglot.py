@@ -1,6 +1,6 @@
 """Few drawings of many characters, and a generator's drawings beside them: the data of weighted augmentation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Int64
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from lfiw.data.batches import RowsInOrder, SharedBatches, TrainingLoader, batch_loader, passes
 from lfiw.data.splits import Batch, MixedRows, everything
 from lfiw.data.table import ROW, Table, TensorTable, table_name
+from lfiw.data.weighted_rows import WeightedDraw
 from lfiw.errors import InputError
 from lfiw.tasks.augmentation.drawing_sets import PARENT, rows_of_classes
 from lfiw.tasks.augmentation.regimes import TrainingRows
@@ -93,17 +94,19 @@ class OmniglotDataModule(LightningDataModule):
         made = {
             **chosen,
             "is_real": torch.zeros(len(rows.generated), dtype=torch.bool),
-            "weight": rows.weights.float(),
+            "weight": torch.ones(len(rows.generated)) if rows.drawn else rows.weights.float(),
             ROW: self.generated_rows[rows.generated],
         }
         self.training = [everything(self.drawings["train"])] if rows.real else []
+        self.passes: list[int | WeightedDraw] = [len(subset) for subset in self.training]
         if len(rows.generated):
             self.training.append(everything(TensorTable(made, self.generated.name)))
+            self.passes.append(WeightedDraw(rows.weights, made["label"]) if rows.drawn else len(rows.generated))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world_size = self._processes()
         batches = EqualParts(
-            [len(subset) for subset in self.training],
+            self.passes,
             batch_size=self.batch_size,
             num_batches=self.steps_per_epoch,
             seed=self.seed,
@@ -129,10 +132,10 @@ class OmniglotDataModule(LightningDataModule):
 
 
 class EqualParts(SharedBatches):
-    """Batches with as many rows of each subset, each subset passed through in random order again and again.
+    """Batches with as many rows of each subset, each passed through in random order, or drawn by weight.
 
     Args:
-        sizes: rows of the subsets.
+        subsets: of each, the number of its rows, or how an epoch's rows are drawn from it.
         batch_size: rows per step over all processes, a multiple of subsets × processes.
         num_batches: steps an epoch.
 
@@ -141,19 +144,30 @@ class EqualParts(SharedBatches):
     """
 
     def __init__(
-        self, sizes: list[int], *, batch_size: int, num_batches: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        subsets: Sequence[int | WeightedDraw],
+        *,
+        batch_size: int,
+        num_batches: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        unit = world_size * len(sizes)
+        unit = world_size * len(subsets)
         if batch_size % unit:
             raise InputError(f"data.batch_size={batch_size} must be a multiple of {unit}")
-        self.sizes = sizes
+        self.subsets = subsets
         super().__init__(num_batches, batch_size, seed, rank, world_size)
 
     def positions(self, generator: torch.Generator) -> Int64[Tensor, "batches rows"]:
-        rows = self.num_batches * self.batch_size // len(self.sizes)
+        rows = self.num_batches * self.batch_size // len(self.subsets)
         parts, first = [], 0
-        for size in self.sizes:
-            parts.append(passes(size, rows, generator).view(self.num_batches, -1) + first)
+        for subset in self.subsets:
+            if isinstance(subset, WeightedDraw):
+                size, chosen = len(subset), subset.rows(rows, generator)
+            else:
+                size, chosen = subset, passes(subset, rows, generator)
+            parts.append(chosen.view(self.num_batches, -1) + first)
             first += size
         return torch.cat(parts, dim=1)
 

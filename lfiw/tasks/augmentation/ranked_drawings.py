@@ -1,8 +1,5 @@
-"""Figures of weighted augmentation: drawings by their weight, and accuracies by regime."""
+"""A figure of weighted augmentation: drawings by their weight."""
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
@@ -10,7 +7,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from lfiw.data.table import Table
-from lfiw.evaluation.plots.style import BLUE, FAINT, INK, dressed, figure_with_axes, new_figure
+from lfiw.evaluation.plots.style import INK, new_figure
 
 
 def ranked_drawings(
@@ -41,22 +38,4 @@ def ranked_drawings(
         axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
         axes.set_title(title, fontsize=10, color=INK)
         axes.set_axis_off()
-    return figure
-
-
-def regime_accuracies(accuracies: Mapping[str, Sequence[float]]) -> Figure:
-    """Test accuracy by regime: a faint line a seed, means with standard errors on top."""
-    figure, axes = figure_with_axes(8, 3.6)
-    dressed(axes)
-    values = 100 * np.array(list(accuracies.values()))
-    places = np.arange(len(values))
-    axes.plot(places, values, color=FAINT, linewidth=0.8)
-    means = values.mean(1)
-    errors = values.std(1, ddof=1) / np.sqrt(values.shape[1]) if values.shape[1] > 1 else np.zeros(len(values))
-    axes.errorbar(places, means, yerr=errors, fmt="o", color=BLUE, capsize=3, zorder=3)
-    for place, mean in zip(places, means, strict=True):
-        axes.annotate(f"{mean:.1f}", (place, mean), xytext=(7, 4), textcoords="offset points", fontsize=9, color=INK)
-    axes.set_xticks(places, [name.replace("_", "\n") for name in accuracies])
-    axes.set(ylabel="test accuracy, %", xlim=(-0.4, len(values) - 0.4))
-    axes.set_title(f"mean ± standard error over {values.shape[1]} seeds; faint: a line a seed", fontsize=10)
     return figure

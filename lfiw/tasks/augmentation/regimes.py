@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from lfiw.data.weighted_rows import weights_within
 from lfiw.errors import InputError
 from lfiw.schemas import REGIMES
 from lfiw.weighting.resampling import sir
@@ -13,6 +14,9 @@ from lfiw.weighting.weights import Weighting
 
 KEPT_SHARE = 0.5  # of both_filtered: the heavier half
 POOL = 256  # candidates of a draw of both_resampled
+AUTO = "auto"
+ON_EMBEDDING = ("prototypes", "head", "head_both", "head_weighted", "head_auto")
+WEIGHT_FREE = ("real", "generated", "both", "prototypes", "head", "head_both")
 
 
 @dataclass(frozen=True)
@@ -22,30 +26,33 @@ class TrainingRows:
     Args:
         real: whether the real rows are among them.
         generated: rows of the generated table, repeats possible; may be empty.
-        weights: of each of them in the loss, mean 1.
+        weights: of each of them, mean 1 in every class.
+        drawn: each epoch's rows are drawn by weight, with weight 1 in the loss. Otherwise the loss has the weights.
     """
 
     real: bool
     generated: Int64[Tensor, " m"]
     weights: Float[Tensor, " m"]
+    drawn: bool = False
 
 
 def needs_log_ratio(regime: str) -> bool:
     """Whether a regime weights the generated rows."""
-    return regime not in ("real", "generated", "both")
+    return regime not in WEIGHT_FREE
 
 
 def training_rows(
-    regime: str, num_generated: int, log_ratio: Float[Tensor, " n"] | None, weighting: Weighting, seed: int
+    regime: str, labels: Int64[Tensor, " n"], log_ratio: Float[Tensor, " _"] | None, weighting: Weighting, seed: int
 ) -> TrainingRows:
-    """The rows and weights of a regime.
+    """The rows and weights of a regime that trains a network.
 
-    `…_weighted`: each row's loss is multiplied by its importance weight, mean 1 over the generated rows (Grover et al.
-    2019, section 5.2). `both_resampled`: as many rows as there are, drawn by sampling-importance-resampling, weight 1.
-    `both_filtered`: the heavier half, weight 1.
+    `…_weighted`: each row's loss is multiplied by its importance weight, mean 1 over the generated rows of its class
+    (Grover et al. 2019, section 5.2). `…_drawn`: each epoch's rows are drawn in proportion to these weights: the same
+    expected loss, with less variance. `both_resampled`: as many rows as there are, drawn once by
+    sampling-importance-resampling. `both_filtered`: the heavier half. The latter three have weight 1 in the loss.
 
     Args:
-        num_generated: rows of the generated table.
+        labels: classes of the generated rows.
         log_ratio: of these rows; not needed by `real`, `generated`, `both`.
         weighting: flatten, clip, smooth.
         seed: of the resampling.
@@ -53,8 +60,9 @@ def training_rows(
     Raises:
         InputError: no such regime, or one that weights without log-ratios, or their number is not that of the rows.
     """
-    if regime not in REGIMES:
+    if regime not in REGIMES or regime == AUTO or regime in ON_EMBEDDING:
         raise InputError(f"regime {regime!r}: expected one of {', '.join(REGIMES)}")
+    num_generated = len(labels)
     rows = torch.arange(num_generated)
     ones = torch.ones(num_generated, dtype=torch.float64)
     if regime == "real":
@@ -72,4 +80,7 @@ def training_rows(
     if regime == "both_filtered":
         kept = log_weights.argsort(descending=True, stable=True)[: max(1, round(KEPT_SHARE * num_generated))]
         return TrainingRows(real, kept.sort().values, ones[: len(kept)])
-    return TrainingRows(real, rows, num_generated * weighting(log_ratio))
+    # scaled by the largest of a class before the exponential: no class underflows
+    top = log_weights.new_full((int(labels.max()) + 1,), -torch.inf).scatter_reduce(0, labels, log_weights, "amax")
+    weights = weights_within((log_weights - top[labels]).exp(), labels)
+    return TrainingRows(real, rows, weights, drawn=regime.endswith("_drawn"))

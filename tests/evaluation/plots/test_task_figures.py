@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lfiw.data import TensorTable
-from lfiw.tasks.augmentation.ranked_drawings import ranked_drawings, regime_accuracies
+from lfiw.tasks.augmentation.ranked_drawings import ranked_drawings
 from lfiw.tasks.ope.horizons import errors_by_horizon, estimates_by_horizon
 
 
@@ -19,14 +19,6 @@ def test_drawings_come_in_the_order_of_their_weights() -> None:
         expected = sorted(ink[labels == label].tolist(), reverse=True)
         picked = [expected[i] for i in torch.linspace(0, 11, 4).long()]
         np.testing.assert_allclose(row, [1 - value / 255 for value in picked], atol=1e-6)
-
-
-def test_accuracies_are_means_in_percent() -> None:
-    figure = regime_accuracies({"real": [0.5, 0.6], "both": [0.7, 0.6]})
-    (container,) = figure.axes[0].containers
-    np.testing.assert_allclose(container.lines[0].get_ydata(), [55, 65])
-    assert [text.get_text() for text in figure.axes[0].texts] == ["55.0", "65.0"]
-    assert regime_accuracies({"real": [0.5], "both": [0.7]}).axes[0].texts
 
 
 def test_estimates_by_horizon() -> None:

@@ -66,7 +66,7 @@ def test_batches(caches: Caches, regime: str) -> None:
     data = build(caches)
     n = len(data.generated)
     log_ratio = torch.linspace(-1, 1, n, dtype=torch.float64)
-    rows = training_rows(regime, n, log_ratio, Weighting(), seed=0)
+    rows = training_rows(regime, data.generated["label"], log_ratio, Weighting(), seed=0)
     data.use(rows)
     batches = list(data.train_dataloader())
     assert len(batches) == 3
@@ -83,6 +83,22 @@ def test_batches(caches: Caches, regime: str) -> None:
             first = batch["image"][made].flatten(1)[0]
             assert first.tolist() in [list(i) for i in pairs]
             assert torch.isin(batch["weight"][made], rows.weights.float()).all()
+
+
+def test_drawn_batches_follow_the_weights_within_each_class(caches: Caches) -> None:
+    data = build(caches, batch_size=48, steps_per_epoch=8)
+    labels, n = data.generated["label"], len(data.generated)
+    log_ratio = torch.linspace(-2, 2, n, dtype=torch.float64)[torch.randperm(n, generator=torch.Generator())]
+    data.use(training_rows("both_drawn", labels, log_ratio, Weighting(), seed=0))
+    batches = list(data.train_dataloader())
+    made = torch.cat([batch["position"][~batch["is_real"]] for batch in batches])
+    assert all((batch["weight"] == 1).all() for batch in batches)
+    num_rows = 24 * 8
+    assert labels[made].bincount().tolist() == [num_rows // 4] * 4
+    for label in range(4):
+        own = labels == label
+        expected = num_rows / 4 * torch.softmax(log_ratio[own], 0)
+        assert ((made.bincount(minlength=n)[own] - expected).abs() < 1).all()
 
 
 def test_processes_share_the_batch_of_one() -> None:

@@ -1,5 +1,7 @@
 """Tables of what weights are used for: classifiers trained on weighted samples, and off-policy evaluation."""
 
+from collections.abc import Mapping, Sequence
+
 from .cells import Row, Study, by_name, cells, markdown, names_of, plus_minus, with_interval
 
 # |error| with the full-horizon correction over that without, from memory; not read, not measured here
@@ -8,11 +10,35 @@ CHOSEN = ("auto", "averaged", "resampled", "uncorrected, anchored", "trajectory"
 REGIMES = {
     "real": "real",
     "generated": "generated",
-    "generated_weighted": "generated, weighted",
     "both": "real + generated",
-    "both_weighted": "real + generated, weighted",
-    "both_resampled": "real + generated, resampled by weight",
-    "both_filtered": "real + heavier half of the generated",
+    "both_weighted": "…, weights in the loss",
+    "both_drawn": "…, drawn by weight",
+    "auto": "…, `auto`",
+    "permuted": "…, drawn by weights permuted within each class",
+    "oracle": "…, drawn by an oracle's weights",
+    "prototypes": "embedding alone: nearest means",
+    "head": "linear head on the embedding, real",
+    "head_both": "…, real + generated",
+    "head_weighted": "…, weighted",
+    "head_auto": "…, `auto`",
+}
+GAPS = {
+    "both-real": "real + generated − real",
+    "both_drawn-both": "drawn − unweighted",
+    "auto-both": "`auto` − unweighted",
+    "permuted-both": "permuted − unweighted",
+    "both_weighted-both": "weights in the loss − unweighted",
+    "oracle-both": "oracle − unweighted",
+    "head_auto-head": "on the embedding: `auto` − real",
+    "head_auto-prototypes": "on the embedding: `auto` − nearest means",
+}
+GENERATORS = {
+    "noise3": "noise ×3",
+    "epochs1": "1 epoch",
+    "epochs2": "2 epochs",
+    "noise2": "noise ×2",
+    "committed": "committed",
+    "paper": "paper's recipe",
 }
 # Table 2 of Grover et al. 2019 from memory
 RECALLED_AUGMENTATION = {
@@ -25,32 +51,51 @@ RECALLED_AUGMENTATION = {
 
 
 def omniglot(study: Study) -> str:
-    results = by_name(study)
+    """Two tables, a generator a column: accuracies, and paired differences."""
+    found = by_name(study)
+    generators = list(dict.fromkeys(name.partition(": ")[0] for name, _ in found))
 
-    def cell(name: str) -> str:
-        return percent(results.get((name, "accuracy")))
+    def table(first: str, rows: Mapping[str, str], recalled: Mapping[str, str]) -> str:
+        lines = []
+        for name, title in rows.items():
+            line = [percent(found.get((f"{g}: {name}", "accuracy"))) for g in generators]
+            if any(cell != "–" for cell in line):
+                lines.append([title, *line, *([recalled.get(name, "–")] if recalled else [])])
+        more = ["as recalled from the paper"] if recalled else []
+        return markdown([first, *(GENERATORS[g] for g in generators), *more], lines)
 
-    titles = ["trained on", "test accuracy, %", "− real", "weighted − unweighted", "as recalled from the paper"]
+    weighted = [found.get((f"{g}: auto", "weighted")) for g in generators]
+    splits = [found.get((f"{g}: both_drawn", "accuracy")) for g in generators]
+    counts = [["`auto` weights, share of splits", *("–" if r is None else f"{r['mean']:.0%}" for r in weighted)]]
+    counts.append(["splits", *("–" if r is None else str(r["n"]) for r in splits)])
+    gaps = table("paired difference, points", GAPS, {})
+    return "\n\n".join(
+        [table("trained on; accuracy, %", REGIMES, RECALLED_AUGMENTATION), "\n".join([gaps, *map(line_of, counts)])]
+    )
+
+
+def line_of(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def skewed_training(study: Study) -> str:
+    """A set and a regime a row: balanced accuracy, that on rare classes, and differences to the unweighted."""
+    found = by_name(study)
+    titles = ["set", "trained on", "balanced accuracy, %", "− unweighted", "rare classes, %", "− unweighted"]
+    titles.append("share of the exact weights' gain")
     rows = []
-    for name, title in REGIMES.items():
-        against = "generated" if name == "generated_weighted" else "both"
-        cells = [cell(name), cell(f"{name}-real"), cell(f"{name}-{against}")]
-        rows.append([title, *cells, RECALLED_AUGMENTATION.get(name, "–")])
-    return markdown(titles, rows)
-
-
-def quality(study: Study) -> str:
-    """Lists generators: settings chosen on separate splits, and the regimes' accuracies on the reporting ones."""
-    results = by_name(study)
-    titles = ["generator", "λ, α, β", *(f"{REGIMES[r]}, %" for r in ("real", "both", "both_weighted"))]
-    titles += ["weighted − unweighted", "ESS of the weights"]
-    rows = []
-    for prefix in dict.fromkeys(name.partition(": ")[0] for name, _ in results):
-        chosen = [f"{results[f'{prefix}: chosen', m]['mean']:g}" for m in ("coefficient", "flatten", "clip")]
-        accuracies = [percent(results.get((f"{prefix}: {r}", "accuracy"))) for r in ("real", "both", "both_weighted")]
-        gap = percent(results.get((f"{prefix}: both_weighted-both", "accuracy")))
-        ess = results.get((f"{prefix}: weights", "ess"))
-        rows.append([prefix, ", ".join(chosen), *accuracies, gap, "–" if ess is None else f"{ess['mean']:.0f}"])
+    for name in dict.fromkeys(name.partition(": ")[0] for name, _ in found):
+        for regime in dict.fromkeys(n.partition(": ")[2] for n, _ in found if n.startswith(f"{name}: ")):
+            if "-" in regime or regime.endswith(": share"):
+                continue
+            line = [name, regime]
+            for metric in ("balanced_accuracy", "rare_accuracy"):
+                line.append(percent(found.get((f"{name}: {regime}", metric))))
+                line.append(percent(found.get((f"{name}: {regime}-unweighted", metric))))
+            share = found.get((f"{name}: {regime}: share", "balanced_accuracy"))
+            rows.append(
+                [*line, "–" if share is None else f"{share['mean']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"]
+            )
     return markdown(titles, rows)
 
 
