@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lfiw import InputError
-from lfiw.data import SampleCache, TensorTable
+from lfiw.data import CacheWriter, SampleCache, TensorTable
 from lfiw.data.exporting import Export, write_export
 from lfiw.data.importers.arrays import import_arrays
 from lfiw.data.importers.folders import import_folder
@@ -141,8 +141,10 @@ def test_what_a_format_cannot_hold(
 
 
 def test_an_imported_export_is_a_cache_with_log_ratios(tmp_path: Path) -> None:
-    from lfiw.generators.caching import cache_samples
-
     write_export(exported("float64"), "parquet", tmp_path / "out.parquet")
-    cache_samples(import_parquet(tmp_path / "out.parquet"), tmp_path / "cache", progress=False)
-    assert torch.equal(SampleCache(tmp_path / "cache")["log_ratio"], NUMBERS["log_ratio"])
+    with CacheWriter(tmp_path / "cache") as writer:
+        for block in import_parquet(tmp_path / "out.parquet").blocks(7):
+            writer.write(block)
+    cache = SampleCache(tmp_path / "cache")
+    assert torch.equal(cache["vector"], SAMPLES["float64"][ROWS])
+    assert torch.equal(cache["log_ratio"], NUMBERS["log_ratio"])

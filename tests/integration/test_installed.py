@@ -110,7 +110,7 @@ def test_from_samples_to_an_export_by_installed_commands(installed: Path, tmp_pa
 
     told = well("lfiw-train", "trainer.max_epochs=1", *QUICK[:3], "logger=none", "run_dir=runs/digits/a")
     assert "run folder: runs/digits/a" in told
-    well("lfiw-evaluate", "runs/digits/a", "evaluation.paper=true")
+    well("lfiw-evaluate", "runs/digits/a", "evaluation.paper=true", "evaluation.figures=true")
     assert (tmp_path / "runs/digits/a/report.html").read_text().startswith("<!")
     record = json.loads((tmp_path / "runs/digits/a/evaluation.json").read_text())
     assert "fid_paper" in record["weightings"][0]["metrics"]
