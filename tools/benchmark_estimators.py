@@ -30,6 +30,13 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--rows", type=int, default=1000, metavar="N", help="rows of each side (default: 1000)")
     parser.add_argument("--only", default="", metavar="TEXT", help="pairs whose name contains this")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="the first of every N pairs (default: 1)")
+    parser.add_argument(
+        "--kept",
+        type=Path,
+        metavar="FOLDER",
+        help="keep weights there, and take them from there in another run: empty it when code has changed",
+    )
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count(), metavar="N", help="pairs at a time, one thread each"
     )
@@ -46,7 +53,7 @@ def main(arguments: list[str]) -> None:
     from lfiw.evaluation.tables import print_table
     from lfiw.tasks.results import write_study
 
-    cases = [case for case in build_cases() if options.only in case.name]
+    cases = [case for case in build_cases() if options.only in case.name][:: options.every]
     if not cases:
         raise InputError(f"--only {options.only}: no pair has that in its name")
     started = time.perf_counter()
@@ -54,7 +61,7 @@ def main(arguments: list[str]) -> None:
     with ProcessPoolExecutor(
         options.processes, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        for last in pool.map(partial(compete, seeds=range(options.seeds), rows=options.rows), cases):
+        for last in pool.map(partial(compete, seeds=range(options.seeds), rows=options.rows, kept=options.kept), cases):
             contests.append(last)
             told = ", ".join(f"{name} {sum(e) / len(e):.5f}" for name, e in last.errors.items())
             print(f"{last.name}: {told}", flush=True)

@@ -3,19 +3,22 @@
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import torch
+from joblib import Memory
 
 from lfiw.tasks.results import row
 
 from .estimates import functions
 from .pairs import Case
-from .peers import installed
+from .peers import Estimator, installed
 from .summary import LEVEL, holm
 
 NUM_TRUTH = 1_000_000
@@ -38,8 +41,14 @@ class Contest:
     failed: dict[str, int]
 
 
-def compete(case: Case, seeds: Sequence[int], rows: int) -> Contest:
-    """All estimators on the same rows, seed by seed; rows of each side."""
+def compete(case: Case, seeds: Sequence[int], rows: int, kept: Path | None = None) -> Contest:
+    """All estimators on the same rows, seed by seed.
+
+    Args:
+        rows: of each side.
+        kept: folder from which weights are taken if they are there, and where they are left. If None, none is.
+    """
+    recall = Memory(kept, verbose=0).cache(recalled, ignore=["work"])
     truth_rows = functions(case.p.sample(NUM_TRUTH, torch.Generator().manual_seed(1)))
     model_rows = functions(case.q.sample(NUM_TRUTH // 10, torch.Generator().manual_seed(2)))
     truth, scale = truth_rows.mean(0), ((truth_rows.var(0) + model_rows.var(0)) / 2).sqrt()
@@ -59,15 +68,8 @@ def compete(case: Case, seeds: Sequence[int], rows: int) -> Contest:
             error(torch.softmax(case.p.log_density(generated) - case.q.log_density(generated), 0).numpy())
         )
         for estimate in installed():
-            started = time.process_time()
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    found = estimate(real.numpy(), generated.numpy(), seed)
-            except Exception as problem:  # whatever another package raises; it is counted
-                print(f"{case.name}, seed {seed}: {estimate.__name__}: {problem!r:.200}", flush=True)
-                found = {}
-            took = time.process_time() - started
+            work = partial(timed_weights, estimate, real.numpy(), generated.numpy(), seed)
+            found, took = recall(estimate.__name__, case.name, seed, rows, work)
             for name in NAMES[estimate.__name__]:
                 weights = found.get(name, np.full(rows, np.nan))
                 usable = np.isfinite(weights).all() and weights.sum() > 0
@@ -77,9 +79,30 @@ def compete(case: Case, seeds: Sequence[int], rows: int) -> Contest:
     return Contest(case.name, dict(errors), dict(seconds), dict(failed))
 
 
+Timed = tuple[dict[str, np.ndarray], float]  # weights by the estimator's name, seconds of the process
+
+
+def timed_weights(estimate: Estimator, real: np.ndarray, generated: np.ndarray, seed: int) -> Timed:
+    """An estimator's weights, none where it raises, and how long it took."""
+    started = time.process_time()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = estimate(real, generated, seed)
+    except Exception as problem:  # whatever another package raises; it is counted
+        print(f"seed {seed}: {estimate.__name__}: {problem!r:.200}", flush=True)
+        found = {}
+    return found, time.process_time() - started
+
+
+def recalled(estimator: str, case: str, seed: int, rows: int, work: Callable[[], Timed]) -> Timed:
+    """What `work` gives; the other arguments are what it is kept by."""
+    return work()
+
+
 NAMES = {  # function → the estimators that it gives
-    "network": ("lfiw network", "lfiw network, no gate"),
-    "boosting": ("lfiw boosting", "lfiw boosting, no gate"),
+    "default": ("lfiw", "lfiw, plain ratio"),
+    "boosting": ("lfiw boosting", "lfiw boosting, plain ratio"),
     "logistic_odds": ("logistic regression odds",),
     "rulsif": ("densratio RuLSIF",),
     "reweighter": ("hep_ml reweighter",),
