@@ -14,7 +14,6 @@ from repetitions import Found, repeat
 from scipy.stats import wasserstein_distance
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import make_pipeline
 
 from lfiw import RatioEstimator
 from lfiw.metrics import FrechetDistance
@@ -53,22 +52,16 @@ def once(seed: int) -> Found:
     from rdkit import RDLogger
 
     RDLogger.DisableLog("rdApp.*")
-    spec = find_spec("moses")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    folder = Path(spec.submodule_search_locations[0]) / "dataset" / "data"
+    folder = Path(str(find_spec("moses").origin)).parent / "dataset" / "data"  # type: ignore[union-attr]
     shuffled = pd.read_csv(folder / "train.csv.gz", nrows=100_000)["SMILES"].sample(frac=1, random_state=seed).tolist()
     real, held_out = shuffled[:ROWS], shuffled[ROWS : 2 * ROWS]
     made = n_gram(shuffled[2 * ROWS : 2 * ROWS + 20_000], ROWS, np.random.default_rng(seed))
-    text = make_pipeline(
-        TfidfVectorizer(analyzer="char", ngram_range=(1, 3), lowercase=False), TruncatedSVD(24, random_state=seed)
-    )
-    features = text.fit_transform(real + made)
+    counts = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), lowercase=False).fit_transform(real + made)
+    features = TruncatedSVD(24, random_state=seed).fit_transform(counts)
     ratio = RatioEstimator(seed=seed).fit(features[:ROWS], features[ROWS:])
-    judged = {"generated": (made, np.full(ROWS, 1 / ROWS)), "generated, weighted": (made, ratio.weights_)}
-    judged["other real molecules"] = (real, np.full(ROWS, 1 / ROWS))
-    truth = described(held_out)
-    return {name: scores(described(smiles), w, truth) for name, (smiles, w) in judged.items()}
+    uniform, truth, x = np.full(ROWS, 1 / ROWS), described(held_out), described(made)
+    found = {"generated": scores(x, uniform, truth), "generated, weighted": scores(x, ratio.weights_, truth)}
+    return {**found, "other real molecules": scores(described(real), uniform, truth)}
 
 
 def scores(x: np.ndarray, w: np.ndarray, truth: np.ndarray) -> dict[str, float]:

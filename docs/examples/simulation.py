@@ -43,7 +43,7 @@ def once(seed: int) -> Found:
     weights = {
         "simulation": np.ones(ROWS),
         "lfiw": RatioEstimator(seed=seed).fit(real, simulated).weights_,
-        "lfiw, not balanced": RatioEstimator(seed=seed, balance=False).fit(real, simulated).weights_,
+        "lfiw, moments not matched": RatioEstimator(seed=seed, match_moments=False).fit(real, simulated).weights_,
         "hep_ml GBReweighter": folding.fit(simulated, real).predict_weights(simulated),
         "densratio RuLSIF": densratio(real / scale, simulated / scale, alpha=0.1, verbose=False).compute_density_ratio(
             simulated / scale

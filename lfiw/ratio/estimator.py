@@ -65,7 +65,7 @@ class RatioEstimator(BaseEstimator):
         ensemble: classifiers per fold and kind, whose log-ratios are averaged.
         seed: of the folds, the initial weights, the batches, and each random state that is None.
         loss: of a network, its name or name and options (`lfiw.weighting.losses`).
-        balance: of vectors, bring the weighted means and mean squares of the coordinates near to the real rows'
+        match_moments: of vectors, bring the weighted means and mean squares of the coordinates near to the real rows'
             (`lfiw.weighting.moments`), wherever the gate says “corrects”.
         validation: share of a fold's rows that stops the training of a network.
         lr, weight_decay, max_epochs, patience: of a network's training.
@@ -76,8 +76,8 @@ class RatioEstimator(BaseEstimator):
 
     Attributes:
         log_ratio_, log_ratio_real_: (n,) float64, of each generated and real row by classifiers that never saw it.
-        weights_: (n_generated,) float64, summing to 1: those of `weighting_`, times `sample_weight` if it was given,
-            balanced.
+        weights_: (n_generated,) float64, summing to 1: those of `weighting_`, times `sample_weight` if it was
+            given, tilted by `match_moments`.
         weighting_, verdict_, reason_: what the gate chose, and why.
         ess_, pareto_k_: effective number of the weights, and the shape of their tail (before smoothing).
         scores_: of all rows by what never saw them: log-loss, accuracy, …, KL gain and its error.
@@ -95,7 +95,7 @@ class RatioEstimator(BaseEstimator):
         seed: int = 0,
         *,
         loss: str | Mapping[str, Any] = "logistic",
-        balance: bool = True,
+        match_moments: bool = True,
         validation: float = 0.2,
         lr: float = 3e-3,
         weight_decay: float = 0.01,
@@ -112,7 +112,7 @@ class RatioEstimator(BaseEstimator):
         self.ensemble = ensemble
         self.seed = seed
         self.loss = loss
-        self.balance = balance
+        self.match_moments = match_moments
         self.validation = validation
         self.lr = lr
         self.weight_decay = weight_decay
@@ -207,7 +207,7 @@ class RatioEstimator(BaseEstimator):
         if data.weighted:
             given = columns[GENERATED][WEIGHT]
             weights = weights * given / (weights @ given)
-        if self.balance and choice.verdict == CORRECTS and len(encoding.shape) == 1:
+        if self.match_moments and choice.verdict == CORRECTS and len(encoding.shape) == 1:
             real, generated = (own[encoding.column] for own in columns)
             weights = match_moments(weights, real, generated, columns[REAL].get(WEIGHT))
         unsmoothed = Weighting(choice.weighting.flatten, choice.weighting.clip)

@@ -88,7 +88,8 @@ def named_sides(name: str, sides: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
 def described(classifier: Scorer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A classifier as plain values and tensors."""
     if isinstance(classifier, Stack):
-        parts, tensors = [], {}
+        parts: list[dict[str, Any]] = []
+        tensors: dict[str, Tensor] = {}
         for i, part in enumerate(classifier.parts):
             of_part, state = described(part)
             parts.append(of_part)

@@ -28,7 +28,7 @@ def boosting(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np
 
 
 def both_weights(name: str, ratio: RatioEstimator) -> dict[str, np.ndarray]:
-    """Those that the gate chose, balanced, and the Pareto-smoothed plain ones whatever it says."""
+    """Those that the gate chose, with moments matched, and the Pareto-smoothed plain ones whatever it says."""
     plain = Weighting(smooth=True)(torch.from_numpy(ratio.log_ratio_)).numpy()
     return {name: ratio.weights_, f"{name}, plain ratio": plain}
 

@@ -1,0 +1,14 @@
+"""Tables of the examples of other fields."""
+
+from .cells import Study, by_name, markdown, names_of
+
+
+def example(study: Study) -> str:
+    """A row per method and a column per score: the mean and what its 95 % interval reaches to either side."""
+    found = by_name(study)
+    scores = list(dict.fromkeys(r["metric"] for r in study["rows"]))
+    rows = []
+    for name in names_of(study):
+        own = [found[name, score] for score in scores]
+        rows.append([name, *(f"{r['mean']:.3g} ± {r['high'] - r['mean']:.2g}" for r in own)])
+    return markdown(["", *scores], rows)
