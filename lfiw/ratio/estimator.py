@@ -39,6 +39,7 @@ from lfiw.weighting.moments import match_moments
 from lfiw.weighting.weights import Weighting, pareto_k
 
 DEFAULT = ("linear", "quadratic", "kernel", {"name": "mlp", "width": 64})  # of vectors
+WIDE = 256  # numbers per vector, above which logistic regressions take longer than the network
 SMALL_IMAGE = 16  # pixels of the shorter side, below which convolutions have nothing to look at
 MOST_BATCH, LEAST_BATCH, LEAST_STEPS = 512, 16, 8  # of training rows; steps per epoch
 PerSide = tuple[Any, Any]
@@ -59,7 +60,8 @@ class RatioEstimator(BaseEstimator):
             name of a network (mlp, conv4, resnet) or name and options; a torch module, or a function from a sample's
             shape to one; or a classifier with `fit` and `predict_proba` (scikit-learn, xgboost, lightgbm, a pipeline),
             which is cloned for each fold. A list of these is stacked: Σ cⱼ log ŵⱼ with the cⱼ ≥ 0 of the lowest
-            log-loss. If None, linear, quadratic, kernel and a small network for vectors, a network for images.
+            log-loss. If None, linear, quadratic, kernel and a small network for vectors, a network alone for images
+            and for more than 256 numbers.
         folds: at least 2.
         calibration: temperature, beta, isotonic or none.
         ensemble: classifiers per fold and kind, whose log-ratios are averaged.
@@ -353,7 +355,7 @@ def kinds_of(classifier: Any, shape: tuple[int, ...]) -> list[Any]:
     if classifier is not None:
         return [classifier]
     if len(shape) != 3:
-        return list(DEFAULT)
+        return list(DEFAULT) if math.prod(shape) <= WIDE else [DEFAULT[-1]]
     small = min(shape[1:]) < SMALL_IMAGE
     return [{"name": "mlp", "width": 64} if small else {"name": "resnet", "width": 16}]
 

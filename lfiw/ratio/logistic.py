@@ -1,7 +1,10 @@
 """Logistic regression as a ratio: on coordinates, on their products, or on kernels; what few rows learn best."""
 
+import warnings
+
 import torch
 from jaxtyping import Float, Shaped
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
@@ -75,7 +78,9 @@ class LogisticRatio(nn.Module):
         terms = fitted.terms(z)
         mean, std = mean_and_scale(terms)  # one penalty for all terms
         model = LogisticRegression(max_iter=STEPS)
-        model.fit(((terms - mean) / std).numpy(), rows.labels, sample_weight=rows.weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the penalty does more than further steps
+            model.fit(((terms - mean) / std).numpy(), rows.labels, sample_weight=rows.weights)
         fitted.coefficients = torch.from_numpy(model.coef_[0]) / std
         logit = torch.from_numpy(model.intercept_) - mean @ fitted.coefficients
         num_real, num_generated = rows.masses[REAL], rows.masses[GENERATED]
