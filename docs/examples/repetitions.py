@@ -64,4 +64,5 @@ def ends(values: list[float]) -> dict[str, float]:
 def shown(values: list[float]) -> str:
     """The mean, and what its interval reaches to either side."""
     mean = mean_and_error(values)[0]
-    return f"{mean:.3g}" + (f" ± {ends(values)['high'] - mean:.2g}" if len(values) > 1 else "")
+    half = f" ± {ends(values)['high'] - mean:.2g}" if len(values) > 1 else ""
+    return (f"{mean:,.0f}" if mean >= 1000 else f"{mean:.3g}") + half

@@ -10,5 +10,10 @@ def example(study: Study) -> str:
     rows = []
     for name in names_of(study):
         own = [found[name, score] for score in scores]
-        rows.append([name, *(f"{r['mean']:.3g} ± {r['high'] - r['mean']:.2g}" for r in own)])
+        rows.append([name, *(f"{number(r['mean'], 3)} ± {number(r['high'] - r['mean'], 2)}" for r in own)])
     return markdown(["", *scores], rows)
+
+
+def number(value: float, digits: int) -> str:
+    """So many digits; all of them before the point."""
+    return f"{value:,.0f}" if value >= 10**digits else f"{value:.{digits}g}"
