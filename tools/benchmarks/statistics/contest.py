@@ -3,16 +3,13 @@
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import torch
-from joblib import Memory
 
 from lfiw.tasks.results import row
 
@@ -41,14 +38,8 @@ class Contest:
     failed: dict[str, int]
 
 
-def compete(case: Case, seeds: Sequence[int], rows: int, kept: Path | None = None) -> Contest:
-    """All estimators on the same rows, seed by seed.
-
-    Args:
-        rows: of each side.
-        kept: folder from which weights are taken if they are there, and where they are left. If None, none is.
-    """
-    recall = Memory(kept, verbose=0).cache(recalled, ignore=["work"])
+def compete(case: Case, seeds: Sequence[int], rows: int) -> Contest:
+    """All estimators on the same rows, seed by seed; rows of each side."""
     truth_rows = functions(case.p.sample(NUM_TRUTH, torch.Generator().manual_seed(1)))
     model_rows = functions(case.q.sample(NUM_TRUTH // 10, torch.Generator().manual_seed(2)))
     truth, scale = truth_rows.mean(0), ((truth_rows.var(0) + model_rows.var(0)) / 2).sqrt()
@@ -68,8 +59,7 @@ def compete(case: Case, seeds: Sequence[int], rows: int, kept: Path | None = Non
             error(torch.softmax(case.p.log_density(generated) - case.q.log_density(generated), 0).numpy())
         )
         for estimate in installed():
-            work = partial(timed_weights, estimate, real.numpy(), generated.numpy(), seed)
-            found, took = recall(estimate.__name__, case.name, seed, rows, work)
+            found, took = timed_weights(estimate, real.numpy(), generated.numpy(), seed)
             for name in NAMES[estimate.__name__]:
                 weights = found.get(name, np.full(rows, np.nan))
                 usable = np.isfinite(weights).all() and weights.sum() > 0
@@ -79,11 +69,10 @@ def compete(case: Case, seeds: Sequence[int], rows: int, kept: Path | None = Non
     return Contest(case.name, dict(errors), dict(seconds), dict(failed))
 
 
-Timed = tuple[dict[str, np.ndarray], float]  # weights by the estimator's name, seconds of the process
-
-
-def timed_weights(estimate: Estimator, real: np.ndarray, generated: np.ndarray, seed: int) -> Timed:
-    """An estimator's weights, none where it raises, and how long it took."""
+def timed_weights(
+    estimate: Estimator, real: np.ndarray, generated: np.ndarray, seed: int
+) -> tuple[dict[str, np.ndarray], float]:
+    """An estimator's weights by name, none where it raises, and how long it took."""
     started = time.process_time()
     try:
         with warnings.catch_warnings():
@@ -93,11 +82,6 @@ def timed_weights(estimate: Estimator, real: np.ndarray, generated: np.ndarray, 
         print(f"seed {seed}: {estimate.__name__}: {problem!r:.200}", flush=True)
         found = {}
     return found, time.process_time() - started
-
-
-def recalled(estimator: str, case: str, seed: int, rows: int, work: Callable[[], Timed]) -> Timed:
-    """What `work` gives; the other arguments are what it is kept by."""
-    return work()
 
 
 NAMES = {  # function → the estimators that it gives
