@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from lfiw.data.encoding import SampleEncoding
@@ -417,11 +418,13 @@ def undisturbed(*, one_thread: bool) -> Iterator[None]:
     """Leaves the caller's random numbers, warnings and threads as they are.
 
     Args:
-        one_thread: of small networks: two threads wait for one another longer than they compute.
+        one_thread: of small networks and regressions: two threads wait for one another longer than they compute.
     """
     threads = torch.get_num_threads()
     devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+    # trees have threads of their own (openmp)
+    blas = threadpool_limits(1 if one_thread else None, user_api="blas")
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings(), blas:
         try:
             if one_thread:
                 torch.set_num_threads(1)
