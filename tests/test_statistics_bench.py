@@ -130,29 +130,29 @@ def test_holm() -> None:
 def test_estimators_compete_on_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[np.ndarray] = []
 
-    def network(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def default(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         seen.append(generated)
-        return {"lfiw network": np.exp(generated[:, 0]), "lfiw network, no gate": np.ones(len(generated))}
+        return {"lfiw": np.exp(generated[:, 0]), "lfiw, plain ratio": np.ones(len(generated))}
 
     def kliep(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         assert np.array_equal(generated, seen[-1])
         raise RuntimeError("does not converge")
 
-    monkeypatch.setattr(contest, "installed", lambda: [network, kliep])
+    monkeypatch.setattr(contest, "installed", lambda: [default, kliep])
     case = Case("unit shift", 1, Normals(1, [1.0]), Normals(1))  # log-ratio x − ½
     found = contest.compete(case, range(2, 5), 500)
     assert len(seen) == 3
-    assert found.errors["lfiw network"] == pytest.approx(found.errors["exact"])
-    assert found.errors["lfiw network, no gate"] == pytest.approx(found.errors["uniform"])
+    assert found.errors["lfiw"] == pytest.approx(found.errors["exact"])
+    assert found.errors["lfiw, plain ratio"] == pytest.approx(found.errors["uniform"])
     # what failed counts as uniform weights, and is counted
     assert found.errors["skada KLIEP"] == found.errors["uniform"]
-    assert found.failed == {"lfiw network": 0, "lfiw network, no gate": 0, "skada KLIEP": 3}
+    assert found.failed == {"lfiw": 0, "lfiw, plain ratio": 0, "skada KLIEP": 3}
     rows = {(row["name"], row["metric"]): row["mean"] for row in contest.summarise([found])}
     expected = np.mean(found.errors["exact"]) / np.mean(found.errors["uniform"])
-    assert rows["lfiw network", "median_mse_over_uniform"] == pytest.approx(expected)
-    assert rows["lfiw network", "lowest_of_peers_share"] == 1
+    assert rows["lfiw", "median_mse_over_uniform"] == pytest.approx(expected)
+    assert rows["lfiw", "lowest_of_peers_share"] == 1
     assert rows["skada KLIEP", "failed"] == 3
-    assert contest.shown(contest.summarise([found]))[0][:3] == ["lfiw network", f"{expected:.3f}", "100%"]
+    assert contest.shown(contest.summarise([found]))[0][:3] == ["lfiw", f"{expected:.3f}", "100%"]
 
 
 def test_peers_weight_every_row() -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from studies.rendering import applications, carry_over, cifar10, overview, ratios, speed
+from studies.rendering import applications, carry_over, cifar10, examples, overview, ratios, speed
 from studies.rendering.cells import Study
 
 from lfiw.cli import Parser, run_script
@@ -53,6 +53,10 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "ope": applications.problems,
     "ope_estimates": applications.estimates,
     "ope_curve": applications.curve,
+    "example_tables": examples.example,
+    "example_molecules": examples.example,
+    "example_simulation": examples.example,
+    "estimators_python": ratios.contest,
     "benchmarks": speed.benchmarks,
     "scale": speed.scale,
 }

@@ -1,15 +1,15 @@
 """The classifiers of a run, one for each fold and ensemble member, and the one log-ratio per row that they give."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Int64
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
@@ -17,8 +17,6 @@ from torch import Tensor
 
 from lfiw.data import ColumnWriter, SampleCache
 from lfiw.data.batches import mix_seeds
-from lfiw.data.splits import GENERATED, REAL, units_of
-from lfiw.data.table import GROUP, WEIGHT
 from lfiw.errors import InputError
 from lfiw.features.extraction import distinct_caches, has_columns, write_columns
 from lfiw.nets import NetLike
@@ -27,14 +25,11 @@ from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.training.callbacks import TimeLeft
-from lfiw.training.progress import with_progress
 from lfiw.training.run_folder import column_part
 from lfiw.training.tracking import Prefixed
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint, build_trainer, fit, last_checkpoint
 from lfiw.untrusted import state_sha256
-from lfiw.weighting.calibration import Calibrator, Division, Sides, Validation, fit_calibrators
-from lfiw.weighting.diagnostics import effective_sample_size
-from lfiw.weighting.resampling import drawn_by_weight
+from lfiw.weighting.calibration import Calibrator, Sides, Validation, fit_calibrators
 
 
 @dataclass(frozen=True)
@@ -163,117 +158,6 @@ def each_member(datamodule: MixedDataModule, members: Iterable[Member], seed: in
     datamodule.seed = seed
     datamodule.use_input(0)
     datamodule.use_fold(0)
-
-
-@runtime_checkable
-class Scorer(Protocol):
-    """A trained classifier: a `RatioClassifier`, or any other."""
-
-    def log_ratio(self, samples: Tensor) -> Tensor:
-        """(n, …) → (n,) log density ratios, float64."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class CrossFitted:
-    """What cross-fitting gives in memory.
-
-    Args:
-        classifiers: (folds, ensemble), as trained.
-        calibrators: one per fold. If None, it has none.
-        real, generated: (n,) log-ratios, each row by the classifiers of the fold that holds it out.
-        validation: log-ratios of the validation rows that neither trained nor calibrated.
-    """
-
-    classifiers: list[list[Scorer]]
-    calibrators: list[Calibrator | None]
-    real: Float[Tensor, " n"]
-    generated: Float[Tensor, " m"]
-    validation: Validation
-
-    def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
-        """Log-ratios of samples that no classifier was trained on: the mean over all folds."""
-        scores = torch.stack([torch.stack([c.log_ratio(samples) for c in fold]) for fold in self.classifiers])
-        return combine(scores, torch.full((len(samples),), -1), self.calibrators)[0]
-
-
-def cross_fit(
-    datamodule: MixedDataModule,
-    train: Callable[[MixedDataModule, int], Scorer],
-    *,
-    ensemble: int,
-    calibration: str,
-    seed: int,
-    progress: bool = False,
-) -> CrossFitted:
-    """Trains a classifier for each fold and ensemble member and scores every row by those that never saw it.
-
-    The same as `train_members` and `write_log_ratios`, in memory.
-
-    Args:
-        datamodule: set up, with folds, and all rows in them.
-        train: makes a classifier from the data module's training and validation rows and a seed.
-        calibration: a name in `CALIBRATIONS`.
-        seed: of the classifiers.
-        progress: show a progress bar.
-    """
-    folds = datamodule.folds
-    tables = [t for t in (datamodule.real, datamodule.generated) if t is not None]
-    fold_of = [datamodule.folds_of(table) for table in tables]
-    scores = [torch.full((folds, ensemble, len(table)), torch.nan, dtype=torch.float64) for table in tables]
-    classifiers: list[list[Scorer]] = [[] for _ in range(folds)]
-    members = members_of(folds, ensemble)
-    shown = with_progress(members, "classifiers", shown=progress)
-    for member, own_seed in each_member(datamodule, shown, seed):
-        classifier = train(datamodule, own_seed)
-        classifiers[member.fold].append(classifier)
-        for side, subset in enumerate(datamodule.splits["validation"]):
-            # only rows that are needed: those that judge or calibrate, and those that are held out
-            rows = torch.cat([subset.rows, (fold_of[side] == member.fold).nonzero().squeeze(1)])
-            samples = tables[side].read(rows, [datamodule.input])[datamodule.input]
-            scores[side][member.fold, member.number, rows] = classifier.log_ratio(samples)
-
-    validating: list[Sides] = []
-    divisions: list[Division] = []
-    numbers: list[Sides] = []
-    for fold in range(folds):
-        datamodule.use_fold(fold)
-        real, generated = (
-            scores[side][fold][:, subset.rows].mean(0) for side, subset in enumerate(datamodule.splits["validation"])
-        )
-        validating.append((real, generated))
-        divisions.append(divided(datamodule))
-        of_real, of_generated = datamodule.splits["validation"]
-        numbers.append((of_real.rows, of_generated.rows))
-    datamodule.use_fold(0)
-    calibrators, validation = fit_calibrators(calibration, validating, divisions, numbers)
-    if datamodule.weighted:
-        validation = drawn_validation(validation, divisions, calibration, seed)
-    real, generated = (combine(s, of, calibrators)[0] for s, of in zip(scores, fold_of, strict=True))
-    return CrossFitted(classifiers, calibrators, real, generated, validation)
-
-
-def divided(datamodule: MixedDataModule) -> Division:
-    """The validation rows of a fold: those of every other group fit the calibrator, and rows weigh what they weigh."""
-    validation = datamodule.splits["validation"]
-    real, generated = (
-        units_of(subset.column(GROUP) if datamodule.grouped else None, len(subset)) % 2 == 0 for subset in validation
-    )
-    weights = (validation[REAL].column(WEIGHT), validation[GENERATED].column(WEIGHT)) if datamodule.weighted else None
-    return Division((real, generated), weights)
-
-
-def drawn_validation(validation: Validation, divisions: Sequence[Division], calibration: str, seed: int) -> Validation:
-    """Rows that judge, drawn by their weights, as many as their effective number: then each counts once."""
-    raw, calibrated = [], []
-    for side in (REAL, GENERATED):
-        judging = [w[side] if calibration == "none" else w[side][~d.fits[side]] for d in divisions if (w := d.weights)]
-        weights = torch.cat(judging)
-        size = max(2, round(effective_sample_size(weights).item()))
-        rows = drawn_by_weight(weights, size, torch.Generator().manual_seed(mix_seeds(seed, side)))
-        raw.append(validation.raw[side][rows])
-        calibrated.append(validation.calibrated[side][rows])
-    return Validation((raw[0], raw[1]), (calibrated[0], calibrated[1]))
 
 
 BLOCK = 1_000_000  # rows combined at a time

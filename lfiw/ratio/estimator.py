@@ -4,7 +4,7 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -15,26 +15,32 @@ import torch
 from jaxtyping import Float
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from lfiw.data.encoding import SampleEncoding
-from lfiw.data.splits import Subset
+from lfiw.data.splits import GENERATED, REAL, Subset
 from lfiw.data.table import GROUP, WEIGHT, TensorTable
 from lfiw.errors import InputError
 from lfiw.features.hog import histograms
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.metrics.selection import JudgingRows, choose_by_judges
 from lfiw.nets import NETS, NetLike
-from lfiw.ratio.cross_fitting import CrossFitted, Scorer, cross_fit, train_classifier
+from lfiw.ratio.cross_fitting import train_classifier
 from lfiw.ratio.estimator_file import read_estimator, write_estimator
+from lfiw.ratio.estimator_fitting import CrossFitted, Scorer, Train, cross_fit
+from lfiw.ratio.logistic import TERMS, LogisticRatio
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.ratio.sklearn_classifier import SklearnRatio, check_classifier
 from lfiw.schemas import CALIBRATIONS, Trainer
 from lfiw.weighting.calibration import Sides
 from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
-from lfiw.weighting.gate import Choice
+from lfiw.weighting.gate import CORRECTS, Choice, choose
+from lfiw.weighting.moments import match_moments
 from lfiw.weighting.weights import Weighting, pareto_k
 
+DEFAULT = ("linear", "quadratic", "kernel", {"name": "mlp", "width": 64})  # of vectors
+WIDE = 256  # numbers per vector, above which logistic regressions take longer than the network
 SMALL_IMAGE = 16  # pixels of the shorter side, below which convolutions have nothing to look at
 MOST_BATCH, LEAST_BATCH, LEAST_STEPS = 512, 16, 8  # of training rows; steps per epoch
 PerSide = tuple[Any, Any]
@@ -46,20 +52,25 @@ class RatioEstimator(BaseEstimator):
         ratio = RatioEstimator().fit(real, generated)
         ratio.weights_ @ values          # a mean under the data, from generated samples
 
-    Each of `folds` classifiers is trained without one part of the rows of both sides, and scores that part. Of the
-    other rows, a share `validation` stops the training (networks) and then, in two halves, fits the calibrator and is
-    what the gate chooses the weighting by.
+    Each of `folds` classifiers is trained without one part of the rows of both sides, and scores that part. Its
+    calibrator, and the coefficients of several kinds of classifiers, are fitted to the scores of all other rows. The
+    gate chooses the weighting by the log-ratios of all rows, none of which had a part in its own.
 
     Args:
-        classifier: name of a network (mlp, conv4, resnet) or name and options; a torch module, or a function from a
-            sample's shape to one; or a classifier with `fit` and `predict_proba` (scikit-learn, xgboost, lightgbm, a
-            pipeline), which is cloned for each fold. If None, a small network by the samples' shape.
+        classifier: linear, quadratic or kernel (logistic regression, `lfiw.ratio.logistic`);
+            name of a network (mlp, conv4, resnet) or name and options; a torch module, or a function from a sample's
+            shape to one; or a classifier with `fit` and `predict_proba` (scikit-learn, xgboost, lightgbm, a pipeline),
+            which is cloned for each fold. A list of these is stacked: Σ cⱼ log ŵⱼ with the cⱼ ≥ 0 of the lowest
+            log-loss. If None, linear, quadratic, kernel and a small network for vectors, a network alone for images
+            and for more than 256 numbers.
         folds: at least 2.
         calibration: temperature, beta, isotonic or none.
-        ensemble: classifiers per fold, whose log-ratios are averaged.
+        ensemble: classifiers per fold and kind, whose log-ratios are averaged.
         seed: of the folds, the initial weights, the batches, and each random state that is None.
         loss: of a network, its name or name and options (`lfiw.weighting.losses`).
-        validation: share of a fold's rows that is not trained on.
+        match_moments: of vectors, bring the weighted means and mean squares of the coordinates near to the real rows'
+            (`lfiw.weighting.moments`), wherever the gate says “corrects”.
+        validation: share of a fold's rows that stops the training of a network.
         lr, weight_decay, max_epochs, patience: of a network's training.
         batch_size: rows of both sides per step. If None, an eighth of the training rows, between 16 and 512.
         augment: of images, as `data.augment`.
@@ -68,11 +79,12 @@ class RatioEstimator(BaseEstimator):
 
     Attributes:
         log_ratio_, log_ratio_real_: (n,) float64, of each generated and real row by classifiers that never saw it.
-        weights_: (n_generated,) float64, summing to 1: those of `weighting_`, times `sample_weight` if it was given.
+        weights_: (n_generated,) float64, summing to 1: those of `weighting_`, times `sample_weight` if it was
+            given, tilted by `match_moments`.
         weighting_, verdict_, reason_: what the gate chose, and why.
         ess_, pareto_k_: effective number of the weights, and the shape of their tail (before smoothing).
-        scores_: of the rows that neither trained nor calibrated: log-loss, accuracy, …, KL gain and its error.
-        validation_: log-ratios of those rows, as trained and recalibrated.
+        scores_: of all rows by what never saw them: log-loss, accuracy, …, KL gain and its error.
+        validation_: log-ratios that the gate judged by, before and after recalibration.
         encoding_, fitted_: how samples become tensors; the classifiers and their calibrators.
         n_features_in_: numbers per sample.
     """
@@ -86,6 +98,7 @@ class RatioEstimator(BaseEstimator):
         seed: int = 0,
         *,
         loss: str | Mapping[str, Any] = "logistic",
+        match_moments: bool = True,
         validation: float = 0.2,
         lr: float = 3e-3,
         weight_decay: float = 0.01,
@@ -102,6 +115,7 @@ class RatioEstimator(BaseEstimator):
         self.ensemble = ensemble
         self.seed = seed
         self.loss = loss
+        self.match_moments = match_moments
         self.validation = validation
         self.lr = lr
         self.weight_decay = weight_decay
@@ -168,13 +182,13 @@ class RatioEstimator(BaseEstimator):
             data.setup()
             fitted = cross_fit(
                 data,
-                self._training(encoding.shape),
+                [self._training(kind, encoding.shape) for kind in kinds_of(self.classifier, encoding.shape)],
                 ensemble=self.ensemble,
                 calibration=self.calibration,
                 seed=self.seed,
                 progress=self.progress,
             )
-            return self._take(encoding, fitted, data, columns[1].get(WEIGHT))
+            return self._take(encoding, fitted, data, columns)
 
     def log_ratio(self, samples: Any) -> Float[np.ndarray, " n"]:
         """Log density ratios of samples that were not in `fit`, the mean over the folds, float64.
@@ -189,12 +203,16 @@ class RatioEstimator(BaseEstimator):
             return self.fitted_.log_ratio(values).numpy()
 
     def _take(
-        self, encoding: SampleEncoding, fitted: CrossFitted, data: MixedDataModule, sample_weight: Tensor | None
+        self, encoding: SampleEncoding, fitted: CrossFitted, data: MixedDataModule, columns: list[dict[str, Tensor]]
     ) -> "RatioEstimator":
         choice = chosen_by_samples(fitted, data)
         weights = choice.weighting(fitted.generated)
-        if sample_weight is not None:
-            weights = weights * sample_weight / (weights @ sample_weight)
+        if data.weighted:
+            given = columns[GENERATED][WEIGHT]
+            weights = weights * given / (weights @ given)
+        if self.match_moments and choice.verdict == CORRECTS and len(encoding.shape) == 1:
+            real, generated = (own[encoding.column] for own in columns)
+            weights = match_moments(weights, real, generated, columns[REAL].get(WEIGHT))
         unsmoothed = Weighting(choice.weighting.flatten, choice.weighting.clip)
         found = {
             "weighting": asdict(choice.weighting),
@@ -264,11 +282,12 @@ class RatioEstimator(BaseEstimator):
             raise InputError(f"calibration={self.calibration}: expected one of {', '.join(CALIBRATIONS)}")
         if not 0 < self.validation < 1:
             raise InputError(f"validation={self.validation} must lie in (0, 1)")
-        if as_network(self.classifier, shape) is None:
-            check_classifier(self.classifier)
+        for kind in kinds_of(self.classifier, shape):
+            if not (isinstance(kind, str) and kind in TERMS) and as_network(kind) is None:
+                check_classifier(kind)
 
     def _check_rows(self, columns: list[dict[str, Tensor]]) -> None:
-        """There must be two rows that calibrate and two that judge, of both sides, in each fold."""
+        """There must be at least four rows of both sides that validate, in each fold."""
         units = 2 / (self.validation * (1 - 1 / self.folds))
         for name, own in zip(("real", "generated"), columns, strict=True):
             rows = len(next(iter(own.values())))
@@ -280,10 +299,12 @@ class RatioEstimator(BaseEstimator):
             if GROUP in own and (count := len(own[GROUP].unique())) < units:
                 raise InputError(f"{name} has {count} groups: folds={self.folds} needs at least {math.ceil(units)}")
 
-    def _training(self, shape: tuple[int, ...]) -> Callable[[MixedDataModule, int], Scorer]:
-        net = as_network(self.classifier, shape)
+    def _training(self, kind: Any, shape: tuple[int, ...]) -> Train:
+        if isinstance(kind, str) and kind in TERMS:
+            return partial(LogisticRatio.fit, kind)
+        net = as_network(kind)
         if net is None:
-            return partial(SklearnRatio.fit, self.classifier)
+            return partial(SklearnRatio.fit, kind)
         loss = {"name": self.loss} if isinstance(self.loss, str) else dict(self.loss)
         optimizer = {"lr": self.lr, "weight_decay": self.weight_decay}
         options = Trainer(
@@ -301,29 +322,53 @@ class RatioEstimator(BaseEstimator):
 
 
 def chosen_by_samples(fitted: CrossFitted, data: MixedDataModule) -> Choice:
-    """The gate's choice by the KID of the samples themselves, or by the KL gain where validation rows are weighted."""
-    validation, judges = fitted.validation, []
-    if validation.rows is not None and not data.weighted and data.real is not None and data.generated is not None:
-        real, generated = (
-            Subset(table, rows) for table, rows in zip((data.real, data.generated), validation.rows, strict=True)
-        )
-        judging = JudgingRows.of(real, generated, validation.calibrated[1])
-        images = data.input == "image"
-        judges = [judging.by_images("hog", histograms) if images else judging.by_coordinates(data.input)]
-    return choose_by_judges(judges, validation, num_scored=len(fitted.generated))
+    """The gate's choice by the KID of the samples themselves; of vectors, if that refuses, by the KL gain.
+
+    A KID with a cubic kernel sees three moments, the KL gain whatever the classifier sees. Weighted rows have the KL
+    gain alone.
+    """
+    validation, images = fitted.validation, data.input == "image"
+    by_gain = partial(choose, *validation.calibrated, num_scored=len(fitted.generated))
+    if validation.rows is None or data.real is None or data.generated is None:
+        return by_gain()
+    real, generated = (
+        Subset(table, rows) for table, rows in zip((data.real, data.generated), validation.rows, strict=True)
+    )
+    judging = JudgingRows.of(real, generated, validation.calibrated[1])
+    judge = judging.by_images("hog", histograms) if images else judging.by_coordinates(data.input)
+    choice = choose_by_judges([judge], validation, num_scored=len(fitted.generated))
+    if images or choice.verdict == CORRECTS:
+        return choice
+    other = by_gain()
+    return other if other.verdict == CORRECTS else choice
 
 
-def as_network(classifier: Any, shape: tuple[int, ...]) -> NetLike | None:
+def kinds_of(classifier: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The kinds of classifiers that are stacked: one, those of a list, or by the samples' shape.
+
+    Raises:
+        InputError: an empty list.
+    """
+    if isinstance(classifier, list | tuple):
+        if not classifier:
+            raise InputError("classifier=[]: expected at least one")
+        return list(classifier)
+    if classifier is not None:
+        return [classifier]
+    if len(shape) != 3:
+        return list(DEFAULT) if math.prod(shape) <= WIDE else [DEFAULT[-1]]
+    small = min(shape[1:]) < SMALL_IMAGE
+    return [{"name": "mlp", "width": 64} if small else {"name": "resnet", "width": 16}]
+
+
+def as_network(kind: Any) -> NetLike | None:
     """What a network is built from; None if it is none, but a classifier of another library."""
-    if classifier is None:
-        small = len(shape) != 3 or min(shape[1:]) < SMALL_IMAGE
-        return {"name": "mlp", "width": 64} if small else {"name": "resnet", "width": 16}
-    if isinstance(classifier, str) and classifier not in NETS:
-        raise InputError(f"classifier={classifier}: no such network; networks: {', '.join(NETS)}")
-    if isinstance(classifier, str | Mapping | nn.Module):
-        return classifier
-    is_foreign = hasattr(classifier, "fit") or hasattr(classifier, "predict_proba")
-    return classifier if callable(classifier) and not is_foreign else None
+    if isinstance(kind, str) and kind not in NETS:
+        raise InputError(f"classifier={kind}: no such network; networks: {', '.join(NETS)}; or {', '.join(TERMS)}")
+    if isinstance(kind, str | Mapping | nn.Module):
+        return kind
+    is_foreign = hasattr(kind, "fit") or hasattr(kind, "predict_proba")
+    return kind if callable(kind) and not is_foreign else None
 
 
 def copied(net: nn.Module, shape: tuple[int, ...]) -> nn.Module:
@@ -373,11 +418,13 @@ def undisturbed(*, one_thread: bool) -> Iterator[None]:
     """Leaves the caller's random numbers, warnings and threads as they are.
 
     Args:
-        one_thread: of small networks: two threads wait for one another longer than they compute.
+        one_thread: of small networks and regressions: two threads wait for one another longer than they compute.
     """
     threads = torch.get_num_threads()
     devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+    # trees have threads of their own (openmp)
+    blas = threadpool_limits(1 if one_thread else None, user_api="blas")
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings(), blas:
         try:
             if one_thread:
                 torch.set_num_threads(1)

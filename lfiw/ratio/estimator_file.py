@@ -6,6 +6,7 @@ Classifiers of other libraries stand in it as skops writes them, which runs no c
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,10 @@ from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
 from lfiw.nets import NetLike
 from lfiw.ratio.classifier import RatioClassifier
-from lfiw.ratio.cross_fitting import CrossFitted, Scorer
+from lfiw.ratio.estimator_fitting import CrossFitted, Scorer, Stack
+from lfiw.ratio.logistic import LogisticRatio
 from lfiw.ratio.sklearn_classifier import SklearnRatio
-from lfiw.untrusted import naming, network_file, read_weights
+from lfiw.untrusted import built_for, naming, network_file, read_weights
 from lfiw.weighting.calibration import Validation, calibrator_from_state
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def write_estimator(path: str | os.PathLike[str], estimator: "RatioEstimator") -
     content = {
         "kind": KIND,
         "parameters": parameters,
-        "classifier": classifier if isinstance(classifier, str | dict) else None,
+        "classifier": classifier if is_plain(classifier) else None,
         "encoding": estimator.encoding_.state(),
         "members": members,
         "calibrators": [c.state() if c is not None else None for c in fitted.calibrators],
@@ -72,14 +74,33 @@ def write_estimator(path: str | os.PathLike[str], estimator: "RatioEstimator") -
     write_atomically(path, network_file(KEY, content, tensors))
 
 
+def is_plain(classifier: Any) -> bool:
+    """Whether names and options say what it is, so that JSON holds it."""
+    if isinstance(classifier, list | tuple):
+        return all(map(is_plain, classifier))
+    return isinstance(classifier, str | dict)
+
+
 def named_sides(name: str, sides: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     return {f"{name}_real": sides[0], f"{name}_generated": sides[1]}
 
 
 def described(classifier: Scorer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A classifier as plain values and tensors."""
+    if isinstance(classifier, Stack):
+        parts: list[dict[str, Any]] = []
+        tensors: dict[str, Tensor] = {}
+        for i, part in enumerate(classifier.parts):
+            of_part, state = described(part)
+            parts.append(of_part)
+            tensors |= {f"{i}.{name}": value for name, value in state.items()}
+        return {"stack": parts, "coefficients": classifier.coefficients.tolist()}, tensors
     if isinstance(classifier, RatioClassifier):
         return classifier.kept(), classifier.state_dict()
+    if isinstance(classifier, LogisticRatio):
+        num_landmarks, num_features = classifier.landmarks.shape
+        about = {"kind": classifier.kind, "num_features": num_features, "num_landmarks": num_landmarks}
+        return {"logistic": about}, classifier.state_dict()
     assert isinstance(classifier, SklearnRatio)
     name = type(classifier.classifier).__name__
     try:
@@ -122,7 +143,10 @@ def read_estimator(
         if content.get("kind") != KIND:
             raise InputError(f"{path} does not hold a ratio estimator: {REMEDY}")
         classifiers: list[list[Scorer]] = [
-            [made(about, part_of_member(tensors, fold, i), classifier, trusted) for i, about in enumerate(kept)]
+            [
+                made(about, below(tensors, f"classifier.{fold}.{i}."), classifier, trusted)
+                for i, about in enumerate(kept)
+            ]
             for fold, kept in enumerate(content["members"])
         ]
         numbers = {name: tensors[name] for name in NUMBERS}
@@ -133,15 +157,19 @@ def read_estimator(
         estimator.restore(SampleEncoding.from_state(content["encoding"]), fitted, numbers["weights"], content)
 
 
-def part_of_member(tensors: Mapping[str, Tensor], fold: int, number: int) -> dict[str, Tensor]:
-    prefix = f"classifier.{fold}.{number}."
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start so, without that."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def made(
-    about: Mapping[str, Any], state: Mapping[str, Tensor], net: NetLike | None, trusted: Sequence[str]
-) -> RatioClassifier | SklearnRatio:
+def made(about: Mapping[str, Any], state: Mapping[str, Tensor], net: NetLike | None, trusted: Sequence[str]) -> Scorer:
     """The classifier that was described."""
+    if "stack" in about:
+        parts = [made(of_part, below(state, f"{i}."), net, trusted) for i, of_part in enumerate(about["stack"])]
+        coefficients = torch.tensor([float(c) for c in about["coefficients"]], dtype=torch.float64)
+        return Stack(parts, coefficients)
+    if "logistic" in about:
+        return built_for(state, partial(LogisticRatio, **about["logistic"]))
     if "skops" not in about:
         if about["net"] is None and net is None:
             raise InputError("its network was one of your own: give it as load(path, classifier=…)")

@@ -1,5 +1,6 @@
 """Any classifier of scikit-learn's kind as a ratio classifier."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor
 
-from lfiw.data.splits import GENERATED, REAL
+from lfiw.data.splits import GENERATED, REAL, Subset
 from lfiw.data.table import GROUP, WEIGHT
 from lfiw.errors import InputError, first_line
 from lfiw.ratio.mixed import MixedDataModule
@@ -27,8 +28,8 @@ class SklearnRatio:
 
     Args:
         classifier: fitted, of the classes 0 (generated) and 1 (real).
-        masses: total weight of real and of generated training rows; numbers of rows, if they all weigh 1.
-        num_rows: training rows (groups) of the smaller side.
+        masses: total weight of real and of generated rows that it was fitted to; numbers of rows, if they all weigh 1.
+        num_rows: of them (groups), of the smaller side.
     """
 
     def __init__(self, classifier: Any, masses: tuple[float, float], num_rows: int) -> None:
@@ -36,7 +37,7 @@ class SklearnRatio:
 
     @classmethod
     def fit(cls, classifier: Any, data: MixedDataModule, seed: int) -> "SklearnRatio":
-        """Fits a clone to the training rows of the data module's current fold.
+        """Fits a clone to all rows that the data module's current fold does not hold out.
 
         Args:
             classifier: stays as it is.
@@ -45,22 +46,14 @@ class SklearnRatio:
         Raises:
             InputError: what the classifier says of its rows, or it does not take weights.
         """
-        subsets = data.splits["train"]
-        sides = [as_matrix(subset.column(data.input)) for subset in subsets]
-        labels = np.repeat([1, 0], [len(side) for side in sides])
-        fitted, options = seeded(clone(classifier), seed), {}
-        masses = float(len(sides[REAL])), float(len(sides[GENERATED]))
-        if data.weighted:
-            weights = [subset.column(WEIGHT).numpy() for subset in subsets]
-            options = {weight_option(fitted): np.concatenate(weights)}
-            masses = float(weights[REAL].sum()), float(weights[GENERATED].sum())
+        rows = fitting_rows(data)
+        fitted = seeded(clone(classifier), seed)
+        options = {} if rows.weights is None else {weight_option(fitted): rows.weights}
         try:
-            fitted.fit(np.concatenate(sides), labels, **options)
+            fitted.fit(np.concatenate([as_matrix(side) for side in rows.sides]), rows.labels, **options)
         except Exception as error:  # whatever another library raises
             raise InputError(f"{type(classifier).__name__}.fit: {first_line(error)}") from error
-        grouped = data.grouped
-        units = [len(subset.column(GROUP).unique()) if grouped else len(subset) for subset in subsets]
-        return cls(fitted, masses, min(units))
+        return cls(fitted, rows.masses, rows.num_units)
 
     def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Log density ratios, float64."""
@@ -70,6 +63,41 @@ class SklearnRatio:
         probability = probability.clip(smallest, 1 - smallest)
         logits = torch.from_numpy(np.log(probability) - np.log1p(-probability))
         return log_ratio_from_logits(logits, num_real=self.masses[REAL], num_generated=self.masses[GENERATED])
+
+
+@dataclass(frozen=True)
+class FittingRows:
+    """Rows of both sides that a classifier is fitted to; nothing of them stops it, so validation rows are among them.
+
+    Args:
+        sides: samples, real and generated.
+        labels: 1 of real and 0 of generated rows, one side after the other.
+        weights: of the same rows. None where all weigh 1.
+        masses: total weight of each side.
+        num_units: rows (groups) of the smaller side.
+    """
+
+    sides: tuple[Tensor, Tensor]
+    labels: Shaped[np.ndarray, " n"]
+    weights: Float[np.ndarray, " n"] | None
+    masses: tuple[float, float]
+    num_units: int
+
+
+def fitting_rows(data: MixedDataModule) -> FittingRows:
+    """All rows that the data module's current fold does not hold out."""
+    subsets = [
+        Subset(train.table, torch.cat([train.rows, validation.rows]).sort().values)
+        for train, validation in zip(data.splits["train"], data.splits["validation"], strict=True)
+    ]
+    real, generated = (subset.column(data.input) for subset in subsets)
+    masses, weights = (float(len(real)), float(len(generated))), None
+    if data.weighted:
+        of_sides = [subset.column(WEIGHT).numpy() for subset in subsets]
+        masses, weights = (float(of_sides[REAL].sum()), float(of_sides[GENERATED].sum())), np.concatenate(of_sides)
+    units = [len(subset.column(GROUP).unique()) if data.grouped else len(subset) for subset in subsets]
+    labels = np.repeat([1, 0], [len(real), len(generated)])
+    return FittingRows((real, generated), labels, weights, masses, min(units))
 
 
 def as_matrix(samples: Shaped[Tensor, "n ..."]) -> Float[np.ndarray, "n d"]:

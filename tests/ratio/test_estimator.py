@@ -56,6 +56,28 @@ def test_the_default_network_learns_a_known_ratio(network: Any) -> None:
     assert ratio.ess_ == pytest.approx(1 / np.square(ratio.weights_).sum())
 
 
+def test_the_default_stacks_what_is_quick() -> None:
+    random = np.random.default_rng(0)
+    for width, count in ((3, 4), (300, 1)):
+        real, generated = (random.normal(size=(60, width)) for _ in range(2))
+        ratio = RatioEstimator(folds=2, max_epochs=1).fit(real, generated)
+        classifier = ratio.fitted_.classifiers[0][0]
+        assert len(getattr(classifier, "parts", [classifier])) == count
+
+
+def test_weights_match_moments_only_where_the_gate_corrects() -> None:
+    real, generated = gaussians(1000, 1000)
+    matched, plain = (RatioEstimator("linear", match_moments=m, seed=1).fit(real, generated) for m in (True, False))
+    assert matched.verdict_ == "corrects"
+    expected = plain.weighting_(torch.from_numpy(plain.log_ratio_)).numpy()
+    np.testing.assert_allclose(plain.weights_, expected)
+    gaps = [np.abs(r.weights_ @ generated - real.mean(0)).max() for r in (matched, plain)]
+    assert gaps[0] < gaps[1] / 2
+    same = RatioEstimator("linear", seed=1).fit(generated[:500], generated[500:])
+    assert same.verdict_ != "corrects"
+    np.testing.assert_allclose(same.weights_, 1 / 500)
+
+
 def test_weighted_means_are_those_of_the_data() -> None:
     errors = []
     for seed in range(12):

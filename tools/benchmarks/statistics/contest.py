@@ -15,7 +15,7 @@ from lfiw.tasks.results import row
 
 from .estimates import functions
 from .pairs import Case
-from .peers import installed
+from .peers import Estimator, installed
 from .summary import LEVEL, holm
 
 NUM_TRUTH = 1_000_000
@@ -59,15 +59,7 @@ def compete(case: Case, seeds: Sequence[int], rows: int) -> Contest:
             error(torch.softmax(case.p.log_density(generated) - case.q.log_density(generated), 0).numpy())
         )
         for estimate in installed():
-            started = time.process_time()
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    found = estimate(real.numpy(), generated.numpy(), seed)
-            except Exception as problem:  # whatever another package raises; it is counted
-                print(f"{case.name}, seed {seed}: {estimate.__name__}: {problem!r:.200}", flush=True)
-                found = {}
-            took = time.process_time() - started
+            found, took = timed_weights(estimate, real.numpy(), generated.numpy(), seed)
             for name in NAMES[estimate.__name__]:
                 weights = found.get(name, np.full(rows, np.nan))
                 usable = np.isfinite(weights).all() and weights.sum() > 0
@@ -77,9 +69,24 @@ def compete(case: Case, seeds: Sequence[int], rows: int) -> Contest:
     return Contest(case.name, dict(errors), dict(seconds), dict(failed))
 
 
+def timed_weights(
+    estimate: Estimator, real: np.ndarray, generated: np.ndarray, seed: int
+) -> tuple[dict[str, np.ndarray], float]:
+    """An estimator's weights by name, none where it raises, and how long it took."""
+    started = time.process_time()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = estimate(real, generated, seed)
+    except Exception as problem:  # whatever another package raises; it is counted
+        print(f"seed {seed}: {estimate.__name__}: {problem!r:.200}", flush=True)
+        found = {}
+    return found, time.process_time() - started
+
+
 NAMES = {  # function → the estimators that it gives
-    "network": ("lfiw network", "lfiw network, no gate"),
-    "boosting": ("lfiw boosting", "lfiw boosting, no gate"),
+    "default": ("lfiw", "lfiw, plain ratio"),
+    "boosting": ("lfiw boosting", "lfiw boosting, plain ratio"),
     "logistic_odds": ("logistic regression odds",),
     "rulsif": ("densratio RuLSIF",),
     "reweighter": ("hep_ml reweighter",),

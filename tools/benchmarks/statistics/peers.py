@@ -14,9 +14,9 @@ from lfiw.weighting.weights import Weighting
 Estimator = Callable[[np.ndarray, np.ndarray, int], dict[str, np.ndarray]]
 
 
-def network(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """`RatioEstimator()`: a small network, five folds."""
-    return both_weights("lfiw network", RatioEstimator(seed=seed).fit(real, generated))
+def default(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """`RatioEstimator()`: logistic regressions and a small network, stacked; five folds."""
+    return both_weights("lfiw", RatioEstimator(seed=seed).fit(real, generated))
 
 
 def boosting(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -28,9 +28,9 @@ def boosting(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np
 
 
 def both_weights(name: str, ratio: RatioEstimator) -> dict[str, np.ndarray]:
-    """Those that the gate chose, and the Pareto-smoothed plain ones whatever it says."""
+    """Those that the gate chose, with moments matched, and the Pareto-smoothed plain ones whatever it says."""
     plain = Weighting(smooth=True)(torch.from_numpy(ratio.log_ratio_)).numpy()
-    return {name: ratio.weights_, f"{name}, no gate": plain}
+    return {name: ratio.weights_, f"{name}, plain ratio": plain}
 
 
 def logistic_odds(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -75,7 +75,7 @@ def kliep(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.nd
     return {"skada KLIEP": weights[: len(generated)]}
 
 
-OURS: tuple[Estimator, ...] = (network, boosting)
+OURS: tuple[Estimator, ...] = (default, boosting)
 PEERS: dict[str, Estimator] = {  # by the package that each needs
     "sklearn": logistic_odds,
     "densratio": rulsif,

@@ -80,6 +80,30 @@ def estimators(study: Study) -> str:
     return grid(study, titles, metrics, names_of(study))
 
 
+def contest(study: Study) -> str:
+    """Estimators of density ratios on the same rows of known truths."""
+    found = by_name(study)
+    titles = ["weights", "median squared error over uniform's", "pairs with the lowest error of all packages"]
+    titles += ["pairs significantly worse than uniform", "seconds"]
+
+    def cell(name: str, metric: str, form: str) -> str:
+        return format(found[name, metric]["mean"], form) if (name, metric) in found else "–"
+
+    return markdown(
+        titles,
+        [
+            [
+                name,
+                cell(name, "median_mse_over_uniform", ".3f"),
+                cell(name, "lowest_of_peers_share", ".0%"),
+                cell(name, "significantly_worse_share", ".0%"),
+                cell(name, "seconds", ".2f"),
+            ]
+            for name in names_of(study, "median_mse_over_uniform")
+        ],
+    )
+
+
 def strangers(study: Study) -> str:
     """Compares before and after, by a judge that no ratio has seen."""
     cell, results = cells(study), by_name(study)
