@@ -282,30 +282,15 @@ class Validation:
     rows: tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]] | None = None
 
 
-@dataclass(frozen=True)
-class Division:
-    """How one fold's validation rows are divided and weighted: masks and weights of real and generated rows.
-
-    Args:
-        fits: the rows that fit the calibrator; the others judge.
-        weights: the rows' weights, each side on its own scale. If None, uniform.
-    """
-
-    fits: Sides
-    weights: Sides | None = None
-
-
 def fit_calibrators(
     method: str,
     folds: Sequence[Sides],
-    divisions: Sequence[Division] | None = None,
     rows: Sequence[Sides] | None = None,
 ) -> tuple[list[Calibrator | None], Validation]:
-    """Fits each fold's calibrator on some of its validation rows; returns them and the others, to judge by.
+    """Fits each fold's calibrator on every other of its validation rows; returns them and the others, to judge by.
 
     Args:
         method: a name in `CALIBRATIONS`.
-        divisions: per fold. If None, every other row fits, and all have the same weight.
         rows: the validation rows' numbers in their tables, fold by fold.
     """
     calibrators: list[Calibrator | None] = []
@@ -319,10 +304,9 @@ def fit_calibrators(
             calibrated.append(sides)
             numbers += [rows[i]] if rows else []
             continue
-        division = divisions[i] if divisions else Division((every_other(sides[0]), every_other(sides[1])))
-        weights = division.weights and chosen(division.weights, division.fits)
-        calibrator = fit_calibrator(method, *chosen(sides, division.fits), weights)
-        judges = ~division.fits[0], ~division.fits[1]
+        fits = every_other(sides[0]), every_other(sides[1])
+        calibrator = fit_calibrator(method, *chosen(sides, fits))
+        judges = ~fits[0], ~fits[1]
         judging = chosen(sides, judges)
         calibrators.append(calibrator)
         raw.append(judging)
