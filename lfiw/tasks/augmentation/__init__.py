@@ -67,7 +67,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     regimes = Regimes(config, run_dir, loggers, datamodule, ratio, log_ratio, weighting)
     for name in config.task.regimes:
         record["regimes"].append({"name": name, **regimes.outcome(name).record})
-    record["gates"] = {name: gate.record() for name, gate in regimes.gates.items()}
+    record["gates"] = {name: asdict(gate) for name, gate in regimes.gates.items()}
     rank_zero_only(write_json)(run_dir / RECORD, record)
     tracking.log_pictures(loggers, pictures)
     rank_zero_only(print_record)(record)
