@@ -37,7 +37,7 @@ class TrainingRows:
 
 
 def relative_log_ratio(log_ratio: Float[Tensor, " n"], share: float) -> Float[Tensor, " n"]:
-    """log ŵ/(γŵ + 1 − γ): the ratio of the data to a mixture of γ parts data and 1 − γ parts model (Yamada et al. 2013).
+    """log ŵ/(γŵ + 1 − γ): the ratio of data to a mixture, γ parts data and 1 − γ parts model (Yamada et al. 2013).
 
     It is at most −log γ: bad rows keep their small weights, and no good row takes the place of many.
 
