@@ -117,7 +117,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
 def short(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """The same by a quarter of the steps, without augmentation: nearer to the paper's."""
-    return table("short", range(REPORTING, REPORTING + seeds), read_options(overrides), kept)
+    return table("short", range(REPORTING, REPORTING + seeds), read_options(overrides), kept)[0], []
 
 
 def choose(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
