@@ -584,6 +584,7 @@ class AugmentationTask:
     name: str = key("augmentation", "kind of run")
     regimes: list[str] = key(list(REGIMES), "training sets, one classifier each", REGIMES)
     coefficient: float = key(1.0, "λ: a generated row counts λ times its weight, a real one 1", **FINITE)
+    relative: float = key(0.5, "γ in ŵ/(γŵ + 1 − γ), a weight of at most 1/γ; 0: the plain ratio ŵ", **SHARE)
     flatten: float = key(1.0, "α in ŵ^α", **FINITE)
     clip: float = key(0.0, "β in max(ŵ^α, β)", **FINITE)
     smooth: bool = key(False, "Pareto-smooth the upper tail")

@@ -1,6 +1,7 @@
 """Weighted augmentation as a user runs it: the source ratio, every regime, two processes, and mistakes."""
 
 import contextlib
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -128,13 +129,13 @@ def test_two_processes_train_as_one(cwd: Path) -> None:
     np.savez(cwd / "given.npz", log_ratio=log_ratio.numpy())
     # in float64: what is left is the order of sums, of which float32 and AdamW's quotients make 1e-3 in a few steps
     options = [*FAST, "model.norm=group", "trainer.precision=64-true", "experiment=omniglot"]
-    options += ["data.log_ratio=given.npz", "task.regimes=[both_weighted]"]
+    options += ["data.log_ratio=given.npz", "task.regimes=[both_weighted,both_drawn]"]
     with contextlib.chdir(cwd):
         module("train.py").train([*options, "run_dir=runs/one"])
     code, out, err = launch("train.py", "trainer=ddp_cpu", *options, "run_dir=runs/two", cwd=cwd, timeout=900)
     assert (code, err) == (0, ""), out + err
-    for name in ("train/loss", "val/log_loss"):
-        one, two = (lines(cwd / "runs" / run, f"both_weighted/{name}") for run in ("one", "two"))
+    for name in itertools.product(("both_weighted", "both_drawn"), ("train/loss", "val/log_loss")):
+        one, two = (lines(cwd / "runs" / run, "/".join(name)) for run in ("one", "two"))
         assert len(one) >= 2
         assert two == pytest.approx(one, rel=1e-6)  # Lightning keeps what is logged in float32
 

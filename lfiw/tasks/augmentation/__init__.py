@@ -21,7 +21,7 @@ from lfiw.schemas import REGIMES, Config, OmniglotData
 from lfiw.tasks.augmentation.given_log_ratio import read_log_ratio, save_log_ratio
 from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
 from lfiw.tasks.augmentation.ranked_drawings import ranked_drawings
-from lfiw.tasks.augmentation.regimes import ON_EMBEDDING, needs_log_ratio
+from lfiw.tasks.augmentation.regimes import ON_EMBEDDING, needs_log_ratio, relative_log_ratio
 from lfiw.tasks.augmentation.source_ratio import SourceRatio
 from lfiw.tasks.augmentation.trained_regimes import Regimes
 from lfiw.training import tracking
@@ -59,6 +59,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     }
     pictures = {}
     if log_ratio is not None:
+        log_ratio = relative_log_ratio(log_ratio, config.task.relative)
         record["weights"] = diagnostics(log_ratio, weighting)
         file = run_dir / "ranked.png"
         real, generated = datamodule.drawings["train"], datamodule.generated
@@ -67,7 +68,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
     regimes = Regimes(config, run_dir, loggers, datamodule, ratio, log_ratio, weighting)
     for name in config.task.regimes:
         record["regimes"].append({"name": name, **regimes.outcome(name).record})
-    record["gates"] = {name: gate.record() for name, gate in regimes.gates.items()}
+    record["gates"] = {name: asdict(gate) for name, gate in regimes.gates.items()}
     rank_zero_only(write_json)(run_dir / RECORD, record)
     tracking.log_pictures(loggers, pictures)
     rank_zero_only(print_record)(record)

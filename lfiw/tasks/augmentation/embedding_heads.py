@@ -45,8 +45,8 @@ def linear_head(
 
     Args:
         generated: trains too, and counts as much as the real drawings together.
-        weights: of the generated rows, mean 1. If None, all 1. The loss is summed over all rows at once: weights in it
-            have the expectation and the variance of rows drawn by weight.
+        weights: of the generated rows, mean 1. If None, all 1. They stand in the loss, which is over all rows at once
+            and has no variance of batches.
     """
     sides = [train] if generated is None else [train, generated]
     rows = SCALE * torch.cat([side.points for side in sides]).double().numpy()

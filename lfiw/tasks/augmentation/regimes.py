@@ -36,6 +36,19 @@ class TrainingRows:
     drawn: bool = False
 
 
+def relative_log_ratio(log_ratio: Float[Tensor, " n"], share: float) -> Float[Tensor, " n"]:
+    """log ŵ/(γŵ + 1 − γ): the ratio of data to a mixture, γ parts data and 1 − γ parts model (Yamada et al. 2013).
+
+    It is at most −log γ: bad rows keep their small weights, and no good row takes the place of many.
+
+    Args:
+        share: γ, from 0 (the plain ratio) to 1.
+    """
+    values = log_ratio.double()
+    of_data, of_model = (values.new_tensor(part).log() for part in (share, 1 - share))
+    return -torch.logaddexp(of_data, of_model - values)  # 1/(γ + (1 − γ)/ŵ)
+
+
 def needs_log_ratio(regime: str) -> bool:
     """Whether a regime weights the generated rows."""
     return regime not in WEIGHT_FREE

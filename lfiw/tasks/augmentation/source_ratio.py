@@ -19,6 +19,7 @@ from lfiw.tasks.augmentation.likeness import FEATURES, MARGIN, Episodes, likenes
 from lfiw.untrusted import built_for, naming, network_file, part_of, read_network
 
 KIND = "source_ratio"
+SHARES = ("recognised_real", "recognised", "recognised_by_weight")
 Sides = tuple[Float[Tensor, "_ 9"], Float[Tensor, "_ 9"]]
 
 
@@ -38,12 +39,9 @@ class HeldOut:
 
     def shares(self) -> dict[str, float]:
         """Shares of drawings that are recognised: real, generated, and generated ones by weight."""
-        weights = torch.softmax(self.generated, 0)
-        return {
-            "recognised_real": self.recognised_real.mean().item(),
-            "recognised": self.recognised_generated.mean().item(),
-            "recognised_by_weight": (weights * self.recognised_generated).sum().item(),
-        }
+        by_weight = torch.softmax(self.generated, 0) @ self.recognised_generated
+        values = self.recognised_real.mean(), self.recognised_generated.mean(), by_weight
+        return {name: value.item() for name, value in zip(SHARES, values, strict=True)}
 
 
 class SourceRatio:
@@ -118,6 +116,8 @@ class SourceRatio:
             if coefficients.shape != (len(FEATURES) + 1,):
                 raise ValueError(f"{tuple(coefficients.shape)} coefficients for {len(FEATURES)} features")
             held_out = {str(name): float(value) for name, value in about["held_out"].items()}
+            if missing := sorted(set(SHARES) - held_out.keys()):
+                raise ValueError(f"it does not say {missing[0]} of held-out characters")
             return cls(embedding, options, coefficients, int(about["shots"]), held_out)
 
 

@@ -1,8 +1,7 @@
 """Whether to weight generated drawings at all: by held-out source characters, then by validation drawings."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -36,9 +35,6 @@ class TrainingGate:
     difference: float | None = None
     low: float | None = None
     high: float | None = None
-
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def ask_source(held_out: Mapping[str, float], unweighted: str) -> TrainingGate | None:
@@ -91,7 +87,7 @@ def ask_validation(
     low, high = paired_interval(gaps.tolist())
     wrong, by_weight = wrong_shares(held_out) if held_out else (None, None)
     error = mean_and_error(gaps.tolist())[1]
-    taken, rule = (difference >= -error, "unless it falls by more than its standard error")
+    taken, rule = difference >= -error, "unless it falls by more than its standard error"
     if not held_out:
         taken, rule = low > 0, "if the interval lies above 0"
     reason = (

@@ -1,11 +1,13 @@
 """What each regime trains on."""
 
+import math
+
 import pytest
 import torch
 
 from lfiw import InputError
 from lfiw.schemas import REGIMES
-from lfiw.tasks.augmentation.regimes import AUTO, ON_EMBEDDING, needs_log_ratio, training_rows
+from lfiw.tasks.augmentation.regimes import AUTO, ON_EMBEDDING, needs_log_ratio, relative_log_ratio, training_rows
 from lfiw.weighting.weights import Weighting
 
 LOG_RATIO = torch.tensor([0.0, 2.0, -1.0, 1.0], dtype=torch.float64)
@@ -36,6 +38,14 @@ def test_flattened_and_clipped_weights_have_mean_one() -> None:
     w = training_rows("both_weighted", ONE_CLASS, LOG_RATIO, Weighting(flatten=0.5, clip=0.9), seed=0).weights
     expected = (LOG_RATIO / 2).exp().clamp(min=0.9)
     torch.testing.assert_close(w, expected / expected.mean())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_relative_ratio_is_that_to_a_mixture(share: float) -> None:
+    w = LOG_RATIO.exp()
+    torch.testing.assert_close(relative_log_ratio(LOG_RATIO, share).exp(), w / (share * w + 1 - share))
+    far = relative_log_ratio(torch.tensor([-1000.0, 1000.0]), 0.5)
+    torch.testing.assert_close(far, torch.tensor([-1000 + math.log(2), math.log(2)], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("regime", ["both_weighted", "both_drawn"])

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from lfiw import InputError
 from lfiw.tasks.augmentation.character_embedding import Embedding
 from lfiw.tasks.augmentation.likeness import MARGIN
-from lfiw.tasks.augmentation.source_ratio import SourceRatio, fit_coefficients, log_odds
+from lfiw.tasks.augmentation.source_ratio import SHARES, SourceRatio, fit_coefficients, log_odds
 
 OPTIONS = {"shape": (1, 16, 16), "width": 8, "features": 4}
 
@@ -38,7 +38,7 @@ def test_coefficients_are_those_of_the_exact_ratio() -> None:
 def ratio() -> SourceRatio:
     torch.manual_seed(0)
     embedding = Embedding(**OPTIONS).eval()
-    return SourceRatio(embedding, OPTIONS, torch.arange(10, dtype=torch.float64), 5, {"recognised": 0.5})
+    return SourceRatio(embedding, OPTIONS, torch.arange(10, dtype=torch.float64), 5, dict.fromkeys(SHARES, 0.5))
 
 
 def test_a_saved_ratio_scores_as_before(tmp_path: Path) -> None:
