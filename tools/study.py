@@ -7,7 +7,7 @@ python tools/study.py toy --seeds 20
 python tools/study.py cifar10_gan --seeds 3 features.resnet56_weights=FILE      caches: docs/results/cifar10.md
 python tools/study.py cifar10_networks --seeds 3 features.resnet56_weights=FILE
 python tools/study.py cifar10_skewed --seeds 3 features.resnet56_weights=FILE
-python tools/study.py carry_over --seeds 5 …                             its caches: docs/results/carry_over.md
+python tools/study.py carry_over --seeds 5 features.resnet56_weights=FILE      and features.files=: docs/own_features.md
 python tools/study.py estimators --seeds 10 logger=none
 python tools/study.py generators --seeds 2 features.resnet56_weights=FILE      of weights/, else trained first
 python tools/study.py resampling --seeds 3 logger=none                         CIFAR-10 by the runs of cifar10_gan

@@ -1,6 +1,7 @@
 """What a ratio corrects in features that it never saw: CIFAR-10, four generators, ratios of one network and of several.
 
-The samples of each generator and CIFAR-10's images lie in caches (docs/results/carry_over.md says how they are made).
+The samples of each generator and CIFAR-10's images lie in caches (docs/results/cifar10.md says how they are made;
+docs/own_features.md, where EfficientNet-Lite0's weights come from).
 Classifiers on each network's features are trained once per generator and seed, in runs/carry_over; a run that is there
 is used as it is. A ratio of several networks is the mean of their log-ratios, as `join=mean` makes it; `concatenate` is
 one classifier that sees the features of all of them.
