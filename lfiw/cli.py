@@ -72,7 +72,7 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
         resumes: running the same command again resumes it; the interrupt message says so.
 
     Returns:
-        0, also where a scheduler has stopped a run that can go on; 2 after an `InputError`, told as `error: …` on
+        0, also if a scheduler has stopped a run that can be resumed; 2 after an `InputError`, printed as `error: …` on
         stderr (after its traceback with `--debug`); 130 when interrupted from the keyboard; 141 when its output is not
         read any more.
     """

@@ -143,14 +143,14 @@ def configuration_rows(runs: Sequence[EvaluatedRun]) -> Cells:
 
 def warnings_about(runs: Sequence[EvaluatedRun]) -> list[str]:
     """Why scores of these runs are not comparable, a sentence each."""
-    told = []
+    parts = []
     extractors = {tuple((e.name, e.sha256) for e in run.record.extractors) for run in runs}
     if len(extractors) > 1:
-        told.append("The runs were scored in different features: compare only scores of the same extractor.")
+        parts.append("The runs were scored in different features: compare only scores of the same extractor.")
     sizes = {(run.record.num_real, run.record.num_generated) for run in runs}
     if len(sizes) > 1:
-        told.append("The runs were scored on different numbers of rows: FID is biased upward where there are fewer.")
-    return told
+        parts.append("The runs were scored on different numbers of rows: FID is biased upward where there are fewer.")
+    return parts
 
 
 def page_values(runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
@@ -176,8 +176,8 @@ def intervals_picture(runs: Sequence[EvaluatedRun], metric: Metric) -> Picture:
     scores = [w.metrics[metric] for _, w in shown]
     values, half_widths = [score.value for score in scores], [as_number(score.half_width) for score in scores]
     figure = score_intervals(names, values, half_widths, metric.title)
-    told = ", ".join(f"{' '.join(name.split())} {number(value)}" for name, value in zip(names, values, strict=True))
-    return Picture(metric.title, f"Points with intervals, one under another: {told}.", figure)
+    parts = ", ".join(f"{' '.join(name.split())} {number(value)}" for name, value in zip(names, values, strict=True))
+    return Picture(metric.title, f"Points with intervals, one under another: {parts}.", figure)
 
 
 def curves_picture(runs: Sequence[EvaluatedRun], metric: Metric) -> Picture | None:
@@ -190,11 +190,11 @@ def curves_picture(runs: Sequence[EvaluatedRun], metric: Metric) -> Picture | No
     curves = {label: curve for label, curve in curves.items() if curve[0]}
     if not curves:
         return None
-    told = "; ".join(
+    parts = "; ".join(
         f"{label}: from {number(scores[0])} at α = {alphas[0]:g} to {number(scores[-1])} at α = {alphas[-1]:g}"
         for label, (alphas, scores) in curves.items()
     )
-    return Picture(f"{metric.title} against α", f"{told}.", scores_by_exponent(curves, metric.title))
+    return Picture(f"{metric.title} against α", f"{parts}.", scores_by_exponent(curves, metric.title))
 
 
 def training_picture(runs: Sequence[EvaluatedRun]) -> list[Picture]:
@@ -202,8 +202,8 @@ def training_picture(runs: Sequence[EvaluatedRun]) -> list[Picture]:
     curves = {run.label: list(run.losses.values()) for run in runs if run.losses}
     if not curves:
         return []
-    told = "; ".join(
+    parts = "; ".join(
         f"{label} {', '.join(number(min(losses)) for _, losses in found)}" for label, found in curves.items()
     )
-    alt = f"Log-loss against the epoch; lowest of each classifier: {told}."
+    alt = f"Log-loss against the epoch; lowest of each classifier: {parts}."
     return [Picture("Validation log-loss", alt, training_curves(curves))]

@@ -161,24 +161,24 @@ def reference_value(record: EvaluationRecord, metric: Metric) -> float | None:
 
 def histogram_picture(weights: Mapping[str, Tensor]) -> Picture:
     """Histogram of the weights."""
-    told = []
+    parts = []
     for name, values in weights.items():
         relative = torch.from_numpy(relative_to_uniform(values))
         low, middle, high = (number(x.item(), 2) for x in (relative.min(), relative.median(), relative.max()))
-        told.append(f"those of {name} from {low} to {high} times the uniform weight, half of them below {middle}")
-    return Picture("How the weights spread", f"Histogram of weights: {'; '.join(told)}.", weight_histogram(weights))
+        parts.append(f"those of {name} from {low} to {high} times the uniform weight, half of them below {middle}")
+    return Picture("How the weights spread", f"Histogram of weights: {'; '.join(parts)}.", weight_histogram(weights))
 
 
 def lorenz_picture(weights: Mapping[str, Tensor]) -> Picture:
     """Lorenz curve of the weights."""
-    told = []
+    parts = []
     for name, values in weights.items():
         mass = values.sort(descending=True).values.cumsum(0)
         shares = (mass[max(0, round(share * len(mass)) - 1)].item() / mass[-1].item() for share in (0.01, 0.1, 0.5))
         one, ten, half = (f"{share:.0%}" for share in shares)
-        told.append(f"under {name} the heaviest 1 % of the samples hold {one} of the weight, 10 % {ten}, half {half}")
+        parts.append(f"under {name} the heaviest 1 % of the samples hold {one} of the weight, 10 % {ten}, half {half}")
     return Picture(
-        "How much the heaviest hold", f"Curves of the weight held: {'; '.join(told)}.", lorenz_curve(weights)
+        "How much the heaviest hold", f"Curves of the weight held: {'; '.join(parts)}.", lorenz_curve(weights)
     )
 
 
@@ -194,12 +194,12 @@ def balance_pictures(balance: Balance) -> dict[str, Picture]:
 
 def love_picture(title: str, columns: Sequence[str], sides: Sequence[Sequence[float]], limit: float | None) -> Picture:
     """One distance, column by column, before and, if there is a second side, after weighting."""
-    told = [
+    parts = [
         f"{when} weighting up to {number(max(values), 2)}, {number(float(np.median(values)), 2)} in the median"
         for when, values in zip(("before", "after"), sides, strict=False)
     ]
     figure = love_plot(columns, sides[0], sides[1] if len(sides) > 1 else None, title, limit)
-    return Picture(title, f"Points, one row per column: {'; '.join(told)}.", figure)
+    return Picture(title, f"Points, one row per column: {'; '.join(parts)}.", figure)
 
 
 def flattening_pictures(record: EvaluationRecord, curves: Flattening) -> dict[str, Picture]:
@@ -220,19 +220,19 @@ def curve_picture(
     """One score against the exponent."""
     chosen = record.chosen.flatten if record.chosen.clip == 0 else None
     figure = scores_by_exponent({title: curve}, title, reference=reference, chosen=chosen)
-    told = ", ".join(f"{number(score)} at α = {alpha:g}" for alpha, score in zip(*curve, strict=True))
-    return Picture(f"{title} against α", f"{title}: {told}.", figure)
+    parts = ", ".join(f"{number(score)} at α = {alpha:g}" for alpha, score in zip(*curve, strict=True))
+    return Picture(f"{title} against α", f"{title}: {parts}.", figure)
 
 
 def reliability_picture(curves: Mapping[str, Reliability]) -> Picture:
     """Reliability diagram."""
-    told = [
+    parts = [
         f"{name}: mean distance from the diagonal {curve.expected_error:.3f}, largest {curve.maximum_error:.3f}"
         for name, curve in curves.items()
     ]
     return Picture(
         "Is the classifier calibrated?",
-        f"Share of real rows against predicted probability. {'; '.join(told)}.",
+        f"Share of real rows against predicted probability. {'; '.join(parts)}.",
         reliability_diagram(curves),
         "On the diagonal the odds are those of the data. Bars: one binomial standard error.",
     )
@@ -257,9 +257,9 @@ def classes_picture(record: EvaluationRecord) -> Picture:
     classes = most_changed_classes(record)
     shares = {w.name: [w.class_proportions[c] for c in classes] for w in record.shown}
     real = [record.real_class_proportions[c] for c in classes]
-    told = [
+    parts = [
         f"{name}: {', '.join(f'{100 * share:.1f}' for share in values)}"
         for name, values in {**shares, "real": real}.items()
     ]
     figure = class_proportions(shares, real, [str(c) for c in classes])
-    return Picture("Share of each class", f"Share of each class in percent. {'; '.join(told)}.", figure)
+    return Picture("Share of each class", f"Share of each class in percent. {'; '.join(parts)}.", figure)

@@ -82,8 +82,8 @@ def sample_groups(
 
     def of_weight(kind: str, rows: Int64[Tensor, " k"]) -> Group:
         low, high = (number(x.item(), 2) for x in relative[rows].aminmax())
-        told = f"generated images of the {kind.lower()}: {low} to {high} times the uniform weight"
-        return Group(kind, told, images(generated, rows))
+        description = f"generated images of the {kind.lower()}: {low} to {high} times the uniform weight"
+        return Group(kind, description, images(generated, rows))
 
     return [
         of_weight("Highest weight", highest),

@@ -1,6 +1,6 @@
 """Figures of weights, scores and samples: functions of arrays or tensors that return a matplotlib Figure.
 
-Colours are those of Okabe & Ito (2008), and no line is told from another by its colour alone.
+Colours are those of Okabe & Ito (2008), and lines differ by more than their colour.
 """
 
 from lfiw.evaluation.plots.images import contact_sheet, image_grid

@@ -16,7 +16,7 @@ from lfiw.files import replacing
 
 Values = Tensor | np.ndarray | Sequence[float]
 
-# Okabe & Ito (2008): told apart with any colour vision
+# Okabe & Ito (2008): distinct with any colour vision
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"
 INK, FAINT = "#24292e", "#c9ced4"  # text and axes; grid lines
 ON_DARK = {INK: "#e6e8ea", FAINT: "#4a5058", BLUE: "#4ea3e0"}  # what would be hard to see on a dark page
