@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -95,7 +95,7 @@ class Regimes:
             labels = self.datamodule.drawings["validation"]["label"]
             gate = ask_validation(*sides, labels, (weighted, unweighted), held_out)
         self.gates[name] = gate
-        return replace(self.outcome(gate.regime))
+        return self.outcome(gate.regime)
 
     def _on_embedding(self, name: str) -> RegimeOutcome:
         started = time.perf_counter()

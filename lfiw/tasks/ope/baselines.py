@@ -86,7 +86,7 @@ def check_baselines(names: Sequence[str], behaviour: Policy, evaluation: Policy)
         for role, policy in (("behaviour", behaviour), ("evaluation", evaluation)):
             if not policy.noise:
                 raise InputError(
-                    f"task.baselines: {name} needs policies with densities, and data.{role}_noise=0 leaves none: give "
+                    f"task.baselines: {name} needs policies with densities, and data.{role}_noise=0 leaves none; give "
                     f"it some noise, or {WITHOUT_DENSITIES}"
                 )
 

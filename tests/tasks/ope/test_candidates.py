@@ -152,7 +152,7 @@ def test_an_evaluation_policy_that_never_acts_so_has_no_estimate() -> None:
 
 def test_baselines_that_need_densities() -> None:
     sure = gaussian(0.0, noise=0.0)
-    with pytest.raises(InputError, match=r"behaviour_noise=0 leaves none: .* or task.baselines=\[fitted_q\]"):
+    with pytest.raises(InputError, match=r"behaviour_noise=0 leaves none; .* or task.baselines=\[fitted_q\]"):
         check_baselines(["importance_sampling"], sure, gaussian(0.0))
     with pytest.raises(InputError, match="evaluation_noise=0 leaves none"):
         check_baselines(["doubly_robust"], gaussian(0.0), sure)
