@@ -238,6 +238,9 @@ class PoliciesData:
     evaluation: str | None = path_key(None, "policy to evaluate; null: policies/")
     behaviour_noise: float = key(1.0, "factor of the behaviour policy's standard deviation", **FINITE)
     evaluation_noise: float = key(1.0, "the same for the evaluation policy; 0: its mean action", **FINITE)
+    way: float = key(
+        1.0, "how far to go from the behaviour (0) to the evaluation policy (1); between, interpolated", **SHARE
+    )
     rollouts: str | None = path_key(None, "cache of behaviour episodes; null: rolled out and saved in data.folder")
     episodes: int = key(300, "episodes of the behaviour policy to roll out, to train and to hold out", at_least=4)
     train: float = key(0.5, "share of episodes that train the model, not the ratio", splits=True, above=0, below=1)

@@ -50,6 +50,33 @@ def test_the_study_has_a_row_for_every_estimate(study: tuple[Path, dict[tuple[st
     assert not (cwd / "MUJOCO_LOG.TXT").exists()
 
 
+def test_errors_and_intervals_at_graded_distances(here: Path) -> None:
+    arguments = ["ope_distances", "env=Swimmer-v5", "experiment=ope_fast", "--seeds", "2", "--out", here / "d.json"]
+    code, out, err = launch("tools/study.py", *arguments, cwd=here)
+    assert code == 0, out + err
+    rows = {(r["name"], r["metric"]): r for r in json.loads((here / "d.json").read_text())["rows"]}
+    for name in ("uncorrected", "importance sampling", "do nothing", "simulation", "auto"):
+        row = rows[f"Swimmer-v5, λ=0.02/{name}", "abs_error_ratio"]
+        assert row["n"] == 2
+        assert 0 <= rows[f"Swimmer-v5, λ=0.02/{name}", "interval_coverage"]["mean"] <= 1
+    near, far = (rows[f"Swimmer-v5, λ={way}/reach", "distance"]["mean"] for way in ("0.02", "1"))
+    assert far == pytest.approx(50 * near)
+    sources = ("simulation", "importance sampling", "do nothing")
+    weights = [rows["Swimmer-v5, λ=1/auto", f"weight of {source}"]["mean"] for source in sources]
+    assert sum(weights) == pytest.approx(1)
+    assert (here / "ope_distances-errors.png").exists()
+
+
+def test_the_start_of_the_path_is_the_behaviour_policy(here: Path) -> None:
+    code, _, err = launch("train.py", *FAST, "data.way=0", "run_dir=run", cwd=here)
+    assert code == 0, err
+    record = json.loads((here / "run/ope.json").read_text())
+    assert record["reach"]["verdict"] == "within reach"
+    # weights of 1 and no simulated gain: every source is the known return
+    assert record["estimates"]["auto"]["value"] == pytest.approx(record["behaviour_return"], rel=1e-5)
+    assert record["auto"]["verdict"].startswith("these data cannot tell")
+
+
 def test_a_policy_is_evaluated_on_a_users_own_episodes(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     policy = POLICIES / "Swimmer-v5-behaviour.safetensors"
     arguments = ["Swimmer-v5", policy, "--episodes", "20", "--horizon", "10", "--out", "mine"]
@@ -64,7 +91,7 @@ def test_a_policy_is_evaluated_on_a_users_own_episodes(here: Path, capfd: pytest
     record = json.loads((here / "run/ope.json").read_text())
     assert record["num_episodes"] == 20
     assert record["behaviour_return"] == pytest.approx(cache["reward"].double().sum().item() / 20)
-    assert "diverged: 0 of 450" in out
+    assert "diverged: 0 of 400" in out
     code, again, err = launch("evaluate.py", "run=run", cwd=here)
     assert code == 0, err
     assert "auto: " in again

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 
 from lfiw.errors import InputError
 from lfiw.evaluation.plots.style import save
-from lfiw.tasks.ope import POLICIES
-from lfiw.tasks.ope.candidates import ANCHORED, AUTO, AVERAGED, SIMULATIONS, UNCORRECTED
+from lfiw.tasks.ope.candidates import AUTO, AVERAGED, SIMULATIONS, UNCORRECTED
 from lfiw.tasks.ope.horizons import errors_by_horizon
+from lfiw.tasks.ope.problem import POLICIES
 from lfiw.tasks.results import row
 
 from .kept import Kept
@@ -140,7 +140,7 @@ def rows_of(problem: str, records: Sequence[Record]) -> list[Row]:
             ]
             rows.append(row(f"{problem}/{name}", "interval_coverage", held))
     for name in SIMULATIONS:
-        shares = [float(r["auto"]["estimator"] == name + ANCHORED) for r in records]
+        shares = [float(r["auto"]["simulation"] == name) for r in records]
         rows.append(row(f"{problem}/{AUTO}", f"{name}_share", shares))
     for horizon in HORIZONS:
         if horizon < len(records[0]["ess_by_horizon"]):

@@ -13,7 +13,7 @@ from lfiw.tasks.ope.candidates import Estimate, estimated
 from lfiw.tasks.ope.dynamics import DynamicsModel
 from lfiw.tasks.ope.environments import Terminal
 from lfiw.tasks.ope.estimators import doubly_robust, per_decision, trajectory_weighted
-from lfiw.tasks.ope.policy import Policy
+from lfiw.tasks.ope.gaussian_policy import GaussianPolicy
 from lfiw.tasks.ope.rollouts import Rollouts
 from lfiw.tasks.ope.simulation import model_values
 
@@ -78,7 +78,7 @@ IMPORTANCE_SAMPLING, DOUBLY_ROBUST, FITTED_Q = BASELINES
 WITHOUT_DENSITIES = f"task.baselines=[{FITTED_Q}]"
 
 
-def check_baselines(names: Sequence[str], behaviour: Policy, evaluation: Policy) -> None:
+def check_baselines(names: Sequence[str], behaviour: GaussianPolicy, evaluation: GaussianPolicy) -> None:
     """Raises InputError for a baseline that needs densities which a policy does not have."""
     for name in names:
         if name == FITTED_Q:
@@ -91,7 +91,7 @@ def check_baselines(names: Sequence[str], behaviour: Policy, evaluation: Policy)
                 )
 
 
-def policy_log_ratio(data: Rollouts, behaviour: Policy, evaluation: Policy) -> Float[Tensor, "n t"]:
+def policy_log_ratio(data: Rollouts, behaviour: GaussianPolicy, evaluation: GaussianPolicy) -> Float[Tensor, "n t"]:
     """Computes log π_e(a|s) − log π_b(a|s) per step, of clipped actions; −∞ if π_e never takes the action."""
     states, actions = data.observation[data.valid], data.action[data.valid]
     of_evaluation, of_behaviour = (
@@ -103,7 +103,7 @@ def policy_log_ratio(data: Rollouts, behaviour: Policy, evaluation: Policy) -> F
 
 
 def importance_sampling(
-    data: Rollouts, behaviour: Policy, evaluation: Policy, repetitions: int, generator: torch.Generator
+    data: Rollouts, behaviour: GaussianPolicy, evaluation: GaussianPolicy, repetitions: int, generator: torch.Generator
 ) -> dict[str, Estimate]:
     """Estimates by weighted importance sampling, per trajectory and per decision; empty if all weights are zero."""
     log_ratio = policy_log_ratio(data, behaviour, evaluation)
@@ -129,8 +129,8 @@ def of_rows(
 def doubly_robust_by_model(
     data: Rollouts,
     model: DynamicsModel,
-    behaviour: Policy,
-    evaluation: Policy,
+    behaviour: GaussianPolicy,
+    evaluation: GaussianPolicy,
     terminal: Terminal,
     repetitions: int,
     generator: torch.Generator,
@@ -149,7 +149,7 @@ def doubly_robust_by_model(
 
 
 def fitted_q(
-    data: Rollouts, behaviour: Policy, evaluation: Policy, horizon: int, generator: torch.Generator
+    data: Rollouts, behaviour: GaussianPolicy, evaluation: GaussianPolicy, horizon: int, generator: torch.Generator
 ) -> dict[str, Estimate]:
     """Estimates by fitted Q evaluation on all episodes, without an interval."""
 

@@ -20,8 +20,9 @@ from lfiw.tasks.ope.simulation import Simulated
 from lfiw.weighting.diagnostics import half_width
 
 UNCORRECTED, RESAMPLED, AVERAGED, AUTO = "uncorrected", "resampled", "averaged", "auto"
-SIMULATIONS = (UNCORRECTED, RESAMPLED, AVERAGED)  # ways to simulate a policy; the uncorrected one first
 MEAN = "mean of the model"  # takes the mean at each step, without the ratio: the effect of averaging alone
+SIMULATIONS = (UNCORRECTED, RESAMPLED, AVERAGED)  # ways to simulate that `choose` chooses from
+WAYS = (*SIMULATIONS, MEAN)  # all of them
 DO_NOTHING = "do nothing"  # the behaviour policy's return, taken for the evaluation policy's
 ANCHORED = ", anchored"  # after one of them
 PAPER_HORIZON = 80  # of the paper's truncated estimate, as recalled
@@ -43,7 +44,7 @@ def model_estimates(
     """Computes every estimate that one policy's trajectories in the dynamics model allow.
 
     Args:
-        simulated: by the names of `SIMULATIONS`; the uncorrected ones with their log-ratios.
+        simulated: by the names of `WAYS`; the uncorrected ones with their log-ratios.
         min_ess: least effective sample size of weights, for the estimates that it decides about.
     """
     plain = simulated[UNCORRECTED]
@@ -88,28 +89,24 @@ def anchored(
     repetitions: int,
     generator: torch.Generator,
 ) -> Estimate:
-    """Estimates v̂_e + c·(v_b − v̂_b): a simulated return, less the error for the policy whose return is known.
+    """Estimates v_b + (v̂_e − v̂_b): the known return and the simulated gain over it.
 
-    The regression estimator of survey sampling (Cochran, Sampling Techniques, 1977, chapter 7). c is the slope, over
-    the members of the ensemble, of v̂_e on v̂_b, clipped to 0 … 1: how far members that are wrong about the behaviour
-    policy are wrong about the evaluation policy in the same direction. It is 0 with fewer than three members.
+    The difference estimator of survey sampling (Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 1992,
+    section 6.3): what the model gets wrong about the behaviour policy is taken off.
 
     Args:
         evaluation, behaviour: trajectories of both policies, simulated in the same way.
         known: returns of the behaviour policy's real episodes, whose mean is v_b.
     """
     pairs, member = paired_returns(evaluation, behaviour)
-    slope, real = slope_over_members(pairs, member), known.double()
-
-    def value(rows: Rows, real_mean: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        of_evaluation, of_behaviour = pairs[rows].mean(0)
-        return of_evaluation + slope * (real_mean - of_behaviour)
+    gains, real = pairs[:, 0] - pairs[:, 1], known.double()
 
     def resampled(rows: Rows) -> Float[Tensor, ""]:
-        return value(rows, real[torch.randint(len(real), (len(real),), generator=generator)].mean())
+        episodes = torch.randint(len(real), (len(real),), generator=generator)
+        return real[episodes].mean() + gains[rows].mean()
 
-    interval = bootstrap_interval(resampled, len(pairs), members=member, repetitions=repetitions, generator=generator)
-    return Estimate(value(torch.arange(len(pairs)), real.mean()).item(), interval)
+    interval = bootstrap_interval(resampled, len(gains), members=member, repetitions=repetitions, generator=generator)
+    return Estimate((real.mean() + gains.mean()).item(), interval)
 
 
 def paired_returns(evaluation: Simulated, behaviour: Simulated) -> tuple[Float[Tensor, "n 2"], Int64[Tensor, " n"]]:
@@ -125,16 +122,6 @@ def paired_returns(evaluation: Simulated, behaviour: Simulated) -> tuple[Float[T
         pairs.append(torch.stack([returns[:n] for returns in both], dim=1))
         members.append(torch.full((n,), member))
     return torch.cat(pairs), torch.cat(members)
-
-
-def slope_over_members(pairs: Float[Tensor, "n 2"], member: Int64[Tensor, " n"]) -> float:
-    """Regresses the members' mean returns of one policy on those of the other; the slope is clipped to 0 … 1."""
-    means = torch.stack([pairs[member == i].mean(0) for i in member.unique()])
-    of_evaluation, of_behaviour = (means - means.mean(0)).unbind(1)
-    variance = of_behaviour.square().sum().item()
-    if len(means) < 3 or not variance:
-        return 0.0
-    return min(max((of_behaviour * of_evaluation).sum().item() / variance, 0.0), 1.0)
 
 
 def estimated(
@@ -153,7 +140,7 @@ def estimated(
 
 
 def choose(gain: tuple[float, float], deterministic: bool) -> tuple[str, str]:
-    """Chooses the anchored estimate to report, and says why, without the evaluation policy's real return.
+    """Chooses how to simulate, of `SIMULATIONS`, and says why, without the evaluation policy's real return.
 
     The ratio is used if the lower 95 % bound of its KL gain is above zero: the corrected transition is then closer to
     the real one on the data. In a deterministic environment each step is averaged, since the expected outcome is then
@@ -168,4 +155,4 @@ def choose(gain: tuple[float, float], deterministic: bool) -> tuple[str, str]:
     reason = f"the ratio's KL gain per held-out transition is {gain[0]:.3g} ± {gain[1]:.2g} nats"
     if trusted:
         reason += f", and the environment is {'' if deterministic else 'not '}deterministic"
-    return chosen + ANCHORED, reason
+    return chosen, reason

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lfiw.errors import InputError, first_line
-from lfiw.tasks.ope.policy import Policy
+from lfiw.tasks.ope.gaussian_policy import GaussianPolicy
 
 Terminal = Callable[[Tensor], Tensor]
 
@@ -106,7 +106,7 @@ def quiet_mujoco() -> None:
     mujoco.set_mju_user_warning(lambda message: None)
 
 
-def check_policy(policy: Policy, environment: Environment) -> None:
+def check_policy(policy: GaussianPolicy, environment: Environment) -> None:
     """Raises InputError unless the policy's observations, actions and bounds match the environment's."""
     from gymnasium.spaces import Box
 

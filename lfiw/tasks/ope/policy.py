@@ -5,15 +5,15 @@ import os
 import zipfile
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lfiw.errors import InputError
 from lfiw.files import write_atomically
+from lfiw.tasks.ope.gaussian_policy import NO_DENSITY, Gaussian, GaussianPolicy
 from lfiw.tasks.ope.stable_baselines import read_agent
 from lfiw.untrusted import built_for, naming, network_file, read_network
 
@@ -46,37 +46,8 @@ def within(values: Tensor, bound: float | None) -> Tensor:
     return values if bound is None else values.clamp(-bound, bound)
 
 
-class Gaussian(NamedTuple):
-    """Independent normal distributions: means and log standard deviations, (n, a) in float64."""
-
-    mean: Float[Tensor, "n a"]
-    log_std: Float[Tensor, "n a"]
-
-    def towards(self, other: "Gaussian", share: float) -> "Gaussian":
-        """Returns those a share of the way to others: means and log standard deviations interpolated."""
-        return Gaussian(*(torch.lerp(a, b, share) for a, b in zip(self, other, strict=True)))
-
-    def log_density(self, value: Float[Tensor, "n a"]) -> Float[Tensor, "n a"]:
-        """Returns log p(value)."""
-        return -0.5 * self._standardised(value).square() - self.log_std - 0.5 * math.log(2 * math.pi)
-
-    def log_mass_below(self, bound: Float[Tensor, " a"]) -> Float[Tensor, "n a"]:
-        """Returns log P(x < bound)."""
-        return torch.special.log_ndtr(self._standardised(bound))
-
-    def log_mass_above(self, bound: Float[Tensor, " a"]) -> Float[Tensor, "n a"]:
-        """Returns log P(x > bound)."""
-        return torch.special.log_ndtr(-self._standardised(bound))
-
-    def _standardised(self, value: Tensor) -> Float[Tensor, "n a"]:
-        return (value - self.mean) * (-self.log_std).exp()
-
-
-class Policy(nn.Module):
-    """Draws Gaussian actions around a network's mean; squashed ones are a tanh, scaled to the actions' bounds.
-
-    Actions that are not squashed may lie outside the bounds: an environment clips them
-    (`lfiw.tasks.ope.rollouts`), and the log-density is that of the action before clipping.
+class Policy(GaussianPolicy):
+    """A Gaussian policy whose mean is a network's.
 
     Args:
         sizes: numbers of the observation, the hidden layers and the action.
@@ -93,8 +64,6 @@ class Policy(nn.Module):
 
     observation_mean: Tensor
     observation_std: Tensor
-    low: Tensor
-    high: Tensor
 
     def __init__(
         self,
@@ -148,66 +117,18 @@ class Policy(nn.Module):
             return mean, self.log_std(features).clamp(*SAC_LOG_STD)
         return mean, self.log_std
 
-    @torch.inference_mode()
-    def sample(self, observation: Float[Tensor, "n d"], generator: torch.Generator) -> Float[Tensor, "n a"]:
-        """Draws one action per observation, float32."""
+    def mean_and_std(self, observation: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n a"], Float[Tensor, "*n a"]]:
         mean, log_std = self._gaussian(observation)
-        if self.noise:
-            mean = torch.addcmul(mean, self.noise * log_std.exp(), torch.randn(mean.shape, generator=generator))
-        return self.low + (self.high - self.low) * (mean.tanh() + 1) / 2 if self.squashed else mean
+        return mean, self.noise * log_std.exp()
 
     @torch.inference_mode()
     def gaussian(self, observation: Float[Tensor, "n d"]) -> Gaussian:
-        """Returns the normal distribution of each observation's action before squashing and clipping, in float64.
-
-        Raises:
-            InputError: the policy is deterministic.
-        """
         if not self.noise:
-            raise InputError("a policy with noise=0 is deterministic and has no action density: give it some noise")
+            raise InputError(NO_DENSITY)
         mean, log_std = (values.double() for values in self._gaussian(observation))
         return Gaussian(mean, (log_std + math.log(self.noise)).expand_as(mean))
 
-    def log_prob(self, observation: Float[Tensor, "n d"], action: Float[Tensor, "n a"]) -> Float[Tensor, " n"]:
-        """Returns the log-density of actions as they were drawn, float64; −∞ outside of a squashed policy's bounds.
-
-        Raises:
-            InputError: the policy is deterministic.
-        """
-        return self.log_density(self.gaussian(observation), action, clipped=False)
-
-    def log_density(
-        self, gaussian: Gaussian, action: Float[Tensor, "n a"], *, clipped: bool = True
-    ) -> Float[Tensor, " n"]:
-        """Returns the log-density of actions under normal distributions before squashing, as `gaussian` gives them.
-
-        Args:
-            clipped: of what the environment takes of an action. It clips each number to the bounds, and one at a bound
-                or beyond has the probability mass beyond it instead of a density. For weights this is exact (what the
-                environment does not see changes no outcome), and less variable than ratios of densities.
-        """
-        if self.squashed:
-            return self._squashed_log_density(gaussian, action)
-        value = action.double()
-        terms = gaussian.log_density(value)
-        if clipped:
-            low, high = self.low.double(), self.high.double()
-            terms = torch.where(value <= low, gaussian.log_mass_below(low), terms)
-            terms = torch.where(value >= high, gaussian.log_mass_above(high), terms)
-        return terms.sum(1)
-
-    def _squashed_log_density(self, gaussian: Gaussian, action: Float[Tensor, "n a"]) -> Float[Tensor, " n"]:
-        unit = 2 * (action.double() - self.low) / (self.high - self.low) - 1
-        outside = (unit.abs() > 1 + 1e-6).any(1)
-        # float32 rounds to ±1 what lies near it
-        value = unit.clamp(-1 + 1e-7, 1 - 1e-7).atanh()
-        # log(1 − tanh²u) without cancellation, and the scale of the bounds
-        log_slope = 2 * (math.log(2.0) - value - F.softplus(-2 * value))
-        jacobian = (log_slope + ((self.high - self.low) / 2).log()).sum(1)
-        return (gaussian.log_density(value).sum(1) - jacobian).masked_fill(outside, -torch.inf)
-
     def options(self) -> dict[str, Any]:
-        """What mean and density depend on besides weights and noise."""
         return {name: getattr(self, name) for name in OPTIONS}
 
     def save(self, path: str | os.PathLike[str], **provenance: Any) -> None:

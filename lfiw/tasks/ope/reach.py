@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfiw.tasks.ope.policy import Gaussian, Policy
+from lfiw.tasks.ope.gaussian_policy import Gaussian, GaussianPolicy
 from lfiw.tasks.ope.rollouts import Rollouts
 from lfiw.weighting.diagnostics import effective_sample_size
 
@@ -60,7 +60,7 @@ class Path:
         behaviour, evaluation: with noise, so that they have densities; both squashed, or neither.
     """
 
-    def __init__(self, data: Rollouts, behaviour: Policy, evaluation: Policy) -> None:
+    def __init__(self, data: Rollouts, behaviour: GaussianPolicy, evaluation: GaussianPolicy) -> None:
         self._policy, self._valid = behaviour, data.valid
         states, self._actions = data.observation[data.valid], data.action[data.valid]
         self._ends = behaviour.gaussian(states), evaluation.gaussian(states)
@@ -82,7 +82,7 @@ class Path:
         return self._policy.log_density(gaussian, self._actions)
 
 
-def reach_of(data: Rollouts, behaviour: Policy, evaluation: Policy) -> Reach | None:
+def reach_of(data: Rollouts, behaviour: GaussianPolicy, evaluation: GaussianPolicy) -> Reach | None:
     """Returns how far the episodes carry; None where no path is defined.
 
     That is so where a policy is deterministic, or where one squashes its actions and the other does not.

@@ -20,7 +20,7 @@ from lfiw.data.batches import mix_seeds
 from lfiw.data.table import Table, table_name
 from lfiw.errors import InputError
 from lfiw.tasks.ope.environments import Environment
-from lfiw.tasks.ope.policy import Policy
+from lfiw.tasks.ope.gaussian_policy import GaussianPolicy
 from lfiw.training.progress import reporting
 from lfiw.untrusted import state_sha256
 from lfiw.version import __version__
@@ -81,7 +81,7 @@ def concatenated(parts: Sequence[Rollouts]) -> Rollouts:
 
 
 def roll_out(
-    environment: Environment, policy: Policy, num_episodes: int, seed: int, *, workers: int = 1
+    environment: Environment, policy: GaussianPolicy, num_episodes: int, seed: int, *, workers: int = 1
 ) -> Iterator[Rollouts]:
     """Yields episodes of the policy, block by block.
 
@@ -105,7 +105,7 @@ def roll_out(
         yield from pool.map(one, sizes, seeds)
 
 
-def roll_out_block(environment: Environment, policy: Policy, num_episodes: int, seed: int) -> Rollouts:
+def roll_out_block(environment: Environment, policy: GaussianPolicy, num_episodes: int, seed: int) -> Rollouts:
     """Rolls out `num_episodes` episodes in step, with one pass of the policy for all of them."""
     from gymnasium.vector import SyncVectorEnv
 
@@ -116,7 +116,7 @@ def roll_out_block(environment: Environment, policy: Policy, num_episodes: int, 
         instances.close()
 
 
-def _roll_out(instances: "SyncVectorEnv", horizon: int, policy: Policy, seed: int) -> Rollouts:
+def _roll_out(instances: "SyncVectorEnv", horizon: int, policy: GaussianPolicy, seed: int) -> Rollouts:
     generator = torch.Generator().manual_seed(seed)
     n = instances.num_envs
     bounds: Any = instances.single_action_space
@@ -244,7 +244,7 @@ def read_column(column: str, values: Tensor) -> Tensor:
     return numbers
 
 
-def provenance(environment: Environment, policy: Policy, num_episodes: int, seed: int) -> dict[str, Any]:
+def provenance(environment: Environment, policy: GaussianPolicy, num_episodes: int, seed: int) -> dict[str, Any]:
     """Returns everything that the episodes depend on."""
     return {
         "environment": environment.name,
@@ -262,7 +262,7 @@ def provenance(environment: Environment, policy: Policy, num_episodes: int, seed
 def write_rollouts(
     path: Path,
     environment: Environment,
-    policy: Policy,
+    policy: GaussianPolicy,
     num_episodes: int,
     seed: int,
     workers: int,
@@ -294,7 +294,7 @@ def write_rollouts(
 
 
 def kept_rollouts(
-    folder: Path, environment: Environment, policy: Policy, num_episodes: int, seed: int, workers: int
+    folder: Path, environment: Environment, policy: GaussianPolicy, num_episodes: int, seed: int, workers: int
 ) -> SampleCache:
     """Returns the cache with exactly these episodes in a folder; rolls them out if it is missing."""
     identity = json.dumps(provenance(environment, policy, num_episodes, seed), sort_keys=True)

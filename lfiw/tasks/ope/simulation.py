@@ -12,7 +12,7 @@ from lfiw.errors import InputError
 from lfiw.features.extractor import in_threads
 from lfiw.tasks.ope.dynamics import DynamicsModel
 from lfiw.tasks.ope.environments import Terminal
-from lfiw.tasks.ope.policy import Policy
+from lfiw.tasks.ope.gaussian_policy import GaussianPolicy
 
 BLOCK_ROWS = 1000  # trajectories per block, so that activations stay in a core's cache
 LogRatio = Callable[[Tensor], Tensor]  # (n, features) of `ratio_inputs` → (n,)
@@ -60,7 +60,7 @@ def ratio_of_one(inputs: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
 @torch.inference_mode()
 def simulate(
     model: DynamicsModel,
-    policy: Policy,
+    policy: GaussianPolicy,
     start: Float[Tensor, "n d"],
     horizon: int,
     terminal: Terminal,
@@ -129,7 +129,7 @@ def simulate(
 
 def simulate_block(
     model: DynamicsModel,
-    policy: Policy,
+    policy: GaussianPolicy,
     state: Float[Tensor, "m n d"],
     into: Columns,
     terminal: Terminal,
@@ -181,7 +181,7 @@ def simulate_block(
 @torch.inference_mode()
 def model_values(
     model: DynamicsModel,
-    policy: Policy,
+    policy: GaussianPolicy,
     observation: Float[Tensor, "n t d"],
     action: Float[Tensor, "n t a"],
     terminal: Terminal,
@@ -210,7 +210,7 @@ def model_values(
 
 def _rest_of_episodes(
     model: DynamicsModel,
-    policy: Policy,
+    policy: GaussianPolicy,
     states: Float[Tensor, "n d"],
     first_actions: Float[Tensor, "n a"] | None,
     horizon: int,

@@ -16,7 +16,7 @@ from lfiw.ratio.cross_fitting import parts_of, train_classifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, LogisticLoss
 from lfiw.tasks.ope.dynamics import DynamicsModel, Transitions, TransitionsDataModule
-from lfiw.tasks.ope.policy import Policy
+from lfiw.tasks.ope.gaussian_policy import GaussianPolicy
 from lfiw.tasks.ope.rollouts import Rollouts
 from lfiw.tasks.ope.simulation import Simulated, ratio_inputs
 from lfiw.training.tracking import Prefixed
@@ -41,7 +41,7 @@ class TrainedRatio:
     calibrated: tuple[Tensor, Tensor]
 
 
-def transitions_of(rollouts: Rollouts, policy: Policy) -> Transitions:
+def transitions_of(rollouts: Rollouts, policy: GaussianPolicy) -> Transitions:
     """Returns all steps that took place, with actions as the environment used them."""
     took_place = rollouts.valid
     return Transitions(

@@ -1,0 +1,137 @@
+"""Off-policy evaluation at graded distances: the error and the interval of each estimate along the path to a policy.
+
+The policies between the behaviour policy (λ = 0) and the evaluation policy (λ = 1) interpolate both. Each seed has its
+own episodes, model and ratio, trained once for all λ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from lfiw.config import compose
+from lfiw.evaluation.plots.style import save
+from lfiw.schemas import Config
+from lfiw.tasks.ope import real_return
+from lfiw.tasks.ope.baselines import importance_sampling
+from lfiw.tasks.ope.candidates import (
+    ANCHORED,
+    AUTO,
+    DO_NOTHING,
+    UNCORRECTED,
+    Estimate,
+    anchored,
+    do_nothing,
+    mean_return,
+)
+from lfiw.tasks.ope.combination import Drift
+from lfiw.tasks.ope.distances import errors_by_distance
+from lfiw.tasks.ope.estimation import combine_sources, drift_towards
+from lfiw.tasks.ope.gaussian_policy import Between
+from lfiw.tasks.ope.learning import Learned, learn
+from lfiw.tasks.ope.problem import Problem, behaviour_episodes, build_problem
+from lfiw.tasks.ope.reach import CARRIES, reach_of
+from lfiw.tasks.results import row
+
+from .kept import Kept
+from .ope import ENVIRONMENTS, NOISE, environments_of, ratio_row
+from .repeated import Row
+
+WAY = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+FIRST_SEED = 17  # those below were used while the combination was made
+
+Graded = dict[str, Any]  # one λ of one seed
+
+
+def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
+    """Runs each environment with and without noise in its transitions; `env=NAME` or `env=[NAME, …]` selects some."""
+    environments, others = environments_of(overrides, ENVIRONMENTS)
+    rows: list[Row] = []
+    curves: dict[str, list[Row]] = {}
+    for env in environments:
+        for noise in (0.0, NOISE):
+            problem = f"{env}, noise {noise:g}" if noise else env
+            of_seeds = [
+                kept.get(f"{problem}, seed {seed}", partial(outcome, env, noise, seed, others), settings=others)
+                for seed in range(FIRST_SEED, FIRST_SEED + seeds)
+            ]
+            curves[problem] = rows_of(problem, of_seeds)
+            rows += curves[problem]
+    picture = Path(kept.folder).with_name("errors.png")
+    return rows, [save(errors_by_distance(curves), picture)]
+
+
+def outcome(env: str, noise: float, seed: int, overrides: Sequence[str]) -> list[Graded]:
+    """Learns from one seed's episodes and estimates the return at every λ."""
+    experiment = [] if any(o.startswith("experiment=") for o in overrides) else ["experiment=ope"]
+    options = [*experiment, f"data.env={env}", f"data.noise={noise}", f"seed={seed}", "logger=none", *overrides]
+    config = compose(options).config
+    problem = build_problem(config)
+    with TemporaryDirectory() as folder:
+        learned = learn(config, Path(folder), [], problem, behaviour_episodes(config, problem))
+    reach = reach_of(learned.data, problem.behaviour, problem.evaluation)
+    assert reach is not None
+    drift = drift_towards(config.task, learned, problem.evaluation)
+    return [{"way": way, "reach": reach.levels[CARRIES], **graded(config, learned, way, drift)} for way in WAY]
+
+
+def graded(config: Config, learned: Learned, way: float, drift: Drift) -> Graded:
+    """The estimates at one λ, and the real return there."""
+    task, problem = config.task, learned.problem
+    policy = Between(problem.behaviour, problem.evaluation, way)
+    generator = torch.Generator().manual_seed(learned.seed)
+    known, repetitions = learned.data.returns(), task.bootstraps
+    plain, own = (learned.simulate(policy, name) for name in (UNCORRECTED, learned.way))
+    combined = combine_sources(task, learned, policy, drift, generator)
+    estimates = {
+        UNCORRECTED: mean_return(plain, repetitions, generator),
+        UNCORRECTED + ANCHORED: anchored(plain, learned.of_behaviour[UNCORRECTED], known, repetitions, generator),
+        "simulation": anchored(own, learned.of_behaviour[learned.way], known, repetitions, generator),
+        **importance_sampling(learned.data, problem.behaviour, policy, repetitions, generator),
+        DO_NOTHING: do_nothing(known, repetitions, generator),
+        AUTO: Estimate(combined.value, combined.interval),
+    }
+    real = Problem(problem.environment, problem.behaviour, policy, problem.terminal)
+    return {
+        "estimates": {name: asdict(estimate) for name, estimate in estimates.items()},
+        "auto": combined.to_json(),
+        "simulation": learned.way,
+        "truth": real_return(config, real),
+        "behaviour_return": learned.episodes.mean,
+    }
+
+
+def rows_of(problem: str, of_seeds: Sequence[Sequence[Graded]]) -> list[Row]:
+    """Rows named `PROBLEM, λ=…/ESTIMATE`: errors, their ratios to the uncorrected one, and intervals."""
+    rows: list[Row] = []
+    for i, way in enumerate(WAY):
+        records = [seed[i] for seed in of_seeds]
+        name, truth = f"{problem}, λ={way:g}", records[0]["truth"]
+        rows.append({**row(f"{name}/truth", "return", [truth["value"]]), "se": truth["se"]})
+        rows.append(row(f"{name}/reach", "distance", [way / r["reach"] for r in records]))
+        errors = {
+            estimate: [abs(r["estimates"][estimate]["value"] - r["truth"]["value"]) for r in records]
+            for estimate in records[0]["estimates"]
+        }
+        for estimate, values in errors.items():
+            rows.append(row(f"{name}/{estimate}", "abs_error", values))
+            rows.append(ratio_row(f"{name}/{estimate}", values, errors[UNCORRECTED]))
+            intervals = [r["estimates"][estimate]["interval"] for r in records]
+            held = [
+                float(interval["low"] <= r["truth"]["value"] <= interval["high"])
+                for interval, r in zip(intervals, records, strict=True)
+            ]
+            rows.append(row(f"{name}/{estimate}", "interval_coverage", held))
+            widths = [interval["high"] - interval["low"] for interval in intervals]
+            rows.append({**row(f"{name}/{estimate}", "interval_width", widths), "median": median(widths)})
+        unsure = [float(r["auto"]["verdict"].startswith("these data cannot tell")) for r in records]
+        rows.append(row(f"{name}/{AUTO}", "cannot_tell", unsure))
+        for k, source in enumerate(records[0]["auto"]["sources"]):
+            shares = [r["auto"]["sources"][k]["weight"] for r in records]
+            rows.append(row(f"{name}/{AUTO}", f"weight of {source['name']}", shares))
+    return rows
