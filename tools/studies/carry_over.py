@@ -44,6 +44,7 @@ from lfiw.weighting.gate import AUTO, UNIFORM, choose, min_ess_share
 from lfiw.weighting.weights import Weighting
 from train import train
 
+from .carry_over_figure import draw
 from .kept import Kept
 from .repeated import Found, Row, rows_of
 
@@ -128,7 +129,8 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
             for name, metric, value in kept.get(f"{generator} seed {seed}", make, settings=shared):
                 found[f"{generator}, {name}", metric].append(value)
         rows += rows_of(found)
-    return rows, []
+    picture = draw(rows, f"ESS {SHARES[0]:.0%}", tuple(NETWORKS), Path(kept.folder).with_name("changes.png"))
+    return rows, [picture]
 
 
 def outcome(generator: str, seed: int, overrides: Sequence[str]) -> list[list[Any]]:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from lfiw.errors import InputError
 from lfiw.evaluation.plots.style import save
-from lfiw.tasks.ope.candidates import AUTO, AVERAGED, SIMULATIONS, UNCORRECTED
+from lfiw.tasks.ope.candidates import AUTO, AVERAGED, MEAN, UNCORRECTED
 from lfiw.tasks.ope.horizons import errors_by_horizon
 from lfiw.tasks.ope.problem import POLICIES
 from lfiw.tasks.results import row
@@ -139,7 +139,7 @@ def rows_of(problem: str, records: Sequence[Record]) -> list[Row]:
                 for e, r in zip(of_seeds, records, strict=True)
             ]
             rows.append(row(f"{problem}/{name}", "interval_coverage", held))
-    for name in SIMULATIONS:
+    for name in (AVERAGED, MEAN):
         shares = [float(r["auto"]["simulation"] == name) for r in records]
         rows.append(row(f"{problem}/{AUTO}", f"{name}_share", shares))
     for horizon in HORIZONS:

@@ -21,8 +21,7 @@ from lfiw.weighting.diagnostics import half_width
 
 UNCORRECTED, RESAMPLED, AVERAGED, AUTO = "uncorrected", "resampled", "averaged", "auto"
 MEAN = "mean of the model"  # takes the mean at each step, without the ratio: the effect of averaging alone
-SIMULATIONS = (UNCORRECTED, RESAMPLED, AVERAGED)  # ways to simulate that `choose` chooses from
-WAYS = (*SIMULATIONS, MEAN)  # all of them
+WAYS = (UNCORRECTED, RESAMPLED, AVERAGED, MEAN)  # to simulate a policy; the uncorrected one first
 DO_NOTHING = "do nothing"  # the behaviour policy's return, taken for the evaluation policy's
 ANCHORED = ", anchored"  # after one of them
 PAPER_HORIZON = 80  # of the paper's truncated estimate, as recalled
@@ -139,20 +138,17 @@ def estimated(
     return Estimate(value, interval)
 
 
-def choose(gain: tuple[float, float], deterministic: bool) -> tuple[str, str]:
-    """Chooses how to simulate, of `SIMULATIONS`, and says why, without the evaluation policy's real return.
+def choose(gain: tuple[float, float]) -> tuple[str, str]:
+    """Chooses how to simulate, averaged by the ratio or by the mean of the model, and says why.
+
+    Either takes an expected outcome at each step. An outcome drawn from the model has the noise of the environment, and
+    that of what its networks do not know besides, which carries states away from where the data are.
 
     The ratio is used if the lower 95 % bound of its KL gain is above zero: the corrected transition is then closer to
-    the real one on the data. In a deterministic environment each step is averaged, since the expected outcome is then
-    the outcome, and the noise is only the model's; otherwise each step is drawn.
+    the real one on the data.
 
     Args:
         gain: KL gain of the ratio per held-out transition, and its standard error, in nats.
-        deterministic: the environment adds no noise to its transitions.
     """
-    trusted = gain[0] > half_width(gain[1])
-    chosen = UNCORRECTED if not trusted else AVERAGED if deterministic else RESAMPLED
     reason = f"the ratio's KL gain per held-out transition is {gain[0]:.3g} ± {gain[1]:.2g} nats"
-    if trusted:
-        reason += f", and the environment is {'' if deterministic else 'not '}deterministic"
-    return chosen, reason
+    return (AVERAGED if gain[0] > half_width(gain[1]) else MEAN), reason

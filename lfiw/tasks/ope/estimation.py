@@ -1,6 +1,5 @@
 """All estimates of a policy's return that the behaviour policy's episodes allow, and one from several of them."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -113,7 +112,8 @@ def drift_towards(task: OpeTask, learned: Learned, policy: GaussianPolicy) -> Dr
         generator = torch.Generator().manual_seed(mix_seeds(learned.seed, 6))
         for share in sorted({reach.levels[level] for level in ON_PATH} - {1.0}):
             between = Between(behaviour, policy, share)
-            path.append((gains(learned, between), sampled(task, learned, between, generator)))
+            if (weighted := sampled(task, learned, between, generator)) is not None:
+                path.append((gains(learned, between), weighted))
     simulated = learned.of_behaviour[learned.way].reward.double().sum(1).mean().item()
     return drift_on_path(learned.episodes, simulated, path)
 
@@ -127,8 +127,9 @@ def combine_sources(
     sources = [Source(KNOWN, episodes.mean, episodes.std**2)]
     if learned.problem.behaviour.noise and policy.noise:
         weighted = sampled(task, learned, policy, generator)
-        effective = weighted.effective / episodes.num
-        sources.insert(0, Source(WEIGHTED, weighted.value, weighted.squared_error(episodes)))
+        if weighted is not None:
+            effective = weighted.effective / episodes.num
+            sources.insert(0, Source(WEIGHTED, weighted.value, weighted.squared_error(episodes)))
     simulation = gains(learned, policy)
     squared_error = simulation.squared_error(episodes) + drift.of(effective)
     sources.insert(0, Source(SIMULATION, simulation.value(episodes), squared_error))
@@ -142,16 +143,13 @@ def gains(learned: Learned, policy: GaussianPolicy) -> Anchored:
     return Anchored([differences[member == i].mean().item() for i in member.unique()])
 
 
-def sampled(task: OpeTask, learned: Learned, policy: GaussianPolicy, generator: torch.Generator) -> Sampled:
-    """Weights the episodes by self-normalised importance sampling.
-
-    Episodes that a policy could not have made have no weight; if that is so of all, none is effective.
-    """
+def sampled(task: OpeTask, learned: Learned, policy: GaussianPolicy, generator: torch.Generator) -> Sampled | None:
+    """Weights the episodes by self-normalised importance sampling; None if the policy could have made none of them."""
     returns = learned.data.returns()
     log_weights = policy_log_ratio(learned.data, learned.problem.behaviour, policy).sum(1)
     possible = ~log_weights.isneginf()
     if not possible.any():
-        return Sampled(learned.episodes.mean, math.inf, 0.0)
+        return None
     log_weights, returns = log_weights[possible], returns[possible]
 
     def weighted_mean(rows: Tensor) -> Float[Tensor, ""]:

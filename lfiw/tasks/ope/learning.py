@@ -60,13 +60,13 @@ class Learned:
 
     @property
     def way(self) -> str:
-        """How the simulation goes that the estimate uses, of `SIMULATIONS`."""
-        return choose(self.gain, deterministic=not self.problem.environment.noise)[0]
+        """How the simulation goes that the estimate uses."""
+        return choose(self.gain)[0]
 
     @property
     def reason(self) -> str:
         """Why it goes this way."""
-        return choose(self.gain, deterministic=not self.problem.environment.noise)[1]
+        return choose(self.gain)[1]
 
     def simulate(self, policy: GaussianPolicy, way: str) -> Simulated:
         """Simulates a policy in one of `WAYS`.

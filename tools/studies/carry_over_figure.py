@@ -1,0 +1,78 @@
+"""Draws what ratios of different networks correct, judged by each network."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from lfiw.evaluation.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, dressed, new_figure, save
+from lfiw.weighting.diagnostics import half_width
+
+from .repeated import Row
+
+# ratio → colour; the control last
+RATIOS = {
+    "Inception": BLUE,
+    "EfficientNet": ORANGE,
+    "ResNet-56": PURPLE,
+    "mean of Inception + ResNet-56": SKY,
+    "mean of Inception + EfficientNet + ResNet-56": GREEN,
+}
+CONTROL = ", permuted"
+HEIGHT = 0.8  # of a judge's bars together
+
+
+def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], file: Path) -> Path:
+    """Draws changes of FID and KID relative to unweighted samples, one row of panels per generator.
+
+    Bars of a judge whose features the ratio saw are pale. Lines are the 95 % intervals over seeds.
+    """
+    found = {(r["name"], r["metric"]): r for r in rows}
+    generators = list(dict.fromkeys(name.partition(", ")[0] for name, _ in found))
+    figure = new_figure(9.5, 0.7 + 2.6 * len(generators))
+    panels = figure.subplots(len(generators), 2, squeeze=False, sharey=True)
+    for generator, pair in zip(generators, panels, strict=True):
+        for score, axes in zip(("fid", "kid"), map(dressed, pair), strict=True):
+            bars(axes, found, generator, weighting, score, judges)
+            axes.set_title(f"{generator}: {score.upper()}", fontsize=10, color=INK)
+    for axes in panels[-1]:
+        axes.set_xlabel("change by weighting, %")
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    unique = dict(zip(names, handles, strict=True))
+    figure.legend(
+        unique.values(), unique, loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=INK
+    )
+    return save(figure, file)
+
+
+def bars(
+    axes: Axes,
+    found: Mapping[tuple[str, str], Row],
+    generator: str,
+    weighting: str,
+    score: str,
+    judges: Sequence[str],
+) -> None:
+    """Draws the bars of one generator and score, one group per judge."""
+    subjects = [*((ratio, weighting) for ratio in RATIOS), ("Inception", weighting + CONTROL)]
+    step = HEIGHT / len(subjects)
+    for k, (ratio, of) in enumerate(subjects):
+        control = of.endswith(CONTROL)
+        for j, judge in enumerate(judges):
+            row = found.get((f"{generator}, {ratio}: {of}", f"change_{score}@{judge}"))
+            if row is None:
+                continue
+            seen = judge in ratio and not control
+            y = j - HEIGHT / 2 + (k + 0.5) * step
+            label = "control: weights of Inception's ratio, permuted" if control else f"ratio on {ratio}"
+            colour = FAINT if control else RATIOS[ratio]
+            axes.barh(y, 100 * row["mean"], step * 0.9, color=colour, alpha=0.35 if seen else 1.0)
+            if not seen:  # a patch of full colour for the legend
+                axes.patches[-1].set_label(label)
+            if row["se"]:
+                axes.errorbar(
+                    100 * row["mean"], y, xerr=100 * half_width(row["se"], row["n"] - 1), color=INK, linewidth=0.8
+                )
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(judges)), [f"judged by\n{judge}" for judge in judges])
+    axes.set_ylim(len(judges) - 0.5, -0.5)
