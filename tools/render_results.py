@@ -53,6 +53,7 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "ope": applications.problems,
     "ope_estimates": applications.estimates,
     "ope_curve": applications.curve,
+    "ope_distances": applications.distances,
     "example_tables": examples.example,
     "example_molecules": examples.example,
     "example_simulation": examples.example,
