@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, overload
+from typing import Any, TypedDict, overload
 
 import numpy as np
 import torch
@@ -288,26 +288,47 @@ def row_of(name: PurePosixPath) -> int:
     return int(name.name.removeprefix("row "))
 
 
+class TableOptions(TypedDict, total=False):
+    """How samples are read from Parquet files and Hugging Face data sets.
+
+    Attributes:
+        columns: the columns that hold the samples. By default those of images, or lists, or all numbers.
+        without: columns to leave out.
+        label: column of the classes, whole numbers from 0. By default label, labels or fine_label.
+        size, skip_bad: for image files, as in `lfiw.data.importers.folders.import_folder`.
+        layout, value_range: for nested lists, as in `lfiw.data.importers.arrays.import_arrays`.
+    """
+
+    columns: Sequence[str] | None
+    without: Sequence[str]
+    label: str | None
+    size: int | None
+    skip_bad: bool
+    layout: str | None
+    value_range: str | None
+
+
 def import_arrow(
     table: ArrowTable,
     source: dict[str, Any],
     *,
-    columns: Sequence[str] | None,
-    without: Sequence[str],
-    label: str | None,
-    size: int | None,
-    skip_bad: bool,
-    layout: str | None,
-    value_range: str | None,
     index: Sequence[str] = (),
     classes: Mapping[str, Sequence[str]] | None = None,
+    columns: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    label: str | None = None,
+    size: int | None = None,
+    skip_bad: bool = False,
+    layout: str | None = None,
+    value_range: str | None = None,
 ) -> Imported:
-    """Imports samples of an Arrow table; the two file formats say which arguments they take.
+    """Imports samples of an Arrow table.
 
     Args:
         source: provenance, so far.
         index: columns that number the rows.
         classes: column of classes → their names.
+        columns, …: as in `TableOptions`.
     """
     fields = {name: field_of(table.schema.field(name).type) for name in table.schema.names}
     chosen = choose_columns(table.where, fields, columns, without, label, index)
