@@ -1,6 +1,5 @@
 """Weighted data augmentation: log-ratios of generated drawings, then a classifier for each regime."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from lfiw.tasks.augmentation.ranked_drawings import ranked_drawings
 from lfiw.tasks.augmentation.regimes import ON_EMBEDDING, needs_log_ratio, relative_log_ratio
 from lfiw.tasks.augmentation.source_ratio import SourceRatio
 from lfiw.tasks.augmentation.trained_regimes import Regimes
+from lfiw.tasks.results import read_record
 from lfiw.training import tracking
 from lfiw.weighting.diagnostics import effective_sample_size
 from lfiw.weighting.weights import Weighting, pareto_k
@@ -98,15 +98,12 @@ def find_log_ratio(
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
-    """Show what the run found; nothing is left to compute. Returns the metrics and the record.
+    """Prints the run's tables again; nothing is computed. Returns the metrics and the record.
 
     Raises:
         InputError: the run did not finish.
     """
-    file = run_dir / RECORD
-    if not file.is_file():
-        raise InputError(f"{run_dir} has no {RECORD}: the run did not finish; go on with train.py resume={run_dir}")
-    record = json.loads(file.read_text())
+    record = read_record(run_dir / RECORD, f"resume it with train.py resume={run_dir}")
     print_record(record)
     return as_metrics(record), {"record": record}
 
