@@ -3,7 +3,7 @@
 
 python tools/benchmark.py                                  all, about 8 minutes on 2 CPU cores
 python tools/benchmark.py --only frechet_2048 trainer_step --rounds 5
-python tools/benchmark.py --out results/benchmarks.json    where the whole run goes by itself
+python tools/benchmark.py --out results/benchmarks.json    where the whole run goes by default; a picture beside it
 """
 
 import os
@@ -73,7 +73,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="JSON file (default results/benchmarks.json; with --only, none)")
     options = parser.parse_args([a for a in arguments if a != DEBUG])
     import torch
+    from benchmarks.speeds_figure import speeds
 
+    from lfiw.evaluation.plots.style import save
     from lfiw.evaluation.tables import print_table
     from lfiw.tasks.results import write_study
 
@@ -95,6 +97,7 @@ def main(arguments: list[str]) -> None:
             for row in rows
         ]
         write_study(out, "benchmarks", command, time.perf_counter() - start, written)
+        save(speeds(written), out.with_name(f"{out.stem}-speeds.png"))
 
 
 if __name__ == "__main__":
