@@ -41,7 +41,7 @@ def test_cache_readers_give_the_same_images(tmp_path: Path) -> None:
 def test_writing_benchmark_runs() -> None:
     (row,) = caches.run_write(2, num_images=300)
     check(row, "cache_write")
-    assert "are meant: " in row["note"]
+    assert row["note"].endswith(("images/s was met", "images/s was missed"))
 
 
 def test_cache_benchmark_runs() -> None:
