@@ -69,7 +69,7 @@ class ArrowFile:
 
 
 class ArrowTable:
-    """The rows of files, one file after another. Rows that are read in order are decoded once.
+    """The rows of several files, in order. Rows that are read in order are decoded once.
 
     Args:
         where: the file or folder, for messages.
@@ -95,7 +95,7 @@ class ArrowTable:
         self._rest: Any = None
 
     def read(self, start: int, stop: int, names: Sequence[str]) -> dict[str, Any]:
-        """Those rows, as column name → pyarrow array."""
+        """Reads rows as column name → pyarrow array."""
         wanted = tuple(names)
         if self._next != (start, wanted):
             self._batches, self._rest = self._from(start, wanted), None
@@ -118,12 +118,12 @@ class ArrowTable:
                 yield from file.batches(max(0, start - first), names)
 
     def column(self, name: str) -> np.ndarray:
-        """A whole column of one number per row."""
+        """Reads a whole column of one number per row."""
         ends = [*range(0, self.num_rows, BLOCK_ROWS), self.num_rows]
         return np.concatenate([self.arrays(start, stop, [name])[0] for start, stop in pairwise(ends)])
 
     def arrays(self, start: int, stop: int, names: Sequence[str]) -> list[np.ndarray]:
-        """Those rows of some columns, (stop - start, …) each.
+        """Reads rows of some columns, (stop - start, …) each.
 
         Raises:
             InputError: a value is missing, or lists differ in length.
@@ -145,7 +145,7 @@ def check_same_columns(first: ArrowFile, other: ArrowFile) -> None:
 
 
 def storage_type(kind: Any) -> Any:
-    """The type below an extension type, as that of Hugging Face's Array2D."""
+    """Returns the type below an extension type, such as Hugging Face's Array2D."""
     return kind.storage_type if isinstance(kind, load_pyarrow().BaseExtensionType) else kind
 
 
@@ -165,7 +165,7 @@ def is_binary(kind: Any) -> bool:
 
 
 def field_of(kind: Any) -> Field:
-    """What a column of a pyarrow type holds."""
+    """Describes what a column of this pyarrow type holds."""
     stored = storage_type(kind)
     if is_number(stored):
         return Field(NUMBER, str(stored))
@@ -181,7 +181,7 @@ def field_of(kind: Any) -> Field:
 
 
 def stacked(values: Any, what: str, first: int, rows: int | None = None) -> np.ndarray:
-    """A pyarrow array of numbers, or of lists of them, as an array (n, …).
+    """Converts a pyarrow array of numbers, or of lists of them, to an array (n, …).
 
     Args:
         what: the column, for messages.

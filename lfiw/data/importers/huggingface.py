@@ -24,7 +24,7 @@ KIND = "an Arrow stream"
 
 
 def import_huggingface(path: Path, split: str | None = None, **options: Unpack[TableOptions]) -> Imported:
-    """Samples of a data set that `datasets.Dataset.save_to_disk` wrote, or of one split of a `DatasetDict`.
+    """Imports the samples of a data set that `datasets.Dataset.save_to_disk` wrote, or of one split of a `DatasetDict`.
 
     Columns are read as `lfiw.data.importers.parquet.import_parquet` reads them, in the types in which they are stored:
     float64 stays float64 where its values need it. The names of a `ClassLabel` go into the cache's provenance.
@@ -48,10 +48,10 @@ def import_huggingface(path: Path, split: str | None = None, **options: Unpack[T
 
 
 def split_folder(path: Path, split: str | None) -> Path:
-    """The folder of a data set, or of a split of several.
+    """Returns the folder of a data set, or of one split of several.
 
     Raises:
-        InputError: there is no such folder or split, or several and none is named.
+        InputError: there is no such folder or split, or there are several and none is named.
     """
     if not path.is_dir():
         raise InputError(f"{printable(path)}: {'a file' if path.is_file() else 'no such folder'}: {expected(path)}")
@@ -85,7 +85,7 @@ def stream_files(folder: Path) -> list[Path]:
     """Lists the files of a data set, as its state.json does.
 
     Raises:
-        InputError: it does not, or one is missing.
+        InputError: it lists none, or one is missing.
     """
     state = read_json(folder / STATE)
     files = state.get("_data_files")
@@ -120,7 +120,7 @@ def batches_of(path: Path, first: int, columns: Sequence[str]) -> Iterator[Any]:
 
 
 def class_names(schema: Any) -> dict[str, list[str]]:
-    """Column → the names of its classes, where the data set has them."""
+    """Returns column → the names of its classes, if the data set has them."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {
