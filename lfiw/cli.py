@@ -1,4 +1,4 @@
-"""How every script ends: with its result, or with one line that says what to mend."""
+"""Runs scripts so that each ends with its result, or with one line that says what to mend."""
 
 import argparse
 import io
@@ -15,8 +15,8 @@ from lfiw.files import path_argument
 from lfiw.training.stopping import Stopped, is_first_process
 
 DEBUG = "--debug"
-# Turns that an idle OpenMP thread of torch spins before it sleeps, unless the environment says otherwise; libgomp's own
-# number is 300,000. Alone, train.py takes as long (15.6 and 15.5 s on 2 cores); three at once 31 instead of 95 s.
+# How often an idle OpenMP thread of torch spins before it sleeps, unless the environment says otherwise; libgomp's own
+# number is 300,000. On 2 cores, one train.py takes about 15.6 s with either; three at once 31 instead of 95 s.
 SPINNING = {"GOMP_SPINCOUNT": "2000"}
 COMMANDS = (
     "train",
@@ -36,7 +36,7 @@ SCRIPT = re.compile(rf"(?<![\w./-])(?:python )?(?:(train|evaluate)|tools/({'|'.j
 
 
 def as_started(text: str) -> str:
-    """Calls the scripts that a text names as this one was started: `lfiw-train` for `python train.py`, if installed."""
+    """Names scripts in a text as this one was started: `lfiw-train` for `python train.py` in an installed package."""
     if not Path(sys.argv[0]).name.startswith("lfiw-"):
         return text
     text = text.replace("torchrun ", "torchrun --no-python ")
@@ -44,9 +44,9 @@ def as_started(text: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses a tool's arguments; the lines of its description stay as they are, and it takes `--debug`.
+    """Parses a tool's arguments and `--debug`; keeps the line breaks of its description.
 
-    What is wrong with them is one line, as all other mistakes are. Arguments with `type=Path` are read by
+    Mistakes in the arguments raise InputError, as all others do. Arguments with `type=Path` are read by
     `lfiw.files.user_path`.
     """
 
@@ -67,20 +67,20 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
     """Runs a script's main function → its exit code, for `sys.exit`.
 
     Args:
-        main: takes the arguments without the script's name. `--debug` is left among them.
-        argv: the arguments; those of this process by default.
+        main: takes the arguments without the script's name, `--debug` among them.
+        argv: the arguments. If None, those of this process.
         resumes: running the same command again resumes it; the interrupt message says so.
 
     Returns:
         0, also if a scheduler has stopped a run that can be resumed; 2 after an `InputError`, printed as `error: …` on
-        stderr (after its traceback with `--debug`); 130 when interrupted from the keyboard; 141 when its output is not
-        read any more.
+        stderr (after its traceback with `--debug`); 130 if interrupted from the keyboard; 141 if the reader of its
+        output has gone.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.update(SPINNING | os.environ)  # before anything imports torch
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names of files may be no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # as for stderr: file names may not be UTF-8
     try:
         main(arguments)
     except InputError as error:
@@ -97,9 +97,9 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
         leave_processes()
         return stopped.exit_code
     except BrokenPipeError:
-        # whoever read the output has gone, as `head` does; nothing is left to be flushed to it at the end
+        # the reader of the output, such as `head`, has gone: nothing must be flushed to it at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # what a shell gives a process that such a pipe ends
+        return 141  # as a shell reports a process that SIGPIPE ends
     except KeyboardInterrupt:
         if DEBUG in arguments:
             traceback.print_exc()
@@ -110,7 +110,7 @@ def run_script(main: Callable[[list[str]], object], argv: Sequence[str] | None =
 
 
 def leave_processes(failed: bool = False) -> None:
-    """Ends the group of processes, if this script has joined one; torch is not imported for it."""
+    """Leaves the group of processes, if this script has joined one, without importing torch otherwise."""
     if "torch.distributed" in sys.modules:
         from lfiw.training.processes import leave_processes
 

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from lfiw.errors import InputError, first_line, nearest
 from lfiw.files import Plain, parse_yaml, read_yaml, user_location, user_run, yaml_problem
@@ -268,11 +268,23 @@ def _check(layers: list[dict[str, Any]], choices: dict[str, str], *, complete: b
             for full in OmegaConf.missing_keys(tree):
                 OmegaConf.update(tree, full, REQUIRED)
         config = Config(**vars(OmegaConf.to_object(tree)))  # raises if a key lacks its value
+    except MissingMandatoryValue as error:
+        raise InputError(_lacking(tree, str(error.full_key))) from None
     except OmegaConfBaseException as error:
         full = str(getattr(error, "full_key", ""))  # inside a list, without the list's own key
         raise InputError(f"{full if full.split('.')[0] in known else f'{name}.{full}'}: {first_line(error)}") from None
     check_values(vars(config), Config)
     return Composed(config, choices, _as_yaml(tree))
+
+
+def _lacking(tree: DictConfig, full: str) -> str:
+    """Says which key lacks its value, what it is, and how to give it."""
+    parent, _, name = full.rpartition(".")
+    schema: Any = OmegaConf.get_type(OmegaConf.select(tree, parent))
+    meaning = next(of.metadata["help"] for of in fields(schema) if of.name == name)
+    items, bracket, _ = full.partition("[")
+    remedy = f"{items}=[{{{name}: …}}, …]" if bracket else f"{full}=…"
+    return f"{full}: a value is required: {meaning}; give {remedy}"
 
 
 def _as_yaml(tree: DictConfig) -> str:

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import MISSING
 
-from lfiw import InputError
+from lfiw import InputError, schemas
 from lfiw.config import CONF, Composed, choices_of, compose, help_text, load
 from lfiw.generators.generative_module import HOMES
-from lfiw.schemas import SCHEMAS, Config, MixedData, WeightingSpec, key
+from lfiw.schemas import SCHEMAS, Config, MixedData, ToyCase, WeightingSpec, key
 
 GROUP_CHOICES = [(group, choice) for group in ("experiment", *SCHEMAS) for choice in choices_of(group)]
 
@@ -264,6 +265,37 @@ def test_yaml_tags_are_refused(tag: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read") as error:
         load(tmp_path)
     assert "\n" not in str(error.value)
+
+
+REQUIRED_KEYS = [
+    (schema, of.name)
+    for schema in vars(schemas).values()
+    if isinstance(schema, type) and is_dataclass(schema)
+    for of in fields(schema)
+    if of.default == MISSING
+]
+LISTS = {WeightingSpec: ("evaluation", "weightings"), ToyCase: ("data", "cases")}
+
+
+@pytest.mark.parametrize(("schema", "name"), REQUIRED_KEYS, ids=lambda of: getattr(of, "__name__", of))
+def test_a_missing_value_is_named_with_its_meaning_and_remedy(schema: type, name: str, tmp_path: Path) -> None:
+    """Every key without a default, of every data set, left out while all others are given."""
+    run = keep(compose(["experiment=toy"]), tmp_path)
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    if schema in LISTS:
+        group, key_of_list = LISTS[schema]
+        del content[group][key_of_list][0][name]
+        full, remedy = f"{group}.{key_of_list}[0].{name}", f"{group}.{key_of_list}=[{{{name}: …}}, …]"
+    else:
+        word = next(of.default for of in fields(schema) if of.name == "name")
+        others = {other: "cache/a" for of, other in REQUIRED_KEYS if of is schema and other != name}
+        content["data"] = {"name": word, **others}
+        full, remedy = f"data.{name}", f"data.{name}=…"
+    (run / "config.yaml").write_text(yaml.safe_dump(content))
+    meaning = next(of.metadata["help"] for of in fields(schema) if of.name == name)
+    with pytest.raises(InputError) as error:
+        load(run)
+    assert str(error.value) == f"{full}: a value is required: {meaning}; give {remedy}"
 
 
 def test_lists_of_dataclasses() -> None:

@@ -27,7 +27,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.Cap
         study()
     assert study() == [[0], [1], [2], [3]]
     assert made == [0, 1, 2, 2, 3]
-    assert capsys.readouterr().out.count("kept from a study that was stopped") == 2
+    assert capsys.readouterr().out.count("reused from a study that was stopped") == 2
     assert not (tmp_path / "study").exists()
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Measure speed against the peers, side by side in one run.
+"""Measure speed against other libraries, side by side in one run.
 
 python tools/benchmark.py                                  all, about 8 minutes on 2 CPU cores
 python tools/benchmark.py --only frechet_2048 trainer_step --rounds 5
-python tools/benchmark.py --out results/benchmarks.json    where the whole run goes by itself
+python tools/benchmark.py --out results/benchmarks.json    where the whole run goes by default; a picture beside it
 """
 
 import os
@@ -18,7 +18,7 @@ from lfiw.cli import DEBUG, Parser, run_script
 
 THREADS = 2
 OUT = Path(__file__).parent.parent / "results" / "benchmarks.json"
-# of tools/benchmarks; imported by name: a benchmark needs its own peers only
+# of tools/benchmarks; imported by name, so that a benchmark needs only its own peers
 RUNS = {
     "cache_write": "caches.run_write",
     "cache_random_batches": "caches.run_random_batches",
@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 
 def measure(name: str, rounds: int) -> list[Row]:
-    """The rows of one benchmark."""
+    """Returns the rows of one benchmark."""
     file, _, function = RUNS[name].partition(".")
     rows: list[Row] = getattr(import_module(f"benchmarks.{file}"), function)(rounds)
     return rows
@@ -61,7 +61,7 @@ def cells(row: Row) -> list[str]:
 
 
 def remarks(row: Row) -> str:
-    """How far from the hardware's limit, and the conditions."""
+    """Formats the share of the hardware's limit, and the conditions."""
     limit = f"{row['limit']['share']:.0%} of the speed of {row['limit']['what']}" if row["limit"] else ""
     return "; ".join(filter(None, [limit, row["note"]]))
 
@@ -73,12 +73,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="JSON file (default results/benchmarks.json; with --only, none)")
     options = parser.parse_args([a for a in arguments if a != DEBUG])
     import torch
+    from benchmarks.speeds_figure import speeds
 
+    from lfiw.evaluation.plots.style import save
     from lfiw.evaluation.tables import print_table
     from lfiw.tasks.results import write_study
 
     torch.set_num_threads(THREADS)
-    load = round(os.getloadavg()[0], 2)  # other work on the machine slows both sides, not always alike
+    load = round(os.getloadavg()[0], 2)  # other work on the machine may slow the two sides unequally
     start, rows = time.perf_counter(), []
     for name in options.only:
         print(f"{name} …", flush=True)
@@ -95,6 +97,7 @@ def main(arguments: list[str]) -> None:
             for row in rows
         ]
         write_study(out, "benchmarks", command, time.perf_counter() - start, written)
+        save(speeds(written), out.with_name(f"{out.stem}-speeds.png"))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Estimators of density ratios side by side where the truth is known: results/estimators_python.json.
+"""Compare estimators of density ratios on known densities: results/estimators_python.json.
 
 python tools/benchmark_estimators.py                                 all pairs of densities, 10 seeds each
-python tools/benchmark_estimators.py --seeds 3 --only shift          a quick look, kept nowhere
+python tools/benchmark_estimators.py --seeds 3 --only shift          a quick look; writes no file
 
-For each pair and seed, every estimator gets the same rows of both sides; means of seven functions under the data are
-estimated from the generated rows by its weights. Other packages take part if they are installed: densratio, hep_ml,
-skada (with POT). Re-running the same command resumes an interrupted run, pair by pair.
+For each pair and seed, every estimator gets the same rows of both sides. Its weights of the generated rows estimate the
+means of seven functions under the data. Other packages take part if they are installed: densratio, hep_ml, skada (with
+POT). Re-running the same command resumes an interrupted run, pair by pair.
 """
 
 import multiprocessing
@@ -35,11 +35,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--seeds", type=int, default=SEEDS, metavar="N", help=f"repetitions per pair (default: {SEEDS})"
     )
-    parser.add_argument("--rows", type=int, default=1000, metavar="N", help="rows of each side (default: 1000)")
+    parser.add_argument("--rows", type=int, default=1000, metavar="N", help="rows per side (default: 1000)")
     parser.add_argument("--only", default="", metavar="TEXT", help="pairs whose name contains this")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="the first of every N pairs (default: 1)")
     parser.add_argument(
-        "--processes", type=int, default=os.cpu_count(), metavar="N", help="pairs at a time, one thread each"
+        "--processes", type=int, default=os.cpu_count(), metavar="N", help="pairs at a time, each on one thread"
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="default: results/estimators_python.json for all pairs"
@@ -65,11 +65,11 @@ def main(arguments: list[str]) -> None:
     ) as pool:
         for last in pool.map(work, cases):
             contests.append(last)
-            told = ", ".join(f"{name} {sum(e) / len(e):.5f}" for name, e in last.errors.items())
-            print(f"{last.name}: {told}", flush=True)
+            errors = ", ".join(f"{name} {sum(e) / len(e):.5f}" for name, e in last.errors.items())
+            print(f"{last.name}: {errors}", flush=True)
     rows = summarise(contests)
     titles = ["estimator", "median MSE / uniform", "lowest", "worse than uniform", "seconds"]
-    print_table(f"{len(cases)} pairs, {options.seeds} seeds, {options.rows:,} rows of each side", titles, shown(rows))
+    print_table(f"{len(cases)} pairs, {options.seeds} seeds, {options.rows:,} rows per side", titles, shown(rows))
     out = options.out or (
         ROOT / "results" / "estimators_python.json" if not options.only and options.seeds >= SEEDS else None
     )
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> None:
 
 
 def kept_contest(case: "Case", seeds: int, rows: int) -> "Contest":
-    """One pair's contest, or what an interrupted run of the same code kept of it."""
+    """Returns one pair's contest, saved by an interrupted run of the same code or computed now."""
     from benchmarks.statistics.contest import Contest, compete
     from benchmarks.statistics.peers import installed
     from studies.kept import Kept

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Take a million images through cache, training, scoring and evaluation, and say what each stage takes.
+"""Take a million images through cache, training, scoring and evaluation, and measure each stage.
 
-python tools/benchmark_scale.py                              10⁶ images are scored; 6 GB, 10 minutes on 2 cores
+python tools/benchmark_scale.py                              scores 10⁶ images; 6 GB of disk, 10 minutes on 2 cores
 python tools/benchmark_scale.py --num 10000 --out /tmp/scale.json --folder /tmp/scale
 """
 
@@ -21,7 +21,7 @@ from lfiw.errors import InputError
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "results" / "scale.json"
 NUM_REAL = 50_000
-# blobs of light, where the generated ones are a little wider than the real ones: images at no cost
+# blobs of light, which cost nothing to draw; the generated ones are a little wider than the real ones
 CODE = '''"""Blobs of light in 32×32 pixels."""
 import torch
 
@@ -50,9 +50,11 @@ EVALUATION += ["evaluation.reference=none", "metrics.inception_score.classifier=
 
 @dataclass(frozen=True)
 class Stage:
-    """What one command took: its own memory at the peak, without pages of files, and with them.
+    """Cost of one command.
 
-    CPU seconds are of all cores together, and say the same on a machine that does other work too.
+    Args:
+        cpu_seconds: over all cores; unlike `seconds`, hardly affected by other work on the machine.
+        anonymous_mib, resident_mib: peak memory of the process, without and with mapped files.
     """
 
     seconds: float
@@ -64,7 +66,12 @@ class Stage:
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("--num", type=int, default=1_100_000, metavar="N", help="generated images (default: 1100000)")
-    parser.add_argument("--folder", type=Path, default=Path("cache/scale"), help="made, and removed at the end")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("cache/scale"),
+        help="created, and removed at the end",
+    )
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="default: results/scale.json")
     options = parser.parse_args(arguments)
     if options.num < 1000:
@@ -88,7 +95,7 @@ def main(arguments: list[str]) -> None:
 
 
 def run(num: int, folder: Path) -> dict[str, Stage]:
-    """Every stage in a process of its own."""
+    """Runs every stage, each in its own process except for opening the cache."""
     from lfiw.evaluation.record import EvaluationRecord
 
     code = folder / "blobs.py"
@@ -117,17 +124,17 @@ def run(num: int, folder: Path) -> dict[str, Stage]:
 
 
 def measured(script: str, *arguments: object) -> Stage:
-    """Runs a script to its end.
+    """Runs a script to its end and measures it.
 
     Raises:
-        InputError: it failed.
+        InputError: the script failed.
     """
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     started, cpu_started = time.perf_counter(), cpu_of_children()
     anonymous = resident = 0.0
     with (
-        TemporaryFile("w+") as told,
-        subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, text=True) as process,
+        TemporaryFile("w+") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True) as process,
     ):
         status = Path(f"/proc/{process.pid}/status")
         while process.poll() is None:
@@ -135,8 +142,8 @@ def measured(script: str, *arguments: object) -> Stage:
             anonymous = max(anonymous, kib(sizes.get("RssAnon", "0 kB")))
             resident = max(resident, kib(sizes.get("VmRSS", "0 kB")))
             time.sleep(0.05)
-        told.seek(0)
-        lines = told.read().strip().splitlines()
+        output.seek(0)
+        lines = output.read().strip().splitlines()
     if process.returncode:
         raise InputError(f"{script} failed: {lines[-1] if lines else process.returncode}")
     seconds, cpu_seconds = time.perf_counter() - started, cpu_of_children() - cpu_started
@@ -144,7 +151,7 @@ def measured(script: str, *arguments: object) -> Stage:
 
 
 def cpu_of_children() -> float:
-    """Seconds of CPU of the commands that have ended."""
+    """Returns the CPU seconds of the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -161,7 +168,7 @@ def kib(size: str) -> float:
 
 
 def opened(path: Path) -> Stage:
-    """In this process, since starting another takes longer than what is measured."""
+    """Opens the cache and reads a batch in this process: starting another takes longer than what is measured."""
     import torch
 
     from lfiw.data import SampleCache

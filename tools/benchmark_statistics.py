@@ -1,12 +1,12 @@
-"""What weights are worth where the truth is known: results/statistics.json.
+"""Measure what weights are worth on known densities: results/statistics.json.
 
 python tools/benchmark_statistics.py                                 all pairs of densities, 30 seeds each
-python tools/benchmark_statistics.py --seeds 10 --only shift         a quick look, kept nowhere
+python tools/benchmark_statistics.py --seeds 10 --only shift         a quick look; writes no file
 
-For each pair of densities and each seed a small classifier is trained between samples of both, and means of seven
-functions under the data are estimated from the model's samples: with uniform weights, plain self-normalised ones, what
-`weighted_mean` makes of both, the weights that the gate for scores chooses, and exact ones; in few dimensions also with
-densratio's RuLSIF.
+For each pair of densities and each seed, a small classifier is trained to tell samples of one from the other. The means
+of seven functions under the data are then estimated from the model's samples: with uniform weights, plain
+self-normalised ones, the estimate that `weighted_mean` makes of both, the weights that the gate for scores chooses, and
+exact ones; in few dimensions also with densratio's RuLSIF.
 """
 
 import multiprocessing
@@ -28,10 +28,10 @@ ROOT = Path(__file__).parent.parent
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=30, metavar="N", help="repetitions per pair (default: 30)")
-    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="of the repetitions (default: 0)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="first seed (default: 0)")
     parser.add_argument("--only", default="", metavar="TEXT", help="pairs whose name contains this")
     parser.add_argument(
-        "--processes", type=int, default=os.cpu_count(), metavar="N", help="pairs at a time, one thread each"
+        "--processes", type=int, default=os.cpu_count(), metavar="N", help="pairs at a time, each on one thread"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: results/statistics.json for all 30 seeds")
     options = parser.parse_args(arguments)
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
         f"{'root mean squared error, in standard deviations':<34}", *(f"{e:>8}" for e in ESTIMATORS), "     k̂  verdicts"
     )
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    # spawned: a forked process would share the state of this one's thread pools
+    # spawned, since a forked process would inherit the state of this one's thread pools
     with ProcessPoolExecutor(
         options.processes, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:

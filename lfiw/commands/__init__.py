@@ -1,1 +1,1 @@
-"""What users run: `lfiw-score`, and `python tools/score.py` from a checkout, is `lfiw.commands.score.command`."""
+"""The commands: `lfiw-score`, or `python tools/score.py` in a checkout, runs `lfiw.commands.score.command`."""

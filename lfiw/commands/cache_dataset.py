@@ -21,15 +21,19 @@ NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl
 
 def add_split(parser: argparse.ArgumentParser, splits: tuple[str, str] = ("train", "test")) -> None:
     parser.add_argument("--split", choices=splits, required=True)
-    parser.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="downloads (default: data)")
+    parser.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="for downloads (default: data)")
 
 
 def add_omniglot(parser: argparse.ArgumentParser) -> None:
     add_split(parser, ("background", "evaluation"))
     parser.add_argument(
-        "--npz", dest="file", type=Path, metavar="FILE", help="images, character, alphabet, drawer; no download"
+        "--npz",
+        dest="file",
+        type=Path,
+        metavar="FILE",
+        help="images, character, alphabet and drawer; no download",
     )
-    parser.add_argument("--size", type=int, default=28, metavar="N", help="side of the images (default: 28; to 105)")
+    parser.add_argument("--size", type=int, default=28, metavar="N", help="side of the images, up to 105 (default: 28)")
 
 
 DATA_SETS = {

@@ -5,9 +5,9 @@ python tools/cache_features.py npz FILE --name clip --cache cache/mine
 python tools/cache_features.py timm efficientnet_lite0 --weights FILE --cache cache/real cache/mine
 python tools/cache_features.py torchvision mobilenet_v2 --cache cache/real cache/mine
 
-`callable` runs the code in FILE. Nothing else does: a run's configuration can name the column, never the file. The
-function takes a batch as it stands in the cache (a uint8 tensor (n, c, h, w), or vectors) and returns (n, d). Then
-train.py takes evaluation.extractors=[clip] and data.input=features/clip.
+`callable` runs the code in FILE; nothing else does, since a run's configuration can only name the column. The function
+takes a batch as stored in the cache (a uint8 tensor (n, c, h, w), or vectors) and returns (n, d). Afterwards train.py
+takes evaluation.extractors=[clip] and data.input=features/clip.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def compute_features(options: argparse.Namespace, caches: "list[SampleCache]") -
         extract(trainer, extractor, distinct_caches(caches), samples[0], batch_size=options.batch_size, num_workers=0)
     for path, cache, was_there in zip(options.cache, caches, done, strict=True):
         for name in names:
-            report(path, cache, name, "was there" if was_there else "added")
+            report(path, cache, name, "already there" if was_there else "added")
 
 
 def opened(options: argparse.Namespace, shape: tuple[int, ...]) -> "Extractor":
@@ -81,7 +81,7 @@ def opened(options: argparse.Namespace, shape: tuple[int, ...]) -> "Extractor":
 
 
 def import_features(options: argparse.Namespace, caches: "list[SampleCache]") -> None:
-    """Adds an array whose rows are those of the cache."""
+    """Adds an array that has one row for each row of the cache."""
     import numpy as np
     import torch
 
@@ -90,33 +90,33 @@ def import_features(options: argparse.Namespace, caches: "list[SampleCache]") ->
     from lfiw.data.table import to_tensor
 
     if len(caches) > 1:
-        raise InputError(f"npz goes with one cache, whose rows are the file's: {len(caches)} are given")
+        raise InputError(f"npz takes one cache, in the order of the file's rows: {len(caches)} are given")
     (cache,), name = caches, f"features/{stored_name(options.name)}"
     arrays = load_arrays(options.file)
     array = arrays[choose(arrays, options.key)]
     if array.ndim != 2 or len(array) != len(cache) or not array.shape[1] or array.dtype.kind not in "iuf":
         raise InputError(
-            f"{options.file}: {array.dtype} {array.shape}, expected ({len(cache)}, d) numbers, a row for each of "
+            f"{options.file}: {array.dtype} {array.shape}, expected ({len(cache)}, d) numbers, one row for each of "
             f"{cache.path}"
         )
     values = to_tensor(array.astype(precision_needed(array)))
     if not torch.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values.numpy()).all(1))[0])
         raise InputError(f"{options.file}: row {row:,} has NaN or infinite values")
-    # the file differs from cache to cache: what has to agree from one to the other are sha256 and preprocessing
+    # the file differs between caches, and stamps must agree only in sha256 and preprocessing
     stamp = {"name": options.name, "sha256": "", "preprocessing": "given", "file": hash_file(options.file)}
     cache.add_column(name, values, stamp=stamp)
     report(options.cache[0], cache, name, "added")
 
 
 def stored_name(name: str) -> str:
-    """Raises InputError for the name of an extractor that computes its features itself."""
+    """Returns a valid name of stored features; raises InputError if it is that of a built-in extractor."""
     from lfiw.data.cache.manifest import check_column_name
     from lfiw.features import is_computed
 
     check_column_name(f"features/{name}")
     if is_computed(name):
-        raise InputError(f"--name {name}: an extractor of that name is there already: choose another")
+        raise InputError(f"--name {name}: this is the name of a built-in extractor: choose another")
     return name
 
 
@@ -128,16 +128,16 @@ def report(path: str, cache: "SampleCache", name: str, what: str) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="SOURCE", dest="source")
-    called = commands.add_parser("callable", help="a Python function of a batch. Its code is run.")
+    called = commands.add_parser("callable", help="a Python function of a batch; its code is run")
     called.add_argument("callable", metavar="FILE.py:FUNCTION")
-    given = commands.add_parser("npz", help="an array in an .npz or .npy file, a row for each row of the cache")
+    given = commands.add_parser("npz", help="an array in an .npz or .npy file, one row for each row of the cache")
     given.add_argument("file", type=Path, metavar="FILE")
     given.add_argument("--key", metavar="ARRAY", help="which array of the .npz holds the features")
     for command in (called, given):
-        command.add_argument("--name", required=True, metavar="NAME", help="of the features")
+        command.add_argument("--name", required=True, metavar="NAME", help="name of the features")
     for library in ("timm", "torchvision"):
-        network = commands.add_parser(library, help=f"a network of {library}: its pooled features")
-        network.add_argument("network", metavar="NAME", help="as the library calls it")
+        network = commands.add_parser(library, help=f"the pooled features of a network of {library}")
+        network.add_argument("network", metavar="NAME", help="the library's name for it")
         network.add_argument("--weights", type=Path, metavar="FILE", help="(default: in the library's cache)")
     for command in commands.choices.values():
         command.add_argument("--cache", type=location_argument, nargs="+", required=True, metavar="DIR")

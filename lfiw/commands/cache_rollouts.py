@@ -11,15 +11,15 @@ from lfiw.cli import Parser, run_script
 
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument("environment", help="environment of gymnasium, such as Swimmer-v5")
+    parser.add_argument("environment", help="a gymnasium environment, such as Swimmer-v5")
     parser.add_argument(
-        "policy", type=Path, help="file of tools/train_policy.py (.safetensors), or a stable-baselines3 .zip"
+        "policy", type=Path, help="a .safetensors file of tools/train_policy.py, or a .zip of stable-baselines3"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the cache to write")
-    parser.add_argument("--episodes", type=int, default=200, metavar="N", help="default: 200")
+    parser.add_argument("--episodes", type=int, default=200, metavar="N", help="episodes to run (default: 200)")
     parser.add_argument("--horizon", type=int, default=100, metavar="T", help="steps per episode (default: 100)")
-    parser.add_argument("--noise", type=float, default=0.0, metavar="σ", help="noise of the transition (default: 0)")
-    parser.add_argument("--policy-noise", type=float, default=1.0, metavar="F", help="factor of its standard deviation")
+    parser.add_argument("--noise", type=float, default=0.0, metavar="σ", help="noise of the transitions (default: 0)")
+    parser.add_argument("--policy-noise", type=float, default=1.0, metavar="F", help="factor for the policy's noise")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)

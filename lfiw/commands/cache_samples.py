@@ -13,7 +13,7 @@ python tools/cache_samples.py dagan --checkpoint FILE --drawings cache/omniglot-
     --out cache/omniglot-dagan
 python tools/cache_samples.py info cache/mine                                        or: verify cache/mine
 
-Re-running the same command resumes a run that was stopped.
+Re-running the same command resumes it if it was stopped.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     commands = add_commands(parser, sources(), add_drawing)
-    for name, summary in (("info", "What is in a cache."), ("verify", "Recompute every SHA-256 of a cache.")):
+    for name, summary in (("info", "Print what a cache holds."), ("verify", "Recompute every SHA-256 of a cache.")):
         add_cache_argument(commands.add_parser(name, help=summary, description=summary))
     if arguments and arguments[0] in SHORTHAND:
         arguments = [arguments[0].removeprefix("--"), *arguments[1:]]
@@ -68,21 +68,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def add_drawing(command: argparse.ArgumentParser) -> None:
     """Adds how samples are drawn and written, the same for every source."""
     command.add_argument(
-        "--num-samples", type=int, metavar="N", help="how many (default: all, where the source has a number)"
+        "--num-samples", type=int, metavar="N", help="number of samples (default: all, if the source is finite)"
     )
     command.add_argument("--seed", type=int, default=0, help="sample i is drawn with the seed (SEED, i) (default: 0)")
     command.add_argument("--batch-size", type=int, default=100, metavar="N", help="samples per call (default: 100)")
     command.add_argument(
-        "--classes", type=int, default=0, metavar="N", help="ask for classes 0 … N-1 in turn, and keep them as labels"
+        "--classes", type=int, default=0, metavar="N", help="draw classes 0 … N-1 in turn, and save them as labels"
     )
-    command.add_argument("--append", action="store_true", help="add N samples behind those of the cache that is there")
-    command.add_argument("--restart", action="store_true", help="throw away what a stopped run has left")
+    command.add_argument("--append", action="store_true", help="append the samples to the existing cache")
+    command.add_argument("--restart", action="store_true", help="discard what a stopped run has left")
     command.add_argument("--verify", action="store_true", help="recompute every SHA-256 at the end")
 
 
 def sources() -> dict[str, Source]:
     """Returns the sources of every kind of run, by name."""
-    summary = "Other drawings of given ones, by a generator of task=dagan; --seed is that of its noise."
+    summary = "New drawings of given characters, by a generator of task=dagan; --seed seeds its noise."
     return {**SOURCES, "dagan": Source(summary, add_drawings, open_drawings)}
 
 
@@ -91,9 +91,11 @@ def add_drawings(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", type=Path, required=True, metavar="FILE", help="generator.safetensors, or a checkpoint (.ckpt)"
     )
     parser.add_argument("--drawings", type=Path, required=True, metavar="DIR", help="cache of the given drawings")
-    parser.add_argument("--num-per-image", type=int, default=10, metavar="M", help="of each (default: 10)")
     parser.add_argument(
-        "--shots", type=int, metavar="N", help="only for the drawings that train with data.shots=N (default: for all)"
+        "--num-per-image", type=int, default=10, metavar="M", help="new drawings per given one (default: 10)"
+    )
+    parser.add_argument(
+        "--shots", type=int, metavar="N", help="only of drawings that train with data.shots=N (default: of all)"
     )
     parser.add_argument("--num-classes", type=int, default=0, metavar="N", help="with --shots: data.num_classes=N")
     parser.add_argument("--split-seed", type=int, default=0, metavar="N", help="with --shots: data.split_seed=N")
@@ -116,7 +118,7 @@ def open_drawings(options: argparse.Namespace) -> "Imported":
 
 
 def look(options: argparse.Namespace) -> None:
-    """Prints what is in a cache, or how far an unfinished one is."""
+    """Prints what a cache holds, or how far an unfinished one has got."""
     from lfiw.data import SampleCache
     from lfiw.generators.caching import describe, describe_unfinished
 
@@ -130,7 +132,7 @@ def look(options: argparse.Namespace) -> None:
     print(*describe(cache, options.cache), sep="\n")
     if options.source == "verify":
         cache.verify()
-        print(f"  every SHA-256 is as written, {time.perf_counter() - started:.1f} s")
+        print(f"  every SHA-256 matches, {time.perf_counter() - started:.1f} s")
 
 
 command = partial(run_script, main, resumes=True)

@@ -1,10 +1,10 @@
 """Score a trained run again: other weightings, extractors or metrics, from its cached log-ratios and features.
 
 python evaluate.py                                                  the latest run, as it was configured
-python evaluate.py runs/digits/ID                                   that run; run=runs/digits/ID is the same
-python evaluate.py runs/digits/ID evaluation.paper=true             with the definitions of the paper's official code
+python evaluate.py runs/digits/ID                                   this run; also as run=runs/digits/ID
+python evaluate.py runs/digits/ID evaluation.paper=true             also by the definitions of the paper's official code
 python evaluate.py 'evaluation.weightings=[{name: half, flatten: 0.5}]'
-python evaluate.py compare=runs/digits/A,runs/digits/B              runs side by side, as they were scored, in one page
+python evaluate.py compare=runs/digits/A,runs/digits/B              scores of several runs side by side, on one page
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from lfiw.errors import InputError
 
 
 def evaluate(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Load the run's configuration, score, write evaluation.json and report.html.
+    """Loads the run's configuration, scores, and writes evaluation.json and report.html.
 
     Returns:
         The metrics by name, and the objects that made them.
@@ -67,7 +67,7 @@ def with_run(arguments: list[str]) -> list[str]:
 
 
 def compare_runs(paths: str, overrides: list[str]) -> dict[str, Any]:
-    """Shows what was found; nothing is scored.
+    """Compares the existing scores of several runs; nothing is scored again.
 
     Args:
         paths: run folders, separated by commas.
@@ -79,7 +79,7 @@ def compare_runs(paths: str, overrides: list[str]) -> dict[str, Any]:
 
     if len(overrides) > 1:
         other = next(o for o in overrides if o != f"compare={paths}")
-        raise InputError(f"compare= shows runs as they were scored and takes no {other}: score a run again by run=")
+        raise InputError(f"compare= shows existing scores and takes no {other}: score a run again with run=")
     runs, page = compare(paths.split(","))
     return {"records": [run.record.to_json() for run in runs], "page": page}
 

@@ -4,9 +4,9 @@ python tools/export.py runs/images/ID --to parquet --out better.parquet     the 
 python tools/export.py runs/images/ID --to npz --out better.npz --weighting "flatten 0.5"
 python tools/export.py cache/mine --to folder --out better/ --flatten 0.5   all rows of a cache with log-ratios
 
-Each sample has its `log_ratio` and `weight`, float64, the weights summing to 1. A run's weights are those that the gate
-chose, unless --weighting names others of evaluation.json. A Parquet file (extra: parquet) has images as Hugging Face's
-datasets show them, an .npz has (N, H, W, C), a folder has PNG files and weights.csv.
+Each sample has its `log_ratio` and `weight`, both float64; the weights sum to 1. A run's weights are those that the
+gate chose, unless --weighting names another weighting in evaluation.json. Images are stored as Hugging Face's datasets
+read them in a Parquet file (extra: parquet), as (N, H, W, C) in an .npz, as PNG files beside weights.csv in a folder.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TO = ("parquet", "npz", "folder")
 
 @dataclass(frozen=True)
 class Weighted:
-    """Rows of a table, (n,), their log-ratios, how they are weighted, and in words by what."""
+    """Rows (n,) of a table, their log-ratios and weighting, and a description of the weighting."""
 
     table: "Table"
     rows: "Tensor"
@@ -59,30 +59,32 @@ def main(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("source", metavar="RUN|CACHE", help="a run folder, or a cache (folder or URL)")
-    parser.add_argument("--to", choices=TO, help="(default: by the ending of --out, or else folder)")
+    parser.add_argument("--to", choices=TO, help="(default: by the ending of --out; without one, folder)")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file or folder to write")
-    parser.add_argument("--weighting", metavar="NAME", help="of the run's evaluation.json (default: the gate's choice)")
     parser.add_argument(
-        "--log-ratio", metavar="NAME", help="of a cache: column log_ratio/RUN, or an .npz file of tools/score.py"
+        "--weighting", metavar="NAME", help="for a run: a weighting of its evaluation.json (default: the gate's)"
     )
-    parser.add_argument("--flatten", type=float, metavar="α", help="of a cache: exponent of the weights (default: 1)")
-    parser.add_argument("--clip", type=float, metavar="β", help="of a cache: lower bound of the ratio (default: 0)")
-    parser.add_argument("--smooth", action="store_true", help="of a cache: Pareto-smooth the upper tail")
+    parser.add_argument(
+        "--log-ratio", metavar="NAME", help="for a cache: column log_ratio/RUN, or an .npz file of tools/score.py"
+    )
+    parser.add_argument("--flatten", type=float, metavar="α", help="for a cache: exponent of the weights (default: 1)")
+    parser.add_argument("--clip", type=float, metavar="β", help="for a cache: lower bound of the ratio (default: 0)")
+    parser.add_argument("--smooth", action="store_true", help="for a cache: Pareto-smooth the upper tail")
     return parser.parse_args(arguments)
 
 
 def form_of(out: Path) -> str:
-    """The format that a name ends in; without an ending, a folder."""
+    """Returns the format by the name's ending; without one, folder."""
     if out.suffix and out.suffix[1:] not in TO:
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .npz, or --to folder")
     return out.suffix[1:] or "folder"
 
 
 def rows_of(options: argparse.Namespace) -> Weighted:
-    """What is exported of a run or a cache.
+    """Returns the rows to export from a run or a cache.
 
     Raises:
-        InputError: it is neither, or an option goes with the other one.
+        InputError: the source is neither, or an option does not go with it.
     """
     is_run = "://" not in options.source and (user_run(options.source) / "config.yaml").is_file()
     others = ("log_ratio", "flatten", "clip", "smooth") if is_run else ("weighting",)
@@ -94,7 +96,7 @@ def rows_of(options: argparse.Namespace) -> Weighted:
 
 
 def rows_of_run(options: argparse.Namespace) -> Weighted:
-    """The generated rows that a run scored, weighted as its evaluation.json says."""
+    """Returns the generated rows that a run scored, weighted as its evaluation.json says."""
     from lfiw.config import load
     from lfiw.data.splits import GENERATED
     from lfiw.evaluation.record import EvaluationRecord
@@ -104,7 +106,7 @@ def rows_of_run(options: argparse.Namespace) -> Weighted:
 
     run = user_run(options.source)
     if (task := task_of(run / "config.yaml")) != "ratio":
-        raise InputError(f"{run}: a run of task={task}, which weights no samples: give a run of task=ratio, or a cache")
+        raise InputError(f"{run}: a run of task={task} has no weights of samples: give a run of task=ratio, or a cache")
     if not (run / EVALUATION).is_file():
         raise InputError(f"{run} was not evaluated: it has no {EVALUATION}; run python evaluate.py run={run}")
     name, weighting = weighting_of(EvaluationRecord.read(run / EVALUATION), options.weighting)
@@ -117,12 +119,12 @@ def rows_of_run(options: argparse.Namespace) -> Weighted:
     scored = datamodule.splits["evaluation"][GENERATED]
     table, column = scored.table, log_ratio_column(run)
     if column not in table.columns:
-        raise InputError(f"{run}: its log-ratios are not in {table} any more: run python evaluate.py run={run}")
+        raise InputError(f"{run}: its log-ratios are no longer in {table}: run python evaluate.py run={run}")
     return Weighted(table, scored.rows, scored.column(column).double(), weighting, f"weighting {name} of {run}")
 
 
 def weighting_of(record: "EvaluationRecord", name: str | None) -> "tuple[str, Weighting]":
-    """A weighting of that name, or the one that the gate chose."""
+    """Returns the weighting of that name, or the gate's choice, with its name."""
     from lfiw.evaluation.record import EXACT
 
     names = [known.name for known in record.weightings if known.name != EXACT]
@@ -134,7 +136,7 @@ def weighting_of(record: "EvaluationRecord", name: str | None) -> "tuple[str, We
 
 
 def rows_of_cache(options: argparse.Namespace) -> Weighted:
-    """All rows of a cache, weighted as the options say."""
+    """Returns all rows of a cache, weighted as the options say."""
     import torch
 
     from lfiw.commands.resample import log_ratio_of
@@ -152,7 +154,7 @@ def rows_of_cache(options: argparse.Namespace) -> Weighted:
 
 
 def log_ratio_column(cache: "SampleCache") -> str:
-    """The one column of log-ratios that a cache has."""
+    """Returns the name of a cache's only column of log-ratios."""
     names = [name for name in cache.columns if name.partition("/")[0] == "log_ratio"]
     if not names:
         raise InputError(f"{cache} has no log-ratios: train a run on it, or give --log-ratio, a file of tools/score.py")

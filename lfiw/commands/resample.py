@@ -1,4 +1,4 @@
-"""Turn weighted samples into an unweighted set: those of a cache, or fresh ones until there are enough.
+"""Turn weighted samples into an unweighted set, from a cache or from new candidates until there are enough.
 
 python tools/resample.py --cache cache/mine --log-ratio log_ratio/ID --pool 16 --num 10000 --out cache/better
 python tools/resample.py --cache cache/mine --log-ratio weights.npz --method systematic --num 5000 --images better.npz
@@ -6,10 +6,10 @@ python tools/resample.py --cache cache/mine --log-ratio log_ratio/ID --method mh
 python tools/resample.py --generator digits --method mh --num 1000 --out cache/better          with the latest run
 python tools/resample.py --generator cache --cache cache/mine --run runs/images/ID --num 500 --out cache/better
 
---log-ratio names the log-ratios of the rows of --cache; the set then points to the chosen rows: no image is copied
-(without --copy), and whatever reads caches reads it, with the columns that --cache has. With --generator the classifier
-of a run scores candidates as they come: digits, those of a run of experiment=digits; trained, those of a generator that
-train.py made (--checkpoint); cache, the rows of --cache in order, each once.
+--log-ratio names the log-ratios of the rows of --cache. The set then points to the chosen rows: without --copy no image
+is copied. It reads as any cache does, with all columns of --cache. With --generator, the classifier of a run scores
+candidates one batch after another: `digits` draws them as a run of experiment=digits does, `trained` from a generator
+that train.py made (--checkpoint), and `cache` takes each row of --cache once, in order.
 --images writes PNG files, or one .npz with arr_0, uint8 (N, H, W, C).
 """
 
@@ -48,35 +48,37 @@ def main(arguments: list[str]) -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("--cache", type=location_argument, metavar="DIR", help="the samples")
+    parser.add_argument("--cache", type=location_argument, metavar="DIR", help="cache of the samples")
     parser.add_argument("--log-ratio", metavar="NAME", help="column log_ratio/RUN, or an .npz file of tools/score.py")
     parser.add_argument("--generator", metavar="NAME", help=f"where candidates come from: {', '.join(GENERATORS)}")
-    parser.add_argument("--checkpoint", type=Path, metavar="RUN|FILE", help="of --generator trained")
-    parser.add_argument("--run", metavar="RUN", help="whose classifier scores the candidates (default: the latest)")
-    parser.add_argument("--batch", type=int, default=1000, metavar="N", help="candidates at a time (default: 1000)")
+    parser.add_argument("--checkpoint", type=Path, metavar="RUN|FILE", help="with --generator trained: the generator")
+    parser.add_argument("--run", metavar="RUN", help="run whose classifier scores them (default: the latest)")
+    parser.add_argument("--batch", type=int, default=1000, metavar="N", help="candidates per batch (default: 1000)")
     methods = "sir (default), rejection, mh; without --generator also systematic, residual, without-replacement"
     parser.add_argument("--method", default="sir", help=methods)
     parser.add_argument("--num", type=int, metavar="N", help="samples to choose")
-    parser.add_argument("--pool", type=int, metavar="T", help="candidates for each sample, of sir and mh (default: 16)")
-    burn_in = "candidates before the first sample, of mh (640); with --generator also of rejection (1000)"
+    parser.add_argument("--pool", type=int, metavar="T", help="for sir and mh: candidates per sample (default: 16)")
+    burn_in = "candidates before the first sample, for mh (640) and, with --generator, for rejection (1000)"
     parser.add_argument("--burn-in", type=int, metavar="N", help=burn_in)
-    parser.add_argument("--percentile", type=float, metavar="P", help="of the shift of rejection (default: 80)")
     parser.add_argument(
-        "--real", type=Path, metavar="DIR", help="real samples with the same column, for mh to start at"
+        "--percentile", type=float, metavar="P", help="for rejection: percentile of the shift (default: 80)"
+    )
+    parser.add_argument(
+        "--real", type=Path, metavar="DIR", help="for mh: cache of real samples to start from, with the same column"
     )
     parser.add_argument("--flatten", type=float, default=1.0, metavar="α", help="exponent of the weights (default: 1)")
     parser.add_argument("--clip", type=float, default=0.0, metavar="β", help="lower bound of the ratio (default: 0)")
     parser.add_argument("--smooth", action="store_true", help="Pareto-smooth the upper tail")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the cache to write")
     parser.add_argument("--copy", action="store_true", help="copy the rows instead of pointing to them")
-    parser.add_argument("--images", type=Path, metavar="DIR|FILE.npz", help="where images go")
-    parser.add_argument("--overwrite", action="store_true", help="replace the cache that is there")
+    parser.add_argument("--images", type=Path, metavar="DIR|FILE.npz", help="where to write images")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing cache")
     return parser.parse_args(arguments)
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuses what does not go together before anything is read."""
+    """Raises InputError for options that do not go together, before anything is read."""
     from lfiw.data.cache.writer import check_target
     from lfiw.data.image_files import check_images_target
     from lfiw.weighting.streaming import check_method
@@ -118,7 +120,7 @@ def method_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def resample_cache(options: argparse.Namespace) -> None:
-    """Chooses rows of a cache by the log-ratios that they have."""
+    """Chooses rows of a cache by their log-ratios."""
     import torch
 
     from lfiw.data import SampleCache, write_rows
@@ -157,7 +159,7 @@ def resample_cache(options: argparse.Namespace) -> None:
 
 
 def resample_stream(options: argparse.Namespace) -> None:
-    """Scores candidates by a run's classifier as they come, and writes those that are kept."""
+    """Scores candidates by a run's classifier, batch by batch, and writes the accepted ones."""
     from tempfile import TemporaryDirectory
 
     import torch
@@ -201,14 +203,14 @@ def resample_stream(options: argparse.Namespace) -> None:
 
 
 def chosen(options: argparse.Namespace) -> dict[str, Any]:
-    """Describes how a set is made, for the provenance of its cache."""
+    """Describes how a set was made, for the provenance in its cache."""
     names = ("generator", "method", "log_ratio", "num", "flatten", "clip", "smooth", "seed")
     made = {name: getattr(options, name) for name in names} | method_options(options)
     return {name: value for name, value in made.items() if value is not None}
 
 
 def start_of(options: argparse.Namespace, real: "Tensor", generator: "torch.Generator") -> float:
-    """Draws a real sample where a chain starts → its log-weight."""
+    """Draws the real sample from which a chain starts → its log-weight."""
     import torch
 
     from lfiw.weighting.weights import Weighting
@@ -253,7 +255,7 @@ def real_log_ratio(run: Path, datamodule: "MixedDataModule") -> "Tensor":
 def candidates_of(
     options: argparse.Namespace, scorer: "Scorer", datamodule: "MixedDataModule", generator: "torch.Generator"
 ) -> "Iterable[dict[str, Tensor]]":
-    """Yields batches of what --generator names."""
+    """Yields batches of candidates from the source that --generator names."""
     from lfiw.data import SampleCache
     from lfiw.data.importers import import_cache
     from lfiw.generators import open_generator
@@ -273,7 +275,7 @@ def candidates_of(
 
 
 def shown(kept: "Iterator[dict[str, Tensor]]", sampler: "Sampler", num: int) -> "Iterator[dict[str, Tensor]]":
-    """Yields the same blocks, and reports their progress and the share of candidates accepted."""
+    """Yields the blocks unchanged, and reports progress and the share of accepted candidates."""
     from lfiw.training.progress import reporting
 
     done = 0
@@ -295,7 +297,7 @@ def check_has_images(cache: "SampleCache") -> None:
 
 
 def write_pictures(options: argparse.Namespace, cache: "SampleCache", rows: "Tensor") -> None:
-    """Writes the images of those rows where --images says, if it does."""
+    """Writes the images of these rows to --images, if given."""
     from lfiw.data.image_files import write_images
 
     if options.images is None:
@@ -306,7 +308,7 @@ def write_pictures(options: argparse.Namespace, cache: "SampleCache", rows: "Ten
 
 
 def copy_rows(path: Path, cache: "SampleCache", rows: "Tensor", source: dict[str, Any], overwrite: bool) -> None:
-    """Writes a cache of its own: base columns, then the columns that were computed later, with their stamps."""
+    """Copies rows to a new cache: base columns, then the columns that were computed later, with their stamps."""
     from lfiw.data import CacheWriter, SampleCache
 
     if path.resolve() == cache.path.resolve():

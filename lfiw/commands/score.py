@@ -1,10 +1,10 @@
-"""Log-ratios and importance weights of samples that were not there when the classifier was trained.
+"""Compute log-ratios and importance weights of new samples by a run's classifier.
 
 python tools/score.py run=runs/digits/ID samples.npz --out weights.npz
-python tools/score.py samples.npz --out weights.npz --flatten 0.5          with the latest run of task=ratio
+python tools/score.py samples.npz --out weights.npz --flatten 0.5          by the latest run of task=ratio
 
-The samples are images as the classifier was trained on, in an .npz or .npy file. The output has, in the order of the
-file, `log_ratio` and `weights` (float64, one per sample, the weights summing to 1).
+The samples are in an .npz or .npy file, and have the shape on which the classifier was trained. The output has
+`log_ratio` and `weights`, both float64 with one number per sample in the order of the file; the weights sum to 1.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     run = next((a.partition("=")[2] for a in arguments if a.startswith("run=")), None)
     parser = Parser(description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help="samples, .npz or .npy")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the weights go, .npz")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .npz file to write")
     parser.add_argument("--key", metavar="NAME", help="which array of the .npz holds the samples")
     add_pixel_arguments(parser)
     parser.add_argument("--flatten", type=float, default=1.0, metavar="α", help="exponent of the weights (default: 1)")

@@ -1,11 +1,11 @@
 """Train a ratio classifier and score generated samples with its weights.
 
 python train.py                                            digits: no download, about a minute
-python train.py experiment=toy                             known densities
-python train.py experiment=images data.real=DIR data.generated=DIR     two caches of images of your own
+python train.py experiment=toy                             densities whose ratio is known
+python train.py experiment=images data.real=DIR data.generated=DIR     two caches of your own images
 python train.py trainer=ddp_cpu                            two processes
 torchrun --nproc-per-node 2 train.py trainer.devices=2 trainer.strategy=ddp
-python train.py resume=runs/digits/ID                      go on with a run that was interrupted or killed
+python train.py resume=runs/digits/ID                      resume a run that was interrupted or killed
 python train.py --help                                     all groups and keys
 """
 
@@ -20,7 +20,7 @@ from lfiw.training.stopping import stoppable
 
 
 def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
-    """The configuration, and the folder of the run to go on with, if any."""
+    """Composes the configuration; returns it and the folder of the run to resume, if any."""
     resume = run_of(overrides, "resume")
     if resume is None:
         return compose(overrides), None
@@ -30,14 +30,14 @@ def compose_run(overrides: list[str]) -> tuple[Composed, Path | None]:
 
 
 def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Compose, build, run.
+    """Composes the configuration, builds the run and runs it.
 
     Returns:
         The metrics by name, and the objects that made them.
     """
     composed, run_dir = compose_run(overrides)
     config = composed.config
-    # after the configuration has been found right: these imports take seconds
+    # these imports take seconds: only after the configuration is known to be valid
     import yaml
     from pytorch_lightning import seed_everything
     from pytorch_lightning.utilities import rank_zero_only
@@ -66,7 +66,7 @@ def train(overrides: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
     except BaseException as error:
         finish(loggers, failed=True)
         number = error.number if isinstance(error, Stopped) else requested()
-        if number is not None:  # whatever it was: a process that has stopped breaks what others wait for it in
+        if number is not None:  # whatever the error: a stopped process breaks what others wait for
             rank_zero_only(mark_stopped)(run_dir, number)
             raise Stopped(number, run_dir) from None
         if is_new and isinstance(error, InputError):

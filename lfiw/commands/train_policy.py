@@ -1,7 +1,7 @@
-"""Train a policy with PPO and save it at several stages, as safetensors files that torch reads without other libraries.
+"""Train a policy with PPO, and save it at several stages as safetensors files.
 
 python tools/train_policy.py Swimmer-v5 --steps 300000 --keep 20000 100000 300000 --gamma 0.9999 --out policies
-It writes policies/Swimmer-v5-20000.safetensors, …
+This writes policies/Swimmer-v5-20000.safetensors, …
 """
 
 from functools import partial
@@ -22,9 +22,11 @@ HIDDEN = (64, 64)
 
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
-    parser.add_argument("environment", help="environment of gymnasium, such as Swimmer-v5")
-    parser.add_argument("--steps", type=int, default=300_000, metavar="N", help="steps of training (default: 300000)")
-    parser.add_argument("--keep", type=int, nargs="+", default=[], metavar="N", help="steps after which to save it")
+    parser.add_argument("environment", help="a gymnasium environment, such as Swimmer-v5")
+    parser.add_argument("--steps", type=int, default=300_000, metavar="N", help="training steps (default: 300000)")
+    parser.add_argument(
+        "--keep", type=int, nargs="+", default=[], metavar="N", help="also save the policy after N steps"
+    )
     parser.add_argument("--horizon", type=int, default=1000, metavar="T", help="steps per episode (default: 1000)")
     parser.add_argument("--gamma", type=float, default=0.99, help="discount (default: 0.99)")
     parser.add_argument("--seed", type=int, default=0)
@@ -38,7 +40,7 @@ def main(arguments: list[str]) -> None:
 def train(
     environment: str, steps: int, keep: list[int], horizon: int, gamma: float, seed: int, folder: Path
 ) -> list[Path]:
-    """Trains by PPO (Schulman et al. 2017) with standardised observations and rewards; returns the files in order.
+    """Trains by PPO (Schulman et al. 2017) on standardised observations and rewards; returns the saved files in order.
 
     Raises:
         InputError: stable-baselines3 or the environment is not installed.

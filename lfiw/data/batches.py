@@ -1,7 +1,7 @@
 """Which rows make up each batch, and loaders of whole batches.
 
 Batches are a function of (seed, epoch, step, rank) alone, never of hidden random state. The samplers are for a
-`DataLoader(batch_size=None)`: what they yield is a whole batch, and Lightning tells them the epoch through `set_epoch`.
+`DataLoader(batch_size=None)`: they yield whole batches, and Lightning sets their epoch by `set_epoch`.
 """
 
 import math
@@ -27,9 +27,9 @@ class BatchIndex:
 
     Args:
         positions: rows of the mixed data set, those of an earlier subset first.
-        seed: of the batch's augmentation. If None, not augmented.
-        share: this process has every `share[1]`-th row of the batch from `share[0]` on.
-        size: rows of the batch over all processes.
+        seed: seed of the batch's augmentation. If None, the batch is not augmented.
+        share: (first, stride): this process has every stride-th row of the batch from the first on.
+        size: number of rows in the batch, over all processes.
     """
 
     positions: Int64[Tensor, " n"]
@@ -39,11 +39,11 @@ class BatchIndex:
 
 
 class EpochBatches(Sampler[T], Generic[T]):
-    """Batches of one epoch after another, a function of (seed, epoch): an epoch can be entered at any of its batches.
+    """Batches of successive epochs, a function of (seed, epoch), so that an epoch can start at any of its batches.
 
     Args:
-        num_batches: of an epoch.
-        seed: of all epochs.
+        num_batches: batches per epoch.
+        seed: seed of all epochs.
     """
 
     def __init__(self, num_batches: int, seed: int) -> None:
@@ -54,11 +54,11 @@ class EpochBatches(Sampler[T], Generic[T]):
         self.epoch = epoch
 
     def start_at(self, batch: int) -> None:
-        """The next pass leaves out what comes before this batch; those after it are whole again."""
+        """Makes the next pass start at this batch; later passes are whole again."""
         self.first = batch
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Number of batches in a whole epoch."""
         return self.num_batches
 
     def __iter__(self) -> Iterator[T]:
@@ -67,17 +67,17 @@ class EpochBatches(Sampler[T], Generic[T]):
         return islice(self.draw(generator), first, None)
 
     def draw(self, generator: torch.Generator) -> Iterator[T]:
-        """The batches of an epoch, from the random numbers of that epoch."""
+        """Yields the batches of an epoch, by that epoch's random numbers."""
         raise NotImplementedError
 
 
 class SharedBatches(EpochBatches[BatchIndex]):
-    """Batches that processes share out: all draw the same ones, and each takes every world_size-th row.
+    """Batches shared among processes: all draw the same ones, and each takes every world_size-th row.
 
     A batch, its augmentation and the mean of the processes' gradients do not depend on the number of processes.
 
     Args:
-        num_batches, seed: as `EpochBatches`.
+        num_batches, seed: as in `EpochBatches`.
         batch_size: rows per step over all processes, a multiple of their number.
         rank, world_size: which process this is, of how many.
     """
@@ -87,7 +87,7 @@ class SharedBatches(EpochBatches[BatchIndex]):
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
 
     def positions(self, generator: torch.Generator) -> Int64[Tensor, "batches rows"]:
-        """Rows of every batch of an epoch, over all processes."""
+        """Draws the rows of every batch of an epoch, over all processes."""
         raise NotImplementedError
 
     def draw(self, generator: torch.Generator) -> Iterator[BatchIndex]:
@@ -101,12 +101,12 @@ class SharedBatches(EpochBatches[BatchIndex]):
 class MixedBatches(SharedBatches):
     """Training batches of real rows (positions 0 … num_real − 1) and generated rows (the following ones).
 
-    balanced: each batch is half real, half generated; an epoch passes once through the larger side, and through the
-    smaller one as often as that takes. natural: a batch is drawn from all rows alike. Rows left over at the end of an
-    epoch that do not fill a batch are dropped; the order is new in each epoch.
+    Balanced mixing: each batch is half real, half generated; an epoch passes once through the larger side, and as often
+    as needed through the smaller one. Natural mixing: batches are drawn from all rows alike. Every epoch has a new
+    order, and drops the rows at its end that do not fill a batch.
 
     Raises:
-        InputError: an unknown mixing, a side without rows, or a batch size that the processes (and sides) cannot share
+        InputError: the mixing is unknown, a side has no rows, or the processes (and sides) cannot share a batch
             equally.
     """
 
@@ -145,10 +145,10 @@ class MixedBatches(SharedBatches):
 
 
 class ShuffledBatches(SharedBatches):
-    """Training batches of one table: an epoch is one pass in a new order; what does not fill a batch is dropped.
+    """Training batches of one table: an epoch is one pass in a new order, and drops rows that do not fill a batch.
 
     Raises:
-        InputError: a batch size that the processes cannot share equally.
+        InputError: the processes cannot share a batch equally.
     """
 
     def __init__(self, num_rows: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
@@ -165,8 +165,8 @@ class ShuffledBatches(SharedBatches):
 class RowsInOrder(Sampler[BatchIndex]):
     """Every row exactly once: each process has a block of consecutive rows, and all take the same number of steps.
 
-    Blocks differ by at most one row; a process's last batch may be empty, so that no process waits for another in a
-    collective operation that the other has left out.
+    Blocks differ by at most one row. A process's last batch may be empty: it still takes part in the collective
+    operations in which the others wait for it.
     """
 
     def __init__(self, num_rows: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
@@ -185,13 +185,13 @@ class RowsInOrder(Sampler[BatchIndex]):
 
 
 def passes(num_rows: int, length: int, generator: torch.Generator) -> Int64[Tensor, " length"]:
-    """The first `length` entries of random permutations of 0 … num_rows − 1, one after another."""
+    """Returns the first `length` entries of successive random permutations of 0 … num_rows − 1."""
     repeats = math.ceil(length / num_rows)
     return torch.cat([torch.randperm(num_rows, generator=generator) for _ in range(repeats)])[:length]
 
 
 def mix_seeds(*seeds: int) -> int:
-    """One seed from several, so that (1, 2) and (2, 1) differ: splitmix64 over the sequence (Steele et al. 2014)."""
+    """Makes one seed from several, in their order: splitmix64 over the sequence (Steele et al. 2014)."""
     state = 0
     for seed in seeds:
         state = (state + seed + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
@@ -202,20 +202,20 @@ def mix_seeds(*seeds: int) -> int:
 
 
 def batch_loader(rows: Dataset[T], batches: Iterable[Any], num_workers: int = 0) -> DataLoader[T]:
-    """A loader whose sampler chooses whole batches.
+    """Makes a loader whose sampler chooses whole batches.
 
     Args:
-        rows: an item is a batch.
-        batches: what chooses the items.
-        num_workers: processes that read ahead.
+        rows: data set whose items are batches.
+        batches: yields the items' indices.
+        num_workers: number of processes that read ahead.
     """
     return DataLoader(rows, **loader_options(batches, num_workers))
 
 
 class TrainingLoader(DataLoader[T]):
-    """As `batch_loader`, for training: Lightning keeps its place in the epoch in checkpoints.
+    """As `batch_loader`, for training: Lightning saves its place in the epoch in checkpoints.
 
-    Batches that were handed out before are neither read nor made again.
+    A resumed epoch does not read the earlier batches again.
     """
 
     def __init__(self, rows: Dataset[T], batches: EpochBatches[Any], num_workers: int = 0) -> None:
@@ -224,8 +224,8 @@ class TrainingLoader(DataLoader[T]):
         self.first, self.handed_out = 0, 0
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
-        # a generator: nothing is drawn before the first batch is asked for, when the sampler has been told its epoch;
-        # processes that read ahead would else do so in the epoch before
+        # as a generator, it draws nothing before the first batch is requested, when the sampler's epoch is set;
+        # otherwise processes that read ahead would draw from the epoch before
         self.handed_out, self.first = self.first, 0
         self.batches.start_at(self.handed_out)
         for batch in super().__iter__():
@@ -233,11 +233,11 @@ class TrainingLoader(DataLoader[T]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of the epoch were handed out."""
+        """Number of batches of the epoch that were handed out."""
         return {"batches": self.handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Starts the next pass there; at the end of an epoch, it is a whole one."""
+        """Makes the next pass start there; after the end of an epoch, with a whole one."""
         self.first = state["batches"] if state["batches"] < len(self) else 0
 
 
@@ -253,5 +253,5 @@ def loader_options(batches: Iterable[Any], num_workers: int) -> dict[str, Any]:
 
 
 def as_it_is(batch: Any) -> Any:
-    """The collate function of loaders whose data set makes whole batches."""
+    """Collates nothing: the data set makes whole batches."""
     return batch

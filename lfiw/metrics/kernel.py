@@ -268,7 +268,7 @@ def cross_sum(
     kernel: Kernel,
     block_size: int,
 ) -> Float[Tensor, " k"]:
-    """Σ vᵢwⱼk(xᵢ,yⱼ)."""
+    """Computes Σ vᵢwⱼk(xᵢ,yⱼ)."""
     total = w.new_zeros(max(v.shape[1], w.shape[1]))
     for x, v_block in zip(real.split(block_size), v.split(block_size), strict=True):
         x = x.double()

@@ -1,4 +1,4 @@
-"""The gate for scores: which weighting the scores themselves ask for, on validation rows."""
+"""The gate for scores: chooses the weighting by scores of validation rows."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -48,7 +48,7 @@ class Judge:
     log_ratio: Float[Tensor, " m"]
 
     def gains(self, weightings: Sequence[Weighting]) -> tuple[list[float], list[float], float]:
-        """Returns by how much each weighting lowers the unbiased KID, the standard errors, and the KID without it."""
+        """Returns how much each weighting lowers the unbiased KID, the standard errors, and the unweighted KID."""
         weights = torch.stack([w(self.log_ratio) for w in (UNWEIGHTED, *weightings)], dim=1)
         contributions = kernel_contributions(self.real, self.generated, weights)
         differences = contributions.differences()
@@ -64,7 +64,7 @@ def choose_by_kernel_distance(
     ess_share: float = MIN_ESS_SHARE,
     num_scored: int | None = None,
 ) -> Choice:
-    """Returns the weighting nearest to the plain ratio of those that lower the KID in the scored features most.
+    """Returns, of the weightings that lower the KID in the scored features most, the closest to the plain ratio.
 
     The KID is unbiased at any effective size, so that it does not punish weights for their number (as the FID does)
     and does not reward them for it. Only eligible weightings are asked (`judge_all`: k̂ and ESS), only a lower bound
@@ -124,7 +124,7 @@ def choose_by_judges(
     ess_share: float = MIN_ESS_SHARE,
     num_scored: int | None = None,
 ) -> Choice:
-    """Returns the gate's choice: by the KID, or by the KL gain without judges and where float64 cannot hold a kernel.
+    """Returns the gate's choice: by the KID; without judges, or if float64 cannot hold a kernel, by the KL gain.
 
     Args:
         judges: as in `choose_by_kernel_distance`; may be empty.

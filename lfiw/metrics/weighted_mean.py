@@ -1,4 +1,4 @@
-"""Means under the data's distribution from weighted generated rows and, where there are some, real ones.
+"""Means under the data's distribution, from weighted generated rows and, if available, real ones.
 
 A learned ratio is wrong somewhere, and no number of generated rows shows where. Real rows that trained nothing do:
 their own mean is an unbiased estimate of the same truth.
@@ -29,7 +29,7 @@ class Interval:
     half_width: Float[Tensor, " k"]
 
     def holds(self, truth: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """Returns whether each interval holds the value given."""
+        """Returns whether each interval contains the given value."""
         return (self.value - truth).abs() <= self.half_width
 
 
@@ -78,7 +78,7 @@ def weighted_mean(
     weights: Float[Tensor, " rows"] | None = None,
     real: Shaped[Tensor, "n *functions"] | None = None,
 ) -> WeightedMean:
-    """Estimates means under the data's distribution, with intervals that say what they hold.
+    """Estimates means under the data's distribution, with intervals that say what they cover.
 
     Args:
         values: the functions' values at the generated rows, (m,) or (m, k).
@@ -147,7 +147,7 @@ def checked(values: Tensor, name: str) -> Float[Tensor, "n k"]:
 
 
 def interval(value: Float[Tensor, " k"], parts: Float[Tensor, "n k"]) -> Interval:
-    """Returns Student's t-interval of a mean from its rows' terms, with the degrees of freedom that those have."""
+    """Returns Student's t-interval of a mean from its rows' terms, with their effective degrees of freedom."""
     contributions = Contributions(value, parts, parts[:0])
     errors, degrees = contributions.standard_errors(), contributions.degrees_of_freedom()
     widths = [half_width(e, d) for e, d in zip(errors.tolist(), degrees.tolist(), strict=True)]
@@ -189,7 +189,7 @@ def combined(
     real: Float[Tensor, " k"],
     variances: list[Float[Tensor, " k"]],
 ) -> Float[Tensor, " k"]:
-    """Returns the precision-weighted mean of three estimates, of which only that of the real rows is surely unbiased.
+    """Returns the precision-weighted mean of three estimates, of which only the real rows' is certainly unbiased.
 
     Another one counts by 1/(its variance + 2·(its difference from the real rows' mean)²). It moves the result by at
     most half a standard error of the real rows' mean, so that their interval around the result keeps at least 91 % of

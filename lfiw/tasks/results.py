@@ -1,4 +1,4 @@
-"""results/<study>.json: what README and docs show, written by the command that measured it."""
+"""JSON records: results/<study>.json, written by the command that measured it, and what a finished run left."""
 
 import os
 import platform
@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from lfiw.files import write_json
+from lfiw.errors import InputError
+from lfiw.files import read_json, write_json
 from lfiw.version import __version__
 from lfiw.weighting.diagnostics import mean_and_error
 
@@ -33,6 +34,20 @@ def write_study(file: Path, study: str, command: str, seconds: float, rows: Sequ
         "rows": list(rows),
     }
     write_json(file, content)
+
+
+def read_record(file: Path, remedy: str) -> dict[str, Any]:
+    """Reads the record that a run writes when it finishes.
+
+    Args:
+        remedy: what to do if there is none.
+
+    Raises:
+        InputError: the run did not finish, or its record cannot be read.
+    """
+    if not file.is_file():
+        raise InputError(f"{file.parent} has no {file.name}: the run did not finish; {remedy}")
+    return read_json(file)
 
 
 def hardware() -> str:

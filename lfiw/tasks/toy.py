@@ -1,7 +1,6 @@
 """The ratio of known densities: learned against exact class probabilities."""
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from lfiw.ratio.classifier import RatioClassifier
 from lfiw.ratio.cross_fitting import parts_of, train_classifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import Config, Run, ToyCase, ToyData
-from lfiw.tasks.results import Row, row, write_study
+from lfiw.tasks.results import Row, read_record, row, write_study
 from lfiw.training import tracking
 from lfiw.training.progress import with_progress
 from lfiw.training.trainer import CHECKPOINTS, best_checkpoint
@@ -238,15 +237,12 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Prints what the run found; nothing is computed. Returns as `run`.
+    """Prints the run's table again; nothing is computed. Returns as `run`.
 
     Raises:
         InputError: the run did not finish.
     """
-    file = run_dir / "toy.json"
-    if not file.is_file():
-        raise InputError(f"{run_dir} has no toy.json: the run did not finish; run train.py experiment=toy again")
-    rows = json.loads(file.read_text())["rows"]
+    rows = read_record(run_dir / "toy.json", "run train.py experiment=toy again")["rows"]
     print_rows(config, rows)
     return as_metrics(rows), {"rows": rows}
 

@@ -95,8 +95,10 @@ def judge(
 
 
 def min_ess_share(num_features: int, num_samples: int) -> float:
-    """Share of the samples that weights must leave effective for a FID of so many features: 3 D of them, half again as
-    many as its interval needs, at least 1 % and at most half."""
+    """Returns the least ESS / n that weights must leave for an FID of D features.
+
+    The ESS must be 3 D, half again as much as the interval needs, but at least 1 % and at most half of the samples.
+    """
     wanted = ESS_MARGIN * MIN_ESS_PER_DIMENSION * num_features
     return max(MIN_ESS_SHARE, min(MOST_ESS_SHARE, wanted / num_samples))
 
@@ -147,7 +149,7 @@ def choose(
     ess_share: float = MIN_ESS_SHARE,
     num_scored: int | None = None,
 ) -> Choice:
-    """Chooses the plain ratio if its gain can be believed, otherwise the weighting with the best gain, or none.
+    """Chooses the plain ratio if its gain is reliable, otherwise the weighting with the best gain, or none.
 
     A weighting is believed if it is eligible (`judge_all`) and the lower 95 % bound of its KL gain is above zero. The
     plain ratio comes first: every exponent below 1 also shrinks what the ratio has right, and on densities that are

@@ -1,4 +1,4 @@
-"""Weights that also match moments which real rows show: what a learned ratio leaves over in the means and spreads."""
+"""Weights that also match moments of real rows, to correct the means and spreads that a learned ratio misses."""
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ def match_moments(
     generated: Float[Tensor, "m d"],
     real_weights: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, " m"]:
-    """Returns the weights nearest to the given ones that bring each coordinate's mean and mean square near to the real
-    rows'; float64, summing to 1.
+    """Adjusts weights minimally to bring each coordinate's mean and mean square close to the real rows'.
+
+    Returns float64 weights that sum to 1.
 
     Entropy balancing (Hainmueller, Political Analysis 20, 2012) from weights that a ratio gave, with a ridge penalty:
     the exponential tilt w·exp(θᵀφ) that minimises log Σ w exp(θᵀφ) − θᵀ mean φ(real) + λ|θ|²/2. φ has zero mean and
@@ -53,13 +54,13 @@ def match_moments(
 
 
 def moments(x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-    """Coordinates and their squares in standard units; those that are constant are left out."""
+    """Returns the coordinates and their squares in standard units, without constant ones."""
     z = standardised(x).clamp(-FAR, FAR)
     return standardised(torch.cat([z, z.square()], dim=1))
 
 
 def standardised(x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-    """Columns of zero mean and unit variance, without constant ones."""
+    """Returns columns of zero mean and unit variance, without constant ones."""
     std, mean = torch.std_mean(x, dim=0)
     varies = std > 1e-9 * (1 + mean.abs())
     return ((x - mean) / std)[:, varies]

@@ -46,7 +46,7 @@ def pareto_k_of_columns(log_ratio: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
 
 
 def has_tied_tail(log_ratio: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
-    """Whether each column has so many ties among its largest values that a tail cannot be fitted to them.
+    """Returns whether each column has so many ties among its largest values that a tail cannot be fitted to them.
 
     This happens with discrete data, with the plateaus of isotonic calibration, and at a clip. True if more than half of
     the tail's values repeat another one; False for fewer than 25 values.

@@ -64,7 +64,7 @@ def test_a_function_of_a_file_and_a_run_that_does_not_run_it(capsys: pytest.Capt
     stamp = cache.column("features/own").stamp
     assert stamp["sha256"] == hashlib.sha256(CODE.encode()).hexdigest()
     add("callable", "own.py:rows", "--name", "own", "--cache", "real", "generated")
-    assert "features/own was there" in capsys.readouterr().out
+    assert "features/own already there" in capsys.readouterr().out
     Path("own.py").write_text("raise SystemExit('this code was run')")
     options = ["evaluation.extractors=[own, pixels]", "data.input=features/own", "run_dir=runs/r"]
     _, objects = module("train.py").train([*RUN, *options, "metrics.inception_score.classifier=null"])
@@ -102,11 +102,11 @@ def test_an_array_whose_rows_are_the_caches(capfd: pytest.CaptureFixture[str]) -
     values[3, 1] = np.nan
     np.save("nan.npy", values)
     tool = "tools/cache_features.py"
-    assert "expected (60, d) numbers, a row for each of" in refused(
+    assert "expected (60, d) numbers, one row for each of" in refused(
         capfd, tool, "npz", "short.npy", "--name", "x", "--cache", "real"
     )
     assert "row 3 has NaN" in refused(capfd, tool, "npz", "nan.npy", "--name", "x", "--cache", "real")
-    assert "goes with one cache" in refused(
+    assert "npz takes one cache" in refused(
         capfd, tool, "npz", "nan.npy", "--name", "x", "--cache", "real", "generated"
     )
     told = refused(capfd, "train.py", *RUN, "evaluation.extractors=[clip]")
@@ -134,7 +134,7 @@ def test_mistakes_are_one_line(capfd: pytest.CaptureFixture[str]) -> None:
         (["callable", "os.path:join", "--name", "x"], "'os.path:join': expected FILE.py:FUNCTION"),
         (["callable", "own.py:wrong", "--name", "x"], "the function returned (60, 3, 8, 8), expected (60, d)"),
         (["callable", "own.py:fails", "--name", "x"], "the function failed: not today"),
-        (["callable", "own.py:rows", "--name", "inception"], "an extractor of that name is there already"),
+        (["callable", "own.py:rows", "--name", "inception"], "this is the name of a built-in extractor"),
         (["callable", "own.py:rows", "--name", "../x"], "cannot name a column"),
         (["timm", "test_efficientnet"], "no weights, and none are downloaded: expected"),
         (["torchvision", "nothing"], "torchvision has no such classifier"),

@@ -129,7 +129,7 @@ def test_looking_at_a_cache(here, capsys):
     assert "callable: mine.py:draw" in told
     assert "seed: 0" in told
     cache("verify", "made")
-    assert "every SHA-256 is as written" in capsys.readouterr().out
+    assert "every SHA-256 matches" in capsys.readouterr().out
     cache("callable", "mine.py:draw", "--num", 5, "--out", "made", "--append")
     assert "made: 25 rows" in capsys.readouterr().out
     shard = next((here / "made/data").iterdir())

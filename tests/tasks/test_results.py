@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lfiw.tasks.results import hardware, row, write_study
+from lfiw import InputError
+from lfiw.tasks.results import hardware, read_record, row, write_study
 from lfiw.version import __version__
 
 
@@ -27,3 +28,14 @@ def test_write_study(tmp_path: Path) -> None:
     assert content["rows"] == [{"name": "a", "metric": "m", "mean": 1.0, "se": None, "n": 1}]
     assert "cores" in hardware()
     assert content["hardware"] == hardware()
+
+
+def test_the_record_of_a_finished_run_or_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read_record(tmp_path / "toy.json", "run it again")
+    assert str(error.value) == f"{tmp_path} has no toy.json: the run did not finish; run it again"
+    (tmp_path / "toy.json").write_text('{"rows": [1.5]}')
+    assert read_record(tmp_path / "toy.json", "run it again") == {"rows": [1.5]}
+    (tmp_path / "toy.json").write_text('{"rows": ')
+    with pytest.raises(InputError, match="cannot be read"):
+        read_record(tmp_path / "toy.json", "run it again")

@@ -1,4 +1,4 @@
-"""Caches of images: written, read in random batches from disk and from a server, and loaded for training."""
+"""Caches of images: writing them, reading random batches from disk and from a server, loading them for training."""
 
 import hashlib
 import logging
@@ -39,7 +39,7 @@ Reader = Callable[[list[int]], Tensor]  # row numbers, as a data loader gives th
 
 
 def run_write(rounds: int, num_images: int = 100_000) -> list[Row]:
-    """Write, hash, sync to the disk; the peer writes only."""
+    """Times writing, hashing and syncing to disk; the peer only writes."""
     data = images(num_images)
 
     def side(write: Callable[[Tensor, Path], object]) -> Side:
@@ -51,8 +51,8 @@ def run_write(rounds: int, num_images: int = 100_000) -> list[Row]:
 
     sides = {"ours": side(write_cache), "peer": side(arrow_dataset), "plain": side(write_plain)}
     seconds = interleave(sides, rounds)
-    met = "met" if 1 / statistics.median(seconds["ours"]) >= WRITE_RATE else "missed"
-    note = f"{num_images:,} uint8 images of 3×32×32 in blocks of {BLOCK:,}; at least {WRITE_RATE:,} images/s are "
+    outcome = "met" if 1 / statistics.median(seconds["ours"]) >= WRITE_RATE else "missed"
+    note = f"{num_images:,} uint8 images of 3×32×32 in blocks of {BLOCK:,}; the goal of {WRITE_RATE:,} images/s was "
     return [
         compare(
             "cache_write",
@@ -62,7 +62,7 @@ def run_write(rounds: int, num_images: int = 100_000) -> list[Row]:
             unit="images/s",
             goal=None,
             limit=("SHA-256 of the same bytes, one plain write and fsync", seconds["plain"]),
-            note=f"{note}meant: {met}",
+            note=f"{note}{outcome}",
         )
     ]
 
@@ -84,9 +84,9 @@ def write_plain(data: Tensor, folder: Path) -> None:
 
 
 def arrow_dataset(data: Tensor, folder: Path) -> Any:
-    """A memory-mapped Arrow data set of fixed-length lists of bytes: several times faster to read than Array3D."""
+    """Writes an Arrow data set of fixed-length lists of bytes, which is several times faster to read than Array3D."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ["HF_HOME"] = str(folder / "home")  # nothing is left in the user's own
+    os.environ["HF_HOME"] = str(folder / "home")  # so that the user's own stays as it is
     import datasets
     import pyarrow as pa
 
@@ -97,7 +97,7 @@ def arrow_dataset(data: Tensor, folder: Path) -> Any:
 
 
 def run_random_batches(rounds: int, num_images: int = 200_000, batch: int = 256, num_batches: int = 200) -> list[Row]:
-    """Warm page cache, one process; the peer in the faster of its formats."""
+    """Times random batches in one process, with a warm page cache; the peer uses the faster of its two formats."""
     data, rows = images(num_images), random_rows(num_images, batch, num_batches)
     with TemporaryDirectory() as folder:
         readers = all_readers(data, Path(folder))
@@ -106,7 +106,8 @@ def run_random_batches(rounds: int, num_images: int = 200_000, batch: int = 256,
             whole_pass(reader, num_images)
         best = fastest({name: sides[name] for name in ("HF numpy", "HF torch")})
         seconds = interleave({name: sides[name] for name in ("ours", best, "HF arrow", "RAM")}, rounds)
-    note = f"{num_images:,} uint8 images of 3×32×32, {batch} a batch, warm page cache; goal also {READ_RATE:,} images/s"
+    note = f"{num_images:,} uint8 images of 3×32×32, {batch} per batch, warm page cache; "
+    note += f"goal also {READ_RATE:,} images/s"
     row = compare(
         "cache_random_batches",
         f"HF datasets, with_format({best.removeprefix('HF ')!r}, dtype uint8)",
@@ -119,8 +120,8 @@ def run_random_batches(rounds: int, num_images: int = 200_000, batch: int = 256,
         note=note,
     )
     row["limit"]["share_of_copy_bandwidth"] = 2 * BYTES / statistics.median(seconds["ours"]) / copy_bandwidth()
-    by_hand = "HF datasets, with_format('arrow'), buffers turned into a tensor by hand"
-    note = "for information: what a reader's own code on Arrow's buffers can reach"
+    by_hand = "HF datasets, with_format('arrow'), buffers converted to a tensor by hand"
+    note = "for information: what custom code on Arrow's buffers can reach"
     terms: dict[str, Any] = {"unit": "images/s", "goal": None, "note": note}
     return [row, compare("cache_random_batches_arrow", by_hand, seconds["ours"], seconds["HF arrow"], **terms)]
 
@@ -134,7 +135,7 @@ def reading(reader: Reader, rows: list[list[int]]) -> Side:
 
 
 def whole_pass(reader: Reader, num_images: int) -> None:
-    """Every page of the files into memory; every shard of a server is fetched and checked."""
+    """Reads every row once: brings files into the page cache, and fetches and checks the shards of a server."""
     drain(reader(list(range(start, min(start + 4096, num_images)))) for start in range(0, num_images, 4096))
 
 
@@ -143,7 +144,7 @@ def reader_of(cache: SampleCache) -> Reader:
 
 
 def all_readers(data: Tensor, folder: Path) -> dict[str, Reader]:
-    """The same images behind each interface."""
+    """Returns one reader of the same images per interface."""
     arrow = arrow_dataset(data, folder)
     as_numpy = arrow.with_format("numpy", dtype=np.uint8)
     as_torch = arrow.with_format("torch", dtype=torch.uint8)
@@ -158,13 +159,13 @@ def all_readers(data: Tensor, folder: Path) -> dict[str, Reader]:
 
 
 def from_arrow(column: Any) -> Tensor:
-    """(rows, 3, 32, 32) of a chunked column."""
+    """Converts a chunked column to (rows, 3, 32, 32) uint8."""
     pixels = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(-1, *IMAGE)
 
 
 def run_remote(rounds: int, num_images: int = 100_000, batch: int = 256, num_batches: int = 200) -> list[Row]:
-    """Random batches of a cache on an S3 server, once its shards are here, against the same cache in a folder."""
+    """Times random batches of a cache on an S3 server, its shards already fetched, against the same cache on disk."""
     data, rows = images(num_images), random_rows(num_images, batch, num_batches)
     with TemporaryDirectory() as name, server(Path(name)) as url:
         for place in ("here", "to-upload"):
@@ -175,8 +176,8 @@ def run_remote(rounds: int, num_images: int = 100_000, batch: int = 256, num_bat
         whole_pass(there, num_images)
         fetched = num_images * BYTES / (perf_counter() - started) / 1e6
         whole_pass(here, num_images)
-        cold = f"the first pass fetches and checks {fetched:.0f} MB/s, most of it the time of a server in Python"
-        note = f"{num_images:,} uint8 images of 3×32×32 in shards of {SHARD_MB} MB, {batch} a batch; {cold}"
+        cold = f"the first pass fetches and checks {fetched:.0f} MB/s, limited mostly by the Python server"
+        note = f"{num_images:,} uint8 images of 3×32×32 in shards of {SHARD_MB} MB, {batch} per batch; {cold}"
         terms: dict[str, Any] = {"unit": "images/s", "goal": REMOTE_GOAL, "note": note}
         sides = reading(there, rows), reading(here, rows)
         return [race("cache_remote_warm", "the same cache in a folder", *sides, rounds, **terms)]
@@ -184,11 +185,11 @@ def run_remote(rounds: int, num_images: int = 100_000, batch: int = 256, num_bat
 
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """The URL for a cache on moto's server on the loopback; it and the folder of fetched shards end with the block."""
+    """Runs moto's S3 server on the loopback while the block lasts, and yields the URL for a cache there."""
     import s3fs
     from moto.server import ThreadedMotoServer
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
     running = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
@@ -208,7 +209,7 @@ def server(folder: Path) -> Iterator[str]:
 
 
 class Images(Dataset[Tensor]):
-    """One image at a time, in memory."""
+    """Images in memory, transformed one at a time."""
 
     def __init__(self, data: Tensor, transform: nn.Module) -> None:
         self.data, self.transform = data, transform
@@ -221,8 +222,10 @@ class Images(Dataset[Tensor]):
 
 
 def run_loader(rounds: int, num_images: int = 50_000, batch: int = 256, peer_images: int = 7_680) -> list[Row]:
-    """Batches with a random crop and flip for each sample, normalised, in one process; torchvision's recipe at its best
-    of 0 and 2 worker processes."""
+    """Times normalised batches with a random crop and flip per sample.
+
+    Ours come from one process; torchvision's recipe has 0 or 2 worker processes, whichever is faster.
+    """
     data = images(num_images)
     with TemporaryDirectory() as folder:
         loader = our_loader(data, Path(folder), batch)
@@ -241,33 +244,33 @@ def run_loader(rounds: int, num_images: int = 50_000, batch: int = 256, peer_ima
                 rounds,
                 unit="images/s",
                 goal=LOADER_GOAL,
-                # what no route avoids: read as uint8, written as float32
+                # unavoidable: every image is read as uint8 and written as float32
                 limit=(
-                    "a copy in memory of 3,072 bytes read and 12,288 written an image",
+                    "a copy in memory: 3,072 bytes read and 12,288 written per image",
                     5 * BYTES / copy_bandwidth(),
                 ),
-                note=f"{num_images:,} uint8 images of 3×32×32, {batch} a batch; ours from a cache on disk, the peer's "
-                "in memory",
+                note=f"{num_images:,} uint8 images of 3×32×32, {batch} per batch; ours from a cache on disk, the "
+                "peer's from memory",
             )
         ]
 
 
 def our_loader(data: Tensor, folder: Path, batch: int) -> DataLoader[dict[str, Tensor]]:
-    """Half of the images real, half generated, as in training."""
+    """Loads mixed batches as training does: half of the images count as real, half as generated."""
     sides = [everything(write_cache(half, folder / str(i))) for i, half in enumerate(data.chunk(2))]
     batches = MixedBatches(len(sides[0]), len(sides[1]), batch_size=batch, mixing="balanced", seed=0)
     return batch_loader(MixedRows(sides, ["image"], "crop_flip"), batches)
 
 
 def normalised(loader: DataLoader[dict[str, Tensor]]) -> Iterator[Tensor]:
-    """Batches as `RatioClassifier` standardises them."""
+    """Yields batches standardised as `RatioClassifier` does it."""
     mean, std = (torch.full((3, 1, 1), value) for value in (MEAN, STD))
     for batch in loader:
         yield standardise(batch["image"], mean, std)
 
 
 def peer_loaders(data: Tensor, batch: int, num_samples: int) -> dict[str, DataLoader[Tensor]]:
-    """The usual recipe, all transforms a sample, by number of worker processes."""
+    """Returns loaders by the usual recipe, which transforms one sample at a time, by number of worker processes."""
     transform = v2.Compose(
         [
             v2.RandomCrop(IMAGE[1:], padding=PADDING),

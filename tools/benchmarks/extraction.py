@@ -1,4 +1,4 @@
-"""Inception's features against torch-fidelity's extractor, and what kept features save beside extracting them again."""
+"""Inception features against torch-fidelity's extractor, and how much time cached features save."""
 
 import warnings
 from dataclasses import asdict
@@ -23,22 +23,22 @@ from .measure import IMAGE, Row, Side, compare, fastest, images, interleave, rac
 from .training_steps import alternate
 
 GOALS = {"fp32": (torch.float32, 1.3), "bf16": (torch.bfloat16, 3.0)}
-FLOPS = 11.4e9  # of one image: 5.7 billion multiplications and additions
-PEER_BATCHES = (4, 8, 16, 50)  # torch-fidelity's is 64 unless told; the peer is compared at its best
+FLOPS = 11.4e9  # per image: 5.7 billion multiplications and as many additions
+PEER_BATCHES = (4, 8, 16, 50)  # torch-fidelity's default is 64; the peer is compared at its best
 GOAL_KEPT = 100.0
 MORE = 4  # weightings after the first
 NUM_CLASSES = 10
-SAMPLE = 32  # images that the peer's extractor is timed on, where it stands for many
+SAMPLE = 32  # images on which the peer's extractor is timed when the time of many is extrapolated
 
 
 def run_inception(rounds: int, num_images: int = 48) -> list[Row]:
-    """One row a precision, of the same weights and images; the limit is the fastest convolution of the network."""
+    """Times one extractor per precision, all with the same weights; the limit is the network's fastest convolution."""
     data, peer = images(num_images), torch_fidelity()
     batch = best_batch(peer, data)
     rows = []
     for precision, (dtype, goal) in GOALS.items():
         ours = InceptionFeatures(IMAGE, precision=precision).eval()
-        limit = f"one 3×3 convolution, {precision}; {FLOPS / 1e9:.1f} GFLOP an image"
+        limit = f"one 3×3 convolution, {precision}; {FLOPS / 1e9:.1f} GFLOP per image"
         found = race(
             f"inception_{precision}",
             f"torch-fidelity's extractor, float32, batches of {batch}",
@@ -55,7 +55,7 @@ def run_inception(rounds: int, num_images: int = 48) -> list[Row]:
 
 
 def best_batch(peer: FeatureExtractorInceptionV3, data: Tensor) -> int:
-    """The batch size at which the peer is fastest."""
+    """Returns the batch size at which the peer is fastest."""
     batches = {str(size): seconds_each(partial(peer_features, peer, data, size)) for size in PEER_BATCHES}
     return int(fastest(batches, tries=1))
 
@@ -71,7 +71,7 @@ def peer_features(peer: FeatureExtractorInceptionV3, data: Tensor, batch: int) -
 
 
 def torch_fidelity() -> FeatureExtractorInceptionV3:
-    """The peer with our weights: batch norms that do nothing but add the folded bias, and any head."""
+    """Builds the peer with our weights: its batch norms only add the folded bias, and its head is arbitrary."""
     folded = find_weights().tensors
     state = {"fc.weight": torch.zeros(NUM_LOGITS, NUM_FEATURES), "fc.bias": torch.zeros(NUM_LOGITS)}
     for name in convolutions():
@@ -88,7 +88,7 @@ def torch_fidelity() -> FeatureExtractorInceptionV3:
 
 @torch.inference_mode()
 def convolution_flops(dtype: torch.dtype, channels: int = 192, size: int = 35) -> float:
-    """Floating-point operations a second of a 3×3 convolution whose data stay in the caches."""
+    """Measures the floating-point operations per second of a 3×3 convolution whose data fit the CPU caches."""
     layer = torch.nn.Conv2d(channels, channels, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
     x = torch.rand(CPU_IMAGES, channels, size, size).to(dtype).to(memory_format=torch.channels_last)
     layer(x)
@@ -96,7 +96,7 @@ def convolution_flops(dtype: torch.dtype, channels: int = 192, size: int = 35) -
 
 
 def run_weighting(rounds: int, n: int = 10_000) -> list[Row]:
-    """FID, KID and IS of n generated against n real rows: the first weighting, and each one more in the same call."""
+    """Times FID, KID and IS of n generated against n real rows: the first weighting, and each further one."""
     real, generated = features(n, 0), features(n, 1)
     g = torch.Generator().manual_seed(2)
     probabilities = torch.rand(n, NUM_CLASSES, dtype=torch.float64, generator=g).softmax(1)
@@ -113,10 +113,10 @@ def run_weighting(rounds: int, n: int = 10_000) -> list[Row]:
     seconds = interleave({"first": first, "all": all_of_them, "peer": from_images(2 * n)}, rounds, warm_ups=0)
     more = [(a - f) / MORE for a, f in zip(seconds["all"], seconds["first"], strict=True)]
     note = (
-        f"FID, KID and IS of {n:,} generated against {n:,} real rows; the peer's time is that of {SAMPLE} "
-        f"images times {2 * n // SAMPLE:,}, without its scores; with the real side's features known it is half"
+        f"FID, KID and IS of {n:,} generated against {n:,} real rows; the peer's time is for extraction alone, "
+        f"that of {SAMPLE} images times {2 * n // SAMPLE:,}; it halves if the real features are known"
     )
-    adds = f"what one more weighting adds, from {MORE} more in one call; {note}"
+    adds = f"the cost of each further weighting, measured with {MORE} more in one call; {note}"
     peer = "torch-fidelity's extractor on the images"
     return [
         compare("score_10k", peer, seconds["first"], seconds["peer"], unit="s", goal=None, note=note),
@@ -125,7 +125,7 @@ def run_weighting(rounds: int, n: int = 10_000) -> list[Row]:
 
 
 def run_epoch(rounds: int, n: int = 50_000) -> list[Row]:
-    """An epoch of the MLP on n + n rows of cached features, and a frozen Inception run over as many images."""
+    """Times an epoch of the MLP on n + n rows of cached features against a frozen Inception over as many images."""
     tables = [TensorTable({"features": features(n + 1000, seed)}) for seed in (0, 1)]
     fractions = {"train": n / (n + 1000), "validation": 1000 / (n + 1000), "evaluation": 0.0}
     datamodule = MixedDataModule(*tables, input="features", fractions=fractions)
@@ -135,13 +135,13 @@ def run_epoch(rounds: int, n: int = 50_000) -> list[Row]:
     peer = "a frozen Inception's forward pass in every epoch (torch-fidelity's extractor)"
     note = (
         f"{n:,} + {n:,} rows, MLP 2 × 512 on {NUM_FEATURES} features; the peer's time is that of {SAMPLE} "
-        f"images times {2 * n // SAMPLE:,}, without its head"
+        f"images times {2 * n // SAMPLE:,}, without a head to train"
     )
     return [compare("ratio_epoch", peer, epochs.ours, epochs.theirs, unit="s", goal=GOAL_KEPT, note=note)]
 
 
 def from_images(num_images: int) -> Side:
-    """Seconds for so many images, from a few of them."""
+    """Times the peer's extractor on a few images → the seconds that `num_images` would take."""
     peer, data = torch_fidelity(), images(SAMPLE)
     batch = best_batch(peer, data)
     extract = seconds_each(lambda: peer_features(peer, data, batch), SAMPLE)
@@ -150,5 +150,5 @@ def from_images(num_images: int) -> Side:
 
 
 def features(n: int, seed: int) -> Tensor:
-    """Half zeros, as Inception's are near to."""
+    """Draws features of which half are zero; Inception's are mostly near zero."""
     return torch.randn(n, NUM_FEATURES, generator=torch.Generator().manual_seed(seed)).relu_()

@@ -1,4 +1,4 @@
-"""Timing side by side, and the row that comes of it."""
+"""Timing two sides in turn, and the row of results."""
 
 import statistics
 import time
@@ -16,7 +16,7 @@ IMAGE = (3, 32, 32)
 
 
 def seconds_each(work: Callable[[], object], units: int = 1) -> Side:
-    """A side that does `units` units of work in one call."""
+    """Makes a side from a function that does `units` units of work per call."""
 
     def side() -> float:
         start = time.perf_counter()
@@ -27,7 +27,7 @@ def seconds_each(work: Callable[[], object], units: int = 1) -> Side:
 
 
 def interleave(sides: Mapping[str, Side], rounds: int, warm_ups: int = 1) -> dict[str, list[float]]:
-    """Runs the sides in turn, A B A B …, so that a slow spell of the machine meets all of them → seconds by round."""
+    """Runs the sides in turn, A B A B …, so that a slow spell of the machine hits them all → seconds by round."""
     for _ in range(warm_ups):
         for side in sides.values():
             side()
@@ -39,13 +39,13 @@ def interleave(sides: Mapping[str, Side], rounds: int, warm_ups: int = 1) -> dic
 
 
 def fastest(candidates: Mapping[str, Side], tries: int = 2) -> str:
-    """Name of the side that was fastest in its best try: the peer is compared at its best."""
+    """Returns the name of the side with the fastest single try: a peer is compared at its best."""
     times = interleave(candidates, rounds=tries)
     return min(times, key=lambda name: min(times[name]))
 
 
 def race(name: str, peer: str, ours: Side, theirs: Side, rounds: int, *, warm_ups: int = 1, **terms: Any) -> Row:
-    """The row of two sides that are timed in turn; `terms` are those of `compare`."""
+    """Times two sides in turn and returns their row; `terms` are those of `compare`."""
     seconds = interleave({"ours": ours, "peer": theirs}, rounds, warm_ups)
     return compare(name, peer, seconds["ours"], seconds["peer"], **terms)
 
@@ -62,15 +62,15 @@ def compare(
     at_most: float = float("inf"),
     note: str = "",
 ) -> Row:
-    """The row of one comparison.
+    """Returns the row of one comparison.
 
     Args:
         ours, theirs: seconds for one unit of work, by round.
         unit: `s`, `ms/step`, or one that ends in `/s`, which turns the seconds into a rate.
-        goal: for the ratio. If None, shown for information.
-        limit: what the hardware allows, in words, and the seconds that a unit would take at it, by round if timed so.
-        at_most: seconds that our median may take, beside the goal for the ratio.
-        note: conditions that a reader of the number needs.
+        goal: least ratio. If None, the row is for information only.
+        limit: the bound that the hardware sets, in words, and the seconds per unit at that bound, by round if timed so.
+        at_most: seconds that our median may take, in addition to the goal for the ratio.
+        note: conditions of the measurement.
 
     Returns:
         `ratio`: median over the rounds of peer's time / our time in the same round; above 1, ours is faster. `ours`
@@ -95,7 +95,7 @@ def compare(
 
 
 def beside_limit(what: str, at_limit: float | list[float], ours: list[float]) -> dict[str, Any]:
-    """Our share of the limit's speed; where the limit was timed in the same rounds, also that speed."""
+    """Returns our share of the limit's speed, and that speed too if the limit was timed in the same rounds."""
     if isinstance(at_limit, float):
         return {"what": what, "share": at_limit / statistics.median(ours)}
     share = statistics.median([b / a for a, b in zip(ours, at_limit, strict=True)])
@@ -109,7 +109,7 @@ def in_unit(seconds: float, unit: str) -> float:
 
 
 def copy_bandwidth(num_bytes: int = 1 << 28) -> float:
-    """Bytes read and written a second by a plain copy in memory."""
+    """Measures the bytes per second that a plain copy in memory reads and writes."""
     source = torch.ones(num_bytes, dtype=torch.uint8)
     target = torch.zeros_like(source)
     copy = seconds_each(lambda: target.copy_(source))
@@ -117,7 +117,7 @@ def copy_bandwidth(num_bytes: int = 1 << 28) -> float:
 
 
 def matmul_flops(d: int = 2048) -> float:
-    """Floating-point operations a second of a float64 matrix product."""
+    """Measures the floating-point operations per second of a float64 matrix product."""
     a = torch.rand(d, d, dtype=torch.float64)
     out = torch.empty_like(a)
     multiply = seconds_each(lambda: torch.mm(a, a, out=out))
@@ -125,12 +125,12 @@ def matmul_flops(d: int = 2048) -> float:
 
 
 def images(n: int, shape: tuple[int, ...] = IMAGE, top: int = 256, generator: torch.Generator | None = None) -> Tensor:
-    """Noise in uint8, below `top`; the same each time unless a generator is given."""
+    """Draws uint8 noise below `top`; the same in every call unless a generator is given."""
     drawn_by = generator or torch.Generator().manual_seed(0)
     return torch.randint(top, (n, *shape), dtype=torch.uint8, generator=drawn_by)
 
 
 def drain(batches: Iterable[object]) -> None:
-    """Asks for every batch, and lets it go."""
+    """Consumes all batches."""
     for _ in batches:
         pass

@@ -1,4 +1,4 @@
-"""The Fréchet distance, its standard error, precision and recall: of features that are there already."""
+"""The Fréchet distance, its standard error, precision and recall, all from features that are already in memory."""
 
 import warnings
 
@@ -14,16 +14,16 @@ from lfiw.metrics.influence import frechet_contributions
 from .measure import Row, compare, interleave, matmul_flops, race, seconds_each
 
 GOAL_TORCHMETRICS, GOAL_CLEANFID, GOAL_FEW = 2.4, 10.0, 30.0
-SLOW_ROUNDS = 3  # of a side that takes a quarter of a minute or more
+SLOW_ROUNDS = 3  # for a side that takes 15 s or more
 # d³ × (Cholesky ⅓, a product 2, half of a symmetric product 1, eigenvalues of a symmetric matrix 4/3)
 FLOPS_OF_CUBE = 1 / 3 + 2 + 1 + 4 / 3
-RESAMPLES = 200  # of a bootstrap with a usable interval
+RESAMPLES = 200  # that a bootstrap needs for a usable interval
 GOAL_INTERVAL, INTERVAL_SECONDS = 100.0, 3.0  # at 10,000 rows of 2,048 features
 NEIGHBOURS_SECONDS = 30.0
 
 
 class GivenFeatures(nn.Identity):
-    """Torchmetrics' feature extractor for features that are there already."""
+    """Stands in for torchmetrics' feature extractor: returns the given features."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class GivenFeatures(nn.Identity):
 
 
 def run_from_moments(rounds: int, n: int = 5000, d: int = 2048) -> list[Row]:
-    """`frechet_distance` against torchmetrics' `compute` and clean-fid, the moments being known."""
+    """Times `frechet_distance` against torchmetrics' `compute` and clean-fid, from known moments."""
     real, generated = both_sides(n, d)
     moments = *weighted_moments(real), *weighted_moments(generated)
     peer = torchmetrics_fid(d)
@@ -65,7 +65,7 @@ def run_from_moments(rounds: int, n: int = 5000, d: int = 2048) -> list[Row]:
 
 
 def run_few_samples(rounds: int, n: int = 500, d: int = 2048) -> list[Row]:
-    """From features to the distance, moments included on both sides."""
+    """Times the distance from features, moments included on both sides."""
     real, generated = both_sides(n, d)
     peer = torchmetrics_fid(d)
 
@@ -91,14 +91,14 @@ def run_few_samples(rounds: int, n: int = 500, d: int = 2048) -> list[Row]:
 
 
 def run_interval(rounds: int, n: int = 10_000, d: int = 2048) -> list[Row]:
-    """`frechet_contributions` of n weighted against n real rows, less the score, and a bootstrap of the score."""
+    """Times the standard error of a weighted score, beyond the score itself, against a bootstrap of the score."""
     real, generated = both_sides(n, d)
     weights = torch.rand(n, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     score = seconds_each(lambda: frechet_distance_from_features(real, generated, generated_weights=weights[:, 0]))
     contributions = seconds_each(lambda: frechet_contributions(real, generated, weights).standard_errors())
     seconds = interleave({"score": score, "contributions": contributions, "peer": score}, rounds, warm_ups=0)
     beyond = [max(c - s, 1e-9) for c, s in zip(seconds["contributions"], seconds["score"], strict=True)]
-    note = f"seconds beyond the score, {n:,} rows per side, {d} dimensions; at most {INTERVAL_SECONDS:g} s are meant; "
+    note = f"seconds beyond the score, {n:,} rows per side, {d} dimensions; goal also {INTERVAL_SECONDS:g} s; "
     return [
         compare(
             "frechet_interval",
@@ -114,7 +114,7 @@ def run_interval(rounds: int, n: int = 10_000, d: int = 2048) -> list[Row]:
 
 
 def run_neighbours(rounds: int, n: int = 10_000, d: int = 2048) -> list[Row]:
-    """`precision_recall`, which gives density and coverage too, against torch-fidelity's precision and recall."""
+    """Times `precision_recall`, which also gives density and coverage, against torch-fidelity's two scores."""
     real, generated = both_sides(n, d)
     options = {"prc_neighborhood": 3, "prc_batch_size": n, "save_cpu_ram": False, "verbose": False}
     return [
@@ -128,7 +128,7 @@ def run_neighbours(rounds: int, n: int = 10_000, d: int = 2048) -> list[Row]:
             unit="s",
             goal=1.0,
             at_most=NEIGHBOURS_SECONDS,
-            note=f"{n:,} samples per side, {d} dimensions, float32; at most {NEIGHBOURS_SECONDS:g} s",
+            note=f"{n:,} samples per side, {d} dimensions, float32; goal also {NEIGHBOURS_SECONDS:g} s",
         )
     ]
 
@@ -138,15 +138,15 @@ def both_sides(n: int, d: int) -> tuple[Tensor, Tensor]:
 
 
 def features(n: int, d: int, seed: int) -> Tensor:
-    """float32 features whose variances fall as a power, as a network's do, in a random basis of pairs of axes."""
+    """Draws float32 features whose variances fall by a power law, as a network's do; neighbours are correlated."""
     generator = torch.Generator().manual_seed(seed)
     scales = torch.arange(1, d + 1).pow(-0.5)
     rows = torch.randn(n, d, generator=generator) * scales + 0.01 * seed
-    return (rows + rows.roll(1, dims=1)) / 2**0.5  # neighbours are correlated
+    return (rows + rows.roll(1, dims=1)) / 2**0.5
 
 
 def at_matmul(formula: str, operations: float, d: int) -> tuple[str, float]:
-    """The limit of a matrix product's speed."""
+    """Returns the limit: the time that the operations would take at the speed of a matrix product."""
     return f"a float64 matrix product; {formula} operations", operations / matmul_flops(d)
 
 
@@ -161,5 +161,5 @@ def update(metric: FrechetInceptionDistance, real: Tensor, generated: Tensor) ->
 
 def cleanfid_fid(moments: tuple[Tensor, Tensor, Tensor, Tensor]) -> float:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # clean-fid's use of SciPy
+        warnings.simplefilter("ignore", DeprecationWarning)  # from clean-fid's call of SciPy
         return float(cleanfid_distance(*(moment.numpy() for moment in moments)))

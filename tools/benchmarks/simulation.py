@@ -1,4 +1,4 @@
-"""Sampling and simulation: PixelCNN++ with kept activations against naively, an ensemble's steps against MuJoCo's."""
+"""Sampling and simulation: PixelCNN++ with cached activations against naive sampling, an ensemble against MuJoCo."""
 
 import torch
 
@@ -19,7 +19,7 @@ CORES = 2
 
 
 def run_pixelcnn(rounds: int) -> list[Row]:
-    """Sixteen images at a time; naive: a pass through the whole network for each pixel, of which one is timed."""
+    """Times the sampling of 16 images. Naive sampling runs the whole network per pixel: one run is timed."""
     torch.manual_seed(0)
     net = PixelCNN(IMAGE, width=32, blocks=2, levels=2, mixtures=5, dropout=0.0).eval()
     images, uniforms = torch.zeros(16, *IMAGE), torch.rand(16, 8, 32, 32)
@@ -35,11 +35,9 @@ def run_pixelcnn(rounds: int) -> list[Row]:
 
 
 def run_dynamics(rounds: int) -> list[Row]:
-    """Steps a second: an ensemble of the default size with a policy, and MuJoCo alone, as if it used both cores."""
-    note = (
-        f"{TRAJECTORIES:,} trajectories of {HORIZON} steps by 5 networks 2 × 128, the policy's own network included; "
-    )
-    note += "the peer steps with actions that are there already"
+    """Times steps of an ensemble of the default size with a policy, against MuJoCo alone as if it used both cores."""
+    note = f"{TRAJECTORIES:,} trajectories of {HORIZON} steps by 5 networks 2 × 128, the policy's network included; "
+    note += "the peer steps with actions that were drawn before"
     peer = f"gymnasium's HalfCheetah-v5, on one core, times {CORES}"
     return [race("simulated_steps", peer, simulated(), real(), rounds, unit="steps/s", goal=20.0, note=note)]
 

@@ -1,6 +1,6 @@
 """Training steps: the Lightning trainer of a run against a bare PyTorch loop.
 
-Both train in one process, an epoch of one after an epoch of the other, from the same weights over the same batches.
+Both train in one process, in alternate epochs, from the same initial weights on the same batches.
 """
 
 import statistics
@@ -38,26 +38,26 @@ from .measure import IMAGE, Row, compare, images
 
 GOAL = 0.95
 BATCH, GENERATOR_BATCH = 256, 32
-MLP_STEPS = 400  # an epoch of the small network must last long enough to be timed
-CLASSES, SHOTS, EACH = 100, 5, 10  # of drawings, and samples from each
+MLP_STEPS = 400  # so that an epoch of the small network lasts long enough to be timed
+CLASSES, SHOTS, EACH = 100, 5, 10  # of drawings, and generated samples per drawing
 
 Batch = dict[str, Tensor]
 
 
 class BareLoop:
-    """What one writes without a trainer: from the weights of a module, over the batches of a loader."""
+    """The loop that one writes without a trainer; starts from a copy of a module's weights."""
 
     weight_decay = Optimizer().weight_decay
 
     def __init__(self, module: LightningModule, loader: DataLoader[Batch]) -> None:
-        owner, module._trainer = module._trainer, None  # the trainer of the module is not copied
+        owner, module._trainer = module._trainer, None  # so that deepcopy leaves out the trainer
         self.module: Any = deepcopy(module)
         module._trainer = owner
         self.loader = loader
         self.optimizers = [self.optimizer_of(part) for part in self.parts()]
 
     def parts(self) -> list[nn.Module]:
-        """Those that have an optimizer each."""
+        """Returns the parts that have an optimizer each."""
         return [self.module.net]
 
     def optimizer_of(self, part: nn.Module) -> torch.optim.Optimizer:
@@ -66,7 +66,7 @@ class BareLoop:
         return torch.optim.AdamW(groups, lr=Optimizer().lr)
 
     def epoch(self, number: int) -> float:
-        """Its seconds."""
+        """Trains for an epoch → its seconds."""
         self.loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
         start = time.perf_counter()
         for i, batch in enumerate(self.loader):
@@ -80,7 +80,7 @@ class BareLoop:
         raise NotImplementedError
 
     def outputs(self, batch: Batch) -> Tensor:
-        """Of the network, for standardised images."""
+        """Runs the network on standardised images."""
         return self.module.net((batch["image"].float() - self.module.mean).div_(self.module.std))
 
 
@@ -143,10 +143,10 @@ LOOPS: Mapping[type[LightningModule], type[BareLoop]] = {
 
 
 class Alternation(Callback):
-    """Before each epoch of the trainer the peer's; notes the seconds of both.
+    """Runs an epoch of the peer before each epoch of the trainer, and records the seconds of both.
 
     Args:
-        peer: number of an epoch → seconds. If None, the same epoch by the bare loop.
+        peer: runs the epoch of that number → its seconds. If None, the bare loop.
     """
 
     def __init__(self, peer: Callable[[int], float] | None = None) -> None:
@@ -184,7 +184,7 @@ def alternate(
     monitor: str | None = MONITOR,
     mode: str = "min",
 ) -> Alternation:
-    """One fit as `lfiw.tasks` builds it, with the peer's epochs in between."""
+    """Trains as `lfiw.tasks` does, with the peer's epochs in between."""
     found = Alternation(peer)
     options = Trainer(accelerator="cpu", max_epochs=epochs, patience=epochs, progress=False)
     with TemporaryDirectory() as name:
@@ -195,7 +195,7 @@ def alternate(
 
 
 def row_of(name: str, alternation: Alternation, same: str, **terms: Any) -> Row:
-    """Without the first epoch, which warms up."""
+    """Returns the row, without the first epoch, which warms up."""
     ours, theirs = ([s / alternation.steps for s in side[1:]] for side in (alternation.ours, alternation.theirs))
     return compare(
         name, f"a bare PyTorch loop: same {same} and AdamW", ours, theirs, unit="ms/step", goal=GOAL, **terms
@@ -203,12 +203,12 @@ def row_of(name: str, alternation: Alternation, same: str, **terms: Any) -> Row:
 
 
 def run_resnet(rounds: int, steps: int = 8) -> list[Row]:
-    """Images of 3×32×32 and the network for them: the case that a user waits for."""
+    """Times a step of the network for 3×32×32 images, the case in which users wait longest."""
     return [time_ratio("trainer_step", ResNet(), IMAGE, steps, rounds)]
 
 
 def run_mlp(rounds: int, steps: int = MLP_STEPS) -> list[Row]:
-    """The digits' network, whose step is so short that the trainer's own work shows: beside Lightning's alone."""
+    """Times a step of the digits' network, so short that the trainer's overhead shows; Lightning alone is the limit."""
     return [time_ratio("trainer_step_mlp", MLP(), (1, 8, 8), steps, rounds, with_limit=True)]
 
 
@@ -221,8 +221,8 @@ def time_ratio(
         alone = time_lightning_alone(classifier, mixed(shape, steps), rounds)
         limit = ("Lightning's trainer without callbacks and loggers, the same step", alone)
     epoch_end = 1000 * statistics.median(alternation.epoch_end)
-    note = f"{net.name} on {shape}, batch {BATCH}, epochs of {steps} steps; not in it: validation, checkpoint and one "
-    note += f"line of metrics.jsonl at the end of an epoch, {epoch_end:.0f} ms"
+    note = f"{net.name} on {shape}, batch {BATCH}, epochs of {steps} steps; not included: the end of an epoch, "
+    note += f"which validates, saves a checkpoint and writes a line of metrics.jsonl in {epoch_end:.0f} ms"
     return row_of(name, alternation, "loader, network, loss", limit=limit, note=note)
 
 
@@ -235,7 +235,7 @@ def train_ratio(
 
 
 def mixed(shape: tuple[int, ...], steps: int) -> MixedDataModule:
-    """An epoch of so many steps; half of each side trains. Noise, the generated a little darker."""
+    """Makes noise images, the generated ones a little darker; half of each side trains, `steps` steps per epoch."""
     rows = steps * BATCH  # a balanced batch takes half its rows from each side
     generator = torch.Generator().manual_seed(0)
     sides = [TensorTable({"image": images(rows, shape, top, generator)}) for top in (256, 250)]
@@ -243,7 +243,7 @@ def mixed(shape: tuple[int, ...], steps: int) -> MixedDataModule:
 
 
 def time_lightning_alone(classifier: RatioClassifier, datamodule: MixedDataModule, rounds: int) -> list[float]:
-    """Seconds a step of the epochs after the first: what no callback or hook of ours can go below."""
+    """Times Lightning without our callbacks and hooks → seconds per step of each epoch after the first."""
     datamodule.setup()
     loader = datamodule.train_dataloader()
     module = BareModule(BareRatio(classifier, loader))
@@ -261,7 +261,7 @@ def time_lightning_alone(classifier: RatioClassifier, datamodule: MixedDataModul
 
 
 class BareModule(LightningModule):
-    """The bare loop's step in Lightning's loop; notes the seconds a step of each epoch."""
+    """Does the bare loop's step in Lightning's loop, and records the seconds per step of each epoch."""
 
     def __init__(self, bare: BareLoop) -> None:
         super().__init__()
@@ -283,7 +283,7 @@ class BareModule(LightningModule):
 
 
 def run_generators(rounds: int, steps: int = 10) -> list[Row]:
-    """A step of each network of the SNGAN, and of the VAE."""
+    """Times steps of the SNGAN and of the VAE."""
     return [time_generator(net, rounds, steps) for net in (SNGAN(width=32, critic_width=32), VAE(width=16, latent=32))]
 
 
@@ -299,7 +299,7 @@ def time_generator(net: SNGAN | VAE, rounds: int, steps: int) -> Row:
 def run_augmentation(
     rounds: int, steps: int = 40, side: int = 28, width: int = 64, classes: int = CLASSES
 ) -> list[Row]:
-    """The classifier on batches of 64 drawings, half of them generated and drawn by weight, conv4."""
+    """Times a step of conv4 on batches of 64 drawings, half of them generated ones drawn by weight."""
     alternation, _ = train_augmentation(steps, rounds, side, width, classes)
     note = f"conv4, width {width}, 1×{side}×{side}, batch 64, epochs of {steps} steps, rows drawn by weight; "
     note += "without validation"
@@ -309,7 +309,7 @@ def run_augmentation(
 def train_augmentation(
     steps: int, rounds: int, side: int, width: int, classes: int
 ) -> tuple[Alternation, AugmentationClassifier]:
-    """On noise for drawings."""
+    """Trains on noise instead of drawings."""
     shape = (1, side, side)
     labels = torch.arange(classes).repeat_interleave(SHOTS + 2)
     parents = torch.arange(len(labels)).repeat_interleave(EACH)

@@ -1,10 +1,9 @@
-"""What a ratio corrects in features that it never saw: CIFAR-10, four generators, ratios of one network and of several.
+"""How far a ratio corrects features that it never saw: CIFAR-10, four generators, ratios of one or several networks.
 
-The samples of each generator and CIFAR-10's images lie in caches (docs/results/cifar10.md says how they are made;
-docs/own_features.md, where EfficientNet-Lite0's weights come from).
-Classifiers on each network's features are trained once per generator and seed, in runs/carry_over; a run that is there
-is used as it is. A ratio of several networks is the mean of their log-ratios, as `join=mean` makes it; `concatenate` is
-one classifier that sees the features of all of them.
+CIFAR-10's images and each generator's samples must be in caches: docs/results/cifar10.md says how to make them, and
+docs/own_features.md where EfficientNet-Lite0's weights come from. Classifiers on each network's features are trained
+once per generator and seed, in runs/carry_over; finished runs there are reused. A ratio of several networks is the mean
+of their log-ratios, as `join=mean` makes it; with `concatenate`, one classifier sees the features of all of them.
 """
 
 import shutil
@@ -54,7 +53,7 @@ GENERATORS = {
     "PixelCNN++": "generators-pixelcnn",
     "VAE": "generators-vae",
 }
-# what the tables call a network → its extractor
+# network's name in the tables → its extractor
 NETWORKS = {"Inception": "inception", "EfficientNet": "timm-tf_efficientnet_lite0", "ResNet-56": "resnet56"}
 LABELLED = "ResNet-56"  # the network that knows CIFAR-10's classes
 # ResNet-56 has 64 features, the others 1,280 and 2,048
@@ -67,7 +66,7 @@ UNSCORED += [
     "evaluation.paper=false",
 ]
 UNSCORED += ["evaluation.figures=false", "evaluation.extrapolate=false", "logger=none"]
-SHARES = (0.6, 0.3)  # of the samples that two weightings leave effective, for comparisons at equal ESS
+SHARES = (0.6, 0.3)  # ESS / n of two weightings, for comparisons at equal ESS
 BY_KL = "auto by KL gain"
 PERMUTED = ", permuted"
 RUNS = Path("runs") / "carry_over"
@@ -75,14 +74,14 @@ RUNS = Path("runs") / "carry_over"
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio by the networks whose features its classifiers see, all of them in one classifier or each in its own."""
+    """A ratio, by the networks whose features its classifiers see: all in one classifier, or each in its own."""
 
     networks: tuple[str, ...]
     concatenated: bool = False
 
     @property
     def name(self) -> str:
-        """As the tables call it."""
+        """Its name in the tables."""
         how = "" if len(self.networks) == 1 else ("one classifier on " if self.concatenated else "mean of ")
         return how + " + ".join(self.networks)
 
@@ -102,11 +101,11 @@ RATIOS = (
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished run says of the samples.
+    """The log-ratios of a finished run.
 
     Args:
-        log_ratio: (n,) of the scored samples.
-        validation: log-ratios of the rows that judge.
+        log_ratio: (n,) log-ratios of the scored samples.
+        validation: log-ratios of the rows on which the gate judges.
     """
 
     datamodule: MixedDataModule
@@ -115,7 +114,7 @@ class Trained:
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Rows named `GENERATOR, RATIO: WEIGHTING`; `generator=NAME` takes one of GENERATORS."""
+    """Returns rows named `GENERATOR, RATIO: WEIGHTING`; the override `generator=NAME` selects one of GENERATORS."""
     own = [o for o in overrides if o.startswith("generator=")]
     shared = [o for o in overrides if o not in own]
     named = [o.partition("=")[2] for o in own] or list(GENERATORS)
@@ -134,7 +133,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
 
 def outcome(generator: str, seed: int, overrides: Sequence[str]) -> list[list[Any]]:
-    """(ratio and weighting, metric, value) of all ratios of one generator and one seed."""
+    """Returns (ratio and weighting, metric, value) for all ratios of one generator and seed."""
     folders = {
         networks: trained(generator, networks, seed, overrides)
         for networks in dict.fromkeys(t for ratio in RATIOS for t in ratio.trainings())
@@ -172,7 +171,7 @@ def trained(generator: str, networks: Sequence[str], seed: int, overrides: Seque
 
 
 def read(folder: Path) -> Trained:
-    """The log-ratios of a finished run."""
+    """Reads the log-ratios of a finished run."""
     config = load(folder, []).config
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     trainer = build_trainer(config.trainer, folder, [])
@@ -183,7 +182,7 @@ def read(folder: Path) -> Trained:
 
 
 def scored_extractors(folder: Path, overrides: Sequence[str], datamodule: MixedDataModule) -> dict[str, Extractor]:
-    """Network → its extractor; the columns of all of them are computed where they are missing."""
+    """Returns network → its extractor, and computes the columns that are missing."""
     named = f"evaluation.extractors=[{','.join(NETWORKS.values())}]"
     config = load(folder, [named, *(o for o in overrides if o.startswith("features."))]).config
     extractors = build_extractors(config, datamodule)
@@ -196,9 +195,9 @@ def scored_extractors(folder: Path, overrides: Sequence[str], datamodule: MixedD
 def weights_of(
     ratio: Ratio, runs: Sequence[Trained], extractors: Mapping[str, Extractor], seed: int
 ) -> dict[str, Float[Tensor, " n"]]:
-    """`RATIO: WEIGHTING` → weights: those of the gate, plain, at equal ESS, and some of them permuted.
+    """Returns `RATIO: WEIGHTING` → weights: the gate's, plain ones, those at equal ESS, and some of these permuted.
 
-    The gate judges in the features that the ratio saw, and by class shares; what else scores the weights is not asked.
+    The gate judges by the features that the ratio saw and by class shares, and by none of the other scores.
     """
     log_ratio = torch.stack([run.log_ratio for run in runs]).mean(0)
     validation = joined_validation([run.validation for run in runs])
@@ -218,7 +217,7 @@ def weights_of(
 
 
 def with_ess(log_ratio: Float[Tensor, " n"], share: float) -> Weighting:
-    """Returns the flattened weighting that leaves this share of the samples effective, to a thousandth of exponent."""
+    """Returns the flattened weighting with ESS / n = `share`, its exponent accurate to 0.001."""
     low, high = 0.0, 1.0
     while high - low > 1e-3:
         middle = (low + high) / 2
@@ -230,8 +229,11 @@ def with_ess(log_ratio: Float[Tensor, " n"], share: float) -> Weighting:
 def score(
     real: Subset, generated: Subset, extractors: Mapping[str, Extractor], weights: Mapping[str, Tensor]
 ) -> dict[str, dict[str, float]]:
-    """Weighting → metric → value: FID and KID in every network's features, the Inception Score and class distance by
-    ResNet-56's labels; changes relative to uniform weights, and half widths of their 95 % intervals in this run."""
+    """Returns weighting → metric → value.
+
+    The metrics are FID and KID in every network's features, and the Inception Score and class distance by ResNet-56's
+    labels; their changes relative to uniform weights; and the half-widths of these changes' 95 % intervals in this run.
+    """
     names = list(weights)
     columns = torch.stack([weights[name] for name in names], dim=1)
     found: dict[str, dict[str, float]] = {name: {"ess": effective_sample_size(weights[name]).item()} for name in names}
@@ -253,7 +255,7 @@ def metrics(
     weights: Float[Tensor, "n k"],
     has_interval: Sequence[bool],
 ) -> Iterator[tuple[str, Float[Tensor, " k"], Float[Tensor, " k"]]]:
-    """(metric, a value per weighting, half widths of the 95 % intervals of their differences to the first)."""
+    """Yields (metric, its value per weighting, half-widths of 95 % intervals of the differences to the first)."""
     k = weights.shape[1]
     unknown = torch.full((k,), torch.nan, dtype=torch.float64)
     for network, extractor in extractors.items():
@@ -278,7 +280,7 @@ def metrics(
 
 
 def half_widths(contributions: Contributions) -> Float[Tensor, " k"]:
-    """Of the differences to the first weighting, from the spread of the samples alone, the ratio fixed."""
+    """Returns half-widths for the differences to the first weighting, given the ratio: only the samples vary."""
     paired = contributions.differences()
     pairs = zip(paired.standard_errors().tolist(), paired.degrees_of_freedom().tolist(), strict=True)
     return torch.tensor([half_width(e, d) if e > 0 else 0.0 for e, d in pairs], dtype=torch.float64)

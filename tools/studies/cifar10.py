@@ -1,4 +1,4 @@
-"""CIFAR-10 against a generator: scores with and without weights, the choice of the ratio network, and the reference."""
+"""CIFAR-10 against a generator: scores with and without weights, the choice of the ratio's network, a reference."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -50,13 +50,13 @@ NETWORKS = {
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """The experiment, and real rows against real rows. No pictures: CIFAR-10's images are not ours to publish."""
+    """Repeats the experiment, and scores real rows against real rows. CIFAR-10's images may not be published."""
     found, _ = repeat("cifar10_gan", seeds, overrides, kept)
     return [*rows_of(found), *kept.get("reference", partial(reference, overrides))], []
 
 
 def reference(overrides: Sequence[str]) -> list[Row]:
-    """FID of the test split against the first 10,000 and all training images; KID, which has no bias, at 10,000."""
+    """Computes the test split's FID against 10,000 and against all training images; KID, being unbiased, once."""
     config = compose(["experiment=cifar10_gan", *overrides]).config
     test, train_split = SampleCache(config.data.real_evaluation), SampleCache(config.data.real)
     extractor = InceptionFeatures(test.column("image").shape, config.features.weights, config.features.precision)
@@ -73,7 +73,7 @@ def reference(overrides: Sequence[str]) -> list[Row]:
 
 
 def skewed(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Real images with known class proportions as the generator: how much of the way to the exact weights is gone."""
+    """Repeats the experiment with skewed real images as the generator; `way_…` is the share of the exact gain."""
     found, folders = repeat("cifar10_skewed", seeds, overrides, kept)
     for folder in folders:
         for name, distance in label_distances(folder).items():
@@ -89,7 +89,7 @@ def skewed(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row],
 
 
 def label_distances(folder: Path) -> dict[str, float]:
-    """Weighting → distance of the true labels' shares to those of the real evaluation rows: no classifier between."""
+    """Returns weighting → distance of class shares to those of the real evaluation rows, by the true labels."""
     config = load(folder, []).config
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     datamodule.open_tables()
@@ -115,7 +115,7 @@ def label_distances(folder: Path) -> dict[str, float]:
 
 
 def networks(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Which ratio network: its log-loss on validation rows, and what its weights do, as they are and flattened."""
+    """Compares ratio networks by their log-loss on validation rows and by the scores under plain and flat weights."""
     rows: list[Row] = []
     for name, own in NETWORKS.items():
         found, _ = repeat("cifar10_gan", seeds, [*SHORT, TWO, *own, *overrides], kept, part=name)

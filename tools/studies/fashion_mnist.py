@@ -1,7 +1,7 @@
 """Fashion-MNIST, two biased generators of it, and the classifier that judges them, all independent of any ratio.
 
 Each part of the 60,000 training images has one use: GENERATORS trains the generators and the judge, REAL is the ratio's
-real side, HELD_OUT judges.
+real side, and generated samples are compared with HELD_OUT.
 """
 
 import gzip
@@ -26,11 +26,11 @@ BATCH = 500  # images per step outside training
 
 
 def read(folder: Path, split: str = "train") -> tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]:
-    """Reads images and labels of a split, train or t10k, in one fixed random order.
+    """Reads images and labels of a split, train or t10k, in a fixed random order.
 
     Args:
-        folder: with the four idx files, compressed or not: Debian's dataset-fashion-mnist, torchvision's
-            FashionMNIST/raw.
+        folder: holds the four idx files, compressed or not, as Debian's dataset-fashion-mnist and torchvision's
+            FashionMNIST/raw do.
 
     Raises:
         InputError: a file is missing.
@@ -59,7 +59,7 @@ def scaled(images: UInt8[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 28 28"]:
 
 
 def preferring(classes: Sequence[int], labels: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
-    """Draws as many rows with replacement, some classes FACTOR times as often as others."""
+    """Draws len(labels) rows with replacement, some classes FACTOR times as often as the others."""
     weights = torch.where(torch.isin(labels, torch.tensor(classes)), FACTOR, 1.0)
     return torch.multinomial(weights, len(labels), replacement=True)
 
@@ -114,7 +114,7 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-# name → its training, and the classes that it sees too often
+# generator → its training, and the classes that it sees too often
 TRAININGS: dict[str, tuple[Callable[[Tensor], nn.Module], tuple[int, ...]]] = {
     "gan": (train_gan, (1, 5, 8)),
     "vae": (train_vae, (0, 3, 9)),
@@ -122,7 +122,7 @@ TRAININGS: dict[str, tuple[Callable[[Tensor], nn.Module], tuple[int, ...]]] = {
 
 
 def generated(name: str, folder: Path) -> UInt8[Tensor, "n 1 28 28"]:
-    """Trains a generator and draws from it; the same on every call on one machine."""
+    """Trains a generator and draws samples, the same ones in every call on one machine."""
     images, labels = read(folder)
     train, classes = TRAININGS[name]
     with torch.random.fork_rng(devices=[]):

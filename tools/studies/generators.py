@@ -1,7 +1,7 @@
-"""The generators that train here, on CIFAR-10: what they came to, and their samples' scores with and without weights.
+"""The project's own generators on CIFAR-10: the outcome of their training, and their scores with and without weights.
 
-What stands on disk is used as it is: weights/NAME, which come with the project, or runs/generators/NAME, and the
-samples in cache/generators-NAME. What does not is trained and drawn, which takes hours on a CPU.
+Existing files are reused: weights/NAME, which come with the project, or runs/generators/NAME, and the samples in
+cache/generators-NAME. Missing ones are trained and drawn, which takes hours on a CPU.
 """
 
 import json
@@ -23,13 +23,13 @@ from .kept import Kept
 from .repeated import Row, repeat
 
 EXPERIMENTS = {"sngan": "sngan_compact", "pixelcnn": "pixelcnn_compact", "vae": "vae"}
-NUM = 10_000  # samples of each
+NUM = 10_000  # samples per generator
 SHOWN = 64  # in a picture
 PUBLISHED = Path(__file__).parents[2] / "weights"
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Rows named `NAME` for the training, and `NAME: weighting` for the scores; `generator=NAME` takes one of them."""
+    """Returns rows named `NAME` for trainings and `NAME: weighting` for scores; `generator=NAME` selects one."""
     named = [o.partition("=")[2] for o in overrides if o.startswith("generator=")]
     for name in named:
         if name not in EXPERIMENTS:
@@ -53,7 +53,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
 
 def trained(name: str, overrides: Sequence[str]) -> Path:
-    """The folder of its weights and its record; a stopped training resumes."""
+    """Returns the folder of a generator's weights and record, and trains it if missing; a stopped training resumes."""
     if (PUBLISHED / name / RECORD).exists():
         return PUBLISHED / name
     folder = Path("runs") / "generators" / name
@@ -63,9 +63,9 @@ def trained(name: str, overrides: Sequence[str]) -> Path:
 
 
 def drawn(name: str, folder: Path) -> Path:
-    """Its samples; an unfinished cache resumes."""
+    """Returns the cache of a generator's samples, and draws them if missing; an unfinished cache resumes."""
     cache = Path("cache") / f"generators-{name}"
     if not (cache / "manifest.json").exists():
         rate = cache_samples(open_generator("trained", str(folder / WEIGHTS)), cache, num=NUM)
-        print(f"{cache}: {len(SampleCache(cache)):,} samples, {rate:.0f} a second")
+        print(f"{cache}: {len(SampleCache(cache)):,} samples, {rate:.0f} per second")
     return cache

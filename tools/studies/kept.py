@@ -1,4 +1,4 @@
-"""The finished parts of an unfinished study, so that a stopped one resumes."""
+"""Saves the finished parts of a study, so that a stopped one resumes."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def version() -> str:
-    """Hashes the code, except that of the tables: parts made by other code are not used."""
+    """Hashes all code but that of the tables: parts made by other code are not reused."""
     digest = hashlib.sha256(__version__.encode())
     for pattern in ("lfiw/**/*.py", "conf/**/*.yaml", "tools/studies/*.py"):
         for file in sorted(ROOT.glob(pattern)):
@@ -31,8 +31,8 @@ class Kept:
     joblib.Memory would not do: it keys by the source of one function, not of the package, and writes pickles.
 
     Args:
-        folder: that of this study's parts.
-        settings: what all parts depend on besides their names, such as overrides; parts with others are not used.
+        folder: where the parts are saved.
+        settings: what all parts depend on besides their names, such as overrides; other parts are not reused.
 
     Attributes:
         seconds: those taken by the parts that earlier calls made.
@@ -47,16 +47,16 @@ class Kept:
         """Returns the part's value, from disk if an earlier call made it; otherwise makes and saves it.
 
         Args:
-            part: its name, such as "seed 3".
+            part: the part's name, such as "seed 3".
             make: returns the value, which JSON can represent.
-            settings: what this part depends on, if that is less than the study's settings. If None, those.
+            settings: what this part depends on, if less than the study's settings. If None, the study's.
         """
         own = self.settings if settings is None else [version(), settings]
         identity = {"settings": own, "part": part}
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         file = self.folder / f"{name}.json"
         if file.exists():
-            print(f"{part}: kept from a study that was stopped ({file})")
+            print(f"{part}: reused from a study that was stopped ({file})")
             content = json.loads(file.read_text())
             self.seconds += content["seconds"]
             return content["value"]

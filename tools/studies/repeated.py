@@ -22,7 +22,7 @@ Found = defaultdict[tuple[str, str], list[float]]  # (name, metric) → one valu
 def one_run(overrides: Sequence[str]) -> dict[str, Any]:
     """Trains and scores once; returns the objects of the run."""
     _, objects = train(list(overrides))
-    gc.collect()  # trainers and modules refer to one another, so that their features would fill the memory
+    gc.collect()  # trainers and modules form reference cycles, and would keep their features in memory
     return objects
 
 
@@ -33,7 +33,7 @@ def repeat(
 
     Args:
         part: name of this repetition, if a study has several.
-        settings: what it depends on, if that is less than the study's settings.
+        settings: what it depends on, if less than the study's settings.
 
     Returns:
         Values named by weighting and metric, where `difference_…` is against uniform weights on the same samples; and
@@ -51,7 +51,7 @@ def repeat(
 
 
 def outcome(overrides: Sequence[str]) -> dict[str, Any]:
-    """Runs once; returns every value found, and the folder."""
+    """Runs once; returns all values, and the folder."""
     objects = one_run(overrides)
     found: Found = defaultdict(list)
     collect(EvaluationRecord.from_json(objects["record"]), found)

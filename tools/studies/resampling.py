@@ -1,4 +1,4 @@
-"""Resampled sets: against known densities, and scored without weights on digits and on CIFAR-10."""
+"""Resampled sets, compared with known densities, and scored without weights on digits and CIFAR-10."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -130,12 +130,12 @@ def known_densities(seeds: int, num_samples: int = 2000) -> list[Row]:
 
 @dataclass(frozen=True)
 class Bench:
-    """The real rows that sets are scored against, and the features of all candidates.
+    """The features of all candidates, and of the real rows against which sets are scored.
 
     Args:
         real, candidates: extractor → (rows, d), the main one first.
         probabilities: (candidates, classes).
-        num_pairs: real rows for the scores that compare pairs of rows.
+        num_pairs: number of real rows for scores that compare pairs of rows.
     """
 
     real: dict[str, Tensor]
@@ -275,7 +275,7 @@ def latest_of_each_seed(folder: Path) -> list[Path]:
         config = load(path.parent).config
         usual = compose([f"experiment={folder.name}", f"data.split_seed={config.data.split_seed}"]).config
         if (config.data, config.model, config.folds) != (usual.data, usual.model, usual.folds):
-            continue  # it belongs to a study that varies them
+            continue  # a study varied them
         tables = build(path.parent).tables.values()
         if all(log_ratio_column(path.parent) in table.columns for table in tables):
             latest[config.seed] = path.parent

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-# colours that the colour-blind can tell apart (Okabe & Ito 2008), a marker, a small shift where points would coincide
+# colour (Okabe & Ito 2008, distinct with any colour vision), marker, label, and a shift where points would coincide
 STYLES = {
     "sir/auto": ("#0072b2", "o", "SIR", 1.0),
     "sir/plain": ("#d55e00", "s", "SIR, plain ratio", 1.0),

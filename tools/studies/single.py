@@ -1,4 +1,4 @@
-"""Studies of one experiment each: digits, the toy data, the losses beside one another, Inception in bfloat16."""
+"""Studies of one experiment each: digits, toy data, a comparison of losses, Inception in bfloat16."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,13 +19,13 @@ from .repeated import Row, one_run, repeat, rows_of
 
 
 def digits(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Repeats the default experiment with another split, generator and classifier per seed; pictures are of seed 0."""
+    """Repeats the default experiment with another split, generator and classifier per seed; pictures show seed 0."""
     found, folders = repeat("digits", seeds, overrides, kept)
     return rows_of(found), [folders[0] / f"{name}.png" for name in ("class_proportions", "samples", "weights")]
 
 
 def toy(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Runs the experiment once, which repeats itself over seeds."""
+    """Runs the experiment, which itself repeats over seeds."""
     outcome = kept.get("all seeds", partial(toy_run, [f"task.seeds={seeds}", *overrides]))
     return outcome["rows"], [Path(outcome["picture"])]
 
@@ -36,7 +36,7 @@ def toy_run(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def estimators(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Compares the losses where the ratio is known, with 1,000 samples per side.
+    """Compares the losses on data whose ratio is known, with 1,000 samples per side.
 
     Rows have the log-ratio's error on fresh samples, and bias and spread of corrected means over seeds.
     """
@@ -56,8 +56,8 @@ def estimators(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[R
 def bfloat16(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Measures how far FID and KID of all rows move when Inception's convolutions compute in bfloat16.
 
-    The rows are those of data.generated against data.real; nothing here is random. The features stay in the caches as
-    columns: a stopped study resumes.
+    All rows of data.generated are scored against data.real; nothing here is random. The features are saved as columns
+    of the caches, so that a stopped study resumes.
     """
     outcome = kept.get("scores", partial(scores_and_sizes, overrides))
     scores, sizes = outcome["scores"], outcome["sizes"]

@@ -1,8 +1,8 @@
-"""Training on weighted samples where the truth is known: rows with skewed class proportions, weights learned and exact.
+"""Training on rows with skewed class proportions, with learned and with exact weights.
 
-A classifier trains on labelled rows of which some classes are rare; unlabelled rows with equal classes stand beside
-them. The learned weights are a ratio's between the two, or their mean over the rows of a class, which labels allow
-where the proportions of classes are all that differs. The exact ones are the inverse shares of the classes.
+A classifier trains on labelled rows, among which some classes are rare. Unlabelled rows have equal class proportions.
+The learned weights come from a ratio between the two sets, or are its mean over the rows of a class, which is valid if
+only the class proportions differ. The exact weights are the inverse shares of the classes.
 """
 
 from collections import defaultdict
@@ -39,7 +39,7 @@ STEPS, BATCH, WIDTH = 300, 64, 128
 
 @dataclass(frozen=True)
 class Data:
-    """Rows of ten classes.
+    """A data set of ten classes.
 
     Args:
         inputs: what the classifier sees, standardised.
@@ -52,9 +52,9 @@ class Data:
 
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
-    """Balanced accuracy and accuracy on the rare classes; differences, and the share of the exact weights' gain.
+    """Reports accuracy, balanced and on the rare classes, differences, and shares of the exact weights' gain.
 
-    Overrides: `cifar10=CACHE` with a column of features named by `features=COLUMN`. Without, digits alone.
+    Overrides: `cifar10=CACHE` and `features=COLUMN`, a column of that cache. Without them, only digits are used.
     """
     options = dict(override.partition("=")[::2] for override in overrides)
     if unknown := options.keys() - {"cifar10", "features"}:
@@ -97,7 +97,7 @@ def rows_of(metric: str, values: dict[str, list[float]]) -> list[Row]:
 
 
 def ratios_without_each(learned: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """Ratios of the mean gains without one seed each: what the jackknife's standard error is of."""
+    """Returns the ratios of mean gains that leave out one seed each, for the jackknife's standard error."""
     return (learned.sum() - learned) / (exact.sum() - exact)
 
 
@@ -112,7 +112,7 @@ def digits() -> Data:
 
 
 def cifar10(cache: Path, features: str) -> Data:
-    """Classified by histograms of gradients; the ratio sees a network's features."""
+    """Reads CIFAR-10: the classifier sees histograms of gradients, the ratio a network's features."""
     table = SampleCache(cache)
     return Data(standardised(histograms(table["image"])), table[features].float(), table["label"].long())
 
@@ -122,7 +122,7 @@ def standardised(values: Tensor) -> Tensor:
 
 
 def accuracies(data: Data, seed: int) -> dict[str, tuple[float, float]]:
-    """Balanced accuracy and that on rare classes by regime: a third of the rows tests, a third is unlabelled."""
+    """Returns regime → accuracy, balanced and on rare classes; one third of the rows tests, one third is unlabelled."""
     source = torch.Generator().manual_seed(seed)
     test, unlabelled, labelled = torch.randperm(len(data.labels), generator=source).chunk(3)
     labelled = labelled[torch.rand(len(labelled), generator=source) < KEEP[data.labels[labelled]]]
@@ -147,7 +147,7 @@ def accuracies(data: Data, seed: int) -> dict[str, tuple[float, float]]:
 
 
 def trained(inputs: Tensor, labels: Tensor, weights: Tensor, drawn: bool, seed: int) -> nn.Module:
-    """A network with one hidden layer; weights multiply the losses, or draw the rows of each epoch."""
+    """Trains a network with one hidden layer; weights multiply the losses or draw the rows of each epoch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(nn.Linear(inputs.shape[1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, len(KEEP)))

@@ -1,9 +1,9 @@
 """Generators that were made independently of any ratio, judged by a classifier that no ratio has seen.
 
 A GAN and a VAE of Fashion-MNIST that prefer some classes (`fashion_mnist`) are weighted by `experiment=images` as a
-user would run it; a LeNet and 10,000 images that took no part say whether that helped. Existing caches
-cache/strangers-* are reused; the rest is trained first. On one core that takes 15 minutes, a run of default or mlp 2
-minutes, a run of resnet 15.
+user would run it. A LeNet and 10,000 images, used for nothing else, judge whether that helped. Existing caches
+cache/strangers-* are reused. Making them takes 15 minutes on one core; a run takes 2 minutes with default or mlp, and
+15 with resnet.
 """
 
 import time
@@ -38,7 +38,7 @@ CACHE = Path("cache")
 PLAIN = "self-normalised"
 RESAMPLES = 1000  # bootstrap samples for the distance of class shares
 SHOWN = 64  # samples in a picture
-# overrides of experiment=images: none, and earlier and alternative settings
+# overrides of experiment=images: none, earlier settings, and alternatives
 SETTINGS = {
     "default": [],
     "mlp": [

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, overload
+from typing import Any, TypedDict, overload
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class ArrowFile:
 
 
 class ArrowTable:
-    """The rows of files, one file after another. Rows that are read in order are decoded once.
+    """The rows of several files, in order. Rows that are read in order are decoded once.
 
     Args:
         where: the file or folder, for messages.
@@ -95,7 +95,7 @@ class ArrowTable:
         self._rest: Any = None
 
     def read(self, start: int, stop: int, names: Sequence[str]) -> dict[str, Any]:
-        """Those rows, as column name → pyarrow array."""
+        """Reads rows as column name → pyarrow array."""
         wanted = tuple(names)
         if self._next != (start, wanted):
             self._batches, self._rest = self._from(start, wanted), None
@@ -118,12 +118,12 @@ class ArrowTable:
                 yield from file.batches(max(0, start - first), names)
 
     def column(self, name: str) -> np.ndarray:
-        """A whole column of one number per row."""
+        """Reads a whole column of one number per row."""
         ends = [*range(0, self.num_rows, BLOCK_ROWS), self.num_rows]
         return np.concatenate([self.arrays(start, stop, [name])[0] for start, stop in pairwise(ends)])
 
     def arrays(self, start: int, stop: int, names: Sequence[str]) -> list[np.ndarray]:
-        """Those rows of some columns, (stop - start, …) each.
+        """Reads rows of some columns, (stop - start, …) each.
 
         Raises:
             InputError: a value is missing, or lists differ in length.
@@ -145,7 +145,7 @@ def check_same_columns(first: ArrowFile, other: ArrowFile) -> None:
 
 
 def storage_type(kind: Any) -> Any:
-    """The type below an extension type, as that of Hugging Face's Array2D."""
+    """Returns the type below an extension type, such as Hugging Face's Array2D."""
     return kind.storage_type if isinstance(kind, load_pyarrow().BaseExtensionType) else kind
 
 
@@ -165,7 +165,7 @@ def is_binary(kind: Any) -> bool:
 
 
 def field_of(kind: Any) -> Field:
-    """What a column of a pyarrow type holds."""
+    """Describes what a column of this pyarrow type holds."""
     stored = storage_type(kind)
     if is_number(stored):
         return Field(NUMBER, str(stored))
@@ -181,7 +181,7 @@ def field_of(kind: Any) -> Field:
 
 
 def stacked(values: Any, what: str, first: int, rows: int | None = None) -> np.ndarray:
-    """A pyarrow array of numbers, or of lists of them, as an array (n, …).
+    """Converts a pyarrow array of numbers, or of lists of them, to an array (n, …).
 
     Args:
         what: the column, for messages.
@@ -288,26 +288,47 @@ def row_of(name: PurePosixPath) -> int:
     return int(name.name.removeprefix("row "))
 
 
+class TableOptions(TypedDict, total=False):
+    """How samples are read from Parquet files and Hugging Face data sets.
+
+    Attributes:
+        columns: the columns that hold the samples. By default those of images, or lists, or all numbers.
+        without: columns to leave out.
+        label: column of the classes, whole numbers from 0. By default label, labels or fine_label.
+        size, skip_bad: for image files, as in `lfiw.data.importers.folders.import_folder`.
+        layout, value_range: for nested lists, as in `lfiw.data.importers.arrays.import_arrays`.
+    """
+
+    columns: Sequence[str] | None
+    without: Sequence[str]
+    label: str | None
+    size: int | None
+    skip_bad: bool
+    layout: str | None
+    value_range: str | None
+
+
 def import_arrow(
     table: ArrowTable,
     source: dict[str, Any],
     *,
-    columns: Sequence[str] | None,
-    without: Sequence[str],
-    label: str | None,
-    size: int | None,
-    skip_bad: bool,
-    layout: str | None,
-    value_range: str | None,
     index: Sequence[str] = (),
     classes: Mapping[str, Sequence[str]] | None = None,
+    columns: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    label: str | None = None,
+    size: int | None = None,
+    skip_bad: bool = False,
+    layout: str | None = None,
+    value_range: str | None = None,
 ) -> Imported:
-    """Imports samples of an Arrow table; the two file formats say which arguments they take.
+    """Imports samples of an Arrow table.
 
     Args:
         source: provenance, so far.
         index: columns that number the rows.
         classes: column of classes → their names.
+        columns, …: as in `TableOptions`.
     """
     fields = {name: field_of(table.schema.field(name).type) for name in table.schema.names}
     chosen = choose_columns(table.where, fields, columns, without, label, index)

@@ -4,10 +4,18 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from lfiw.data.importers import Imported
-from lfiw.data.importers.arrow import ArrowFile, ArrowTable, import_arrow, load_pyarrow, provenance, reading
+from lfiw.data.importers.arrow import (
+    ArrowFile,
+    ArrowTable,
+    TableOptions,
+    import_arrow,
+    load_pyarrow,
+    provenance,
+    reading,
+)
 from lfiw.errors import InputError, nearest, printable
 from lfiw.files import read_json
 
@@ -15,24 +23,15 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 KIND = "an Arrow stream"
 
 
-def import_huggingface(
-    path: Path,
-    columns: Sequence[str] | None = None,
-    without: Sequence[str] = (),
-    label: str | None = None,
-    split: str | None = None,
-    size: int | None = None,
-    skip_bad: bool = False,
-    layout: str | None = None,
-    value_range: str | None = None,
-) -> Imported:
-    """Samples of a data set that `datasets.Dataset.save_to_disk` wrote, or of one split of a `DatasetDict`.
+def import_huggingface(path: Path, split: str | None = None, **options: Unpack[TableOptions]) -> Imported:
+    """Imports the samples of a data set that `datasets.Dataset.save_to_disk` wrote, or of one split of a `DatasetDict`.
 
     Columns are read as `lfiw.data.importers.parquet.import_parquet` reads them, in the types in which they are stored:
     float64 stays float64 where its values need it. The names of a `ClassLabel` go into the cache's provenance.
 
     Args:
-        split: needed where there are several. The others are as for `import_parquet`.
+        split: required if there are several.
+        options: which columns are the samples, and how they are read.
 
     Raises:
         InputError: as `import_parquet`, or the folder is none of these.
@@ -43,22 +42,16 @@ def import_huggingface(
     return import_arrow(
         table,
         provenance(path, [file.path for file in table.files]) | ({"split": folder.name} if folder != path else {}),
-        columns=columns,
-        without=without,
-        label=label,
-        size=size,
-        skip_bad=skip_bad,
-        layout=layout,
-        value_range=value_range,
         classes=class_names(table.schema),
+        **options,
     )
 
 
 def split_folder(path: Path, split: str | None) -> Path:
-    """The folder of a data set, or of a split of several.
+    """Returns the folder of a data set, or of one split of several.
 
     Raises:
-        InputError: there is no such folder or split, or several and none is named.
+        InputError: there is no such folder or split, or there are several and none is named.
     """
     if not path.is_dir():
         raise InputError(f"{printable(path)}: {'a file' if path.is_file() else 'no such folder'}: {expected(path)}")
@@ -92,7 +85,7 @@ def stream_files(folder: Path) -> list[Path]:
     """Lists the files of a data set, as its state.json does.
 
     Raises:
-        InputError: it does not, or one is missing.
+        InputError: it lists none, or one is missing.
     """
     state = read_json(folder / STATE)
     files = state.get("_data_files")
@@ -127,7 +120,7 @@ def batches_of(path: Path, first: int, columns: Sequence[str]) -> Iterator[Any]:
 
 
 def class_names(schema: Any) -> dict[str, list[str]]:
-    """Column → the names of its classes, where the data set has them."""
+    """Returns column → the names of its classes, if the data set has them."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {

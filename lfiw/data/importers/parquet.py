@@ -5,43 +5,38 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from lfiw.data.importers import Imported
-from lfiw.data.importers.arrow import BATCH_ROWS, ArrowFile, ArrowTable, import_arrow, load_pyarrow, provenance, reading
+from lfiw.data.importers.arrow import (
+    BATCH_ROWS,
+    ArrowFile,
+    ArrowTable,
+    TableOptions,
+    import_arrow,
+    load_pyarrow,
+    provenance,
+    reading,
+)
 from lfiw.errors import InputError, printable
 
-BUFFER_BYTES = 1 << 20  # of a column, packed; by default a whole row group is read
+BUFFER_BYTES = 1 << 20  # packed bytes of a column; by default, pyarrow reads a whole row group
 MAGIC = b"PAR1"
 KIND = "a Parquet file"
-PART = re.compile(r"(.+)-\d+-of-\d+.*\.parquet")  # how a data set's files are called: train-00000-of-00002.parquet
+PART = re.compile(r"(.+)-\d+-of-\d+.*\.parquet")  # names of a data set's files, such as train-00000-of-00002.parquet
 
 
-def import_parquet(
-    path: Path,
-    columns: Sequence[str] | None = None,
-    without: Sequence[str] = (),
-    label: str | None = None,
-    split: str | None = None,
-    size: int | None = None,
-    skip_bad: bool = False,
-    layout: str | None = None,
-    value_range: str | None = None,
-) -> Imported:
-    """Samples in a Parquet file, or in all `*.parquet` of a folder in the order of their names.
+def import_parquet(path: Path, split: str | None = None, **options: Unpack[TableOptions]) -> Imported:
+    """Imports the samples in a Parquet file, or in all `*.parquet` of a folder in the order of their names.
 
     A column of image files (binary, or structs with `bytes`, as Hugging Face writes them) becomes `image`; lists of one
     length, or columns of numbers side by side, become `vector`, float32, or float64 if a column's values need it;
-    nested lists are images as in `lfiw.data.importers.arrays`. Beside images and lists, columns `log_ratio` and
-    `weight`, which an export has, are kept. Nothing but the rows at hand is in memory.
+    nested lists are images as in `lfiw.data.importers.arrays`. Beside images and lists, the columns `log_ratio` and
+    `weight` of an export are kept. Only the rows at hand are in memory.
 
     Args:
-        columns: of the samples. By default those of images, or lists, or all numbers.
-        without: columns that are left out.
-        label: column of the classes, whole numbers from 0. By default label, labels or fine_label.
-        split: of a folder whose files are called SPLIT-00000-of-00002.parquet.
-        size, skip_bad: of image files, as `lfiw.data.importers.folders.import_folder`.
-        layout, value_range: of nested lists, as `lfiw.data.importers.arrays.import_arrays`.
+        split: which split of a folder whose files are called SPLIT-00000-of-00002.parquet.
+        options: which columns are the samples, and how they are read.
 
     Raises:
         InputError: pyarrow is not installed, a file cannot be read, values are missing or not finite, lists differ in
@@ -53,14 +48,8 @@ def import_parquet(
     return import_arrow(
         table,
         provenance(path, paths) | ({"split": split} if split else {}),
-        columns=columns,
-        without=without,
-        label=label,
-        size=size,
-        skip_bad=skip_bad,
-        layout=layout,
-        value_range=value_range,
         index=index_of(table.schema),
+        **options,
     )
 
 
@@ -95,10 +84,10 @@ def parquet_files(path: Path, split: str | None) -> list[Path]:
 
 
 def open_parquet(path: Path) -> ArrowFile:
-    """Reads what a file says of itself.
+    """Reads the schema and the number of rows of a file.
 
     Raises:
-        InputError: it is none, or damaged.
+        InputError: it is no Parquet file, or damaged.
     """
     import pyarrow.parquet
 
@@ -129,7 +118,7 @@ def batches_of(path: Path, first: int, columns: Sequence[str]) -> Iterator[Any]:
 
 
 def index_of(schema: Any) -> list[str]:
-    """Columns that pandas has written as the index of the rows."""
+    """Returns the columns that pandas has written as the index of the rows."""
     try:
         written = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
         return [name for name in written.get("index_columns", []) if isinstance(name, str) and name in schema.names]

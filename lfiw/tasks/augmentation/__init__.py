@@ -1,6 +1,5 @@
 """Weighted data augmentation: log-ratios of generated drawings, then a classifier for each regime."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from lfiw.tasks.augmentation.ranked_drawings import ranked_drawings
 from lfiw.tasks.augmentation.regimes import ON_EMBEDDING, needs_log_ratio, relative_log_ratio
 from lfiw.tasks.augmentation.source_ratio import SourceRatio
 from lfiw.tasks.augmentation.trained_regimes import Regimes
+from lfiw.tasks.results import read_record
 from lfiw.training import tracking
 from lfiw.weighting.diagnostics import effective_sample_size
 from lfiw.weighting.weights import Weighting, pareto_k
@@ -34,14 +34,14 @@ Outcome = tuple[dict[str, float], dict[str, Any]]
 
 
 def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
-    """Log-ratios, then every regime of `task.regimes` by the same steps from the same initial weights.
+    """Computes log-ratios, then trains every regime of `task.regimes` by the same steps from the same initial weights.
 
     Returns:
-        Accuracies by regime; and datamodule, log_ratio of its generated rows, record (the content of
+        Accuracies by regime; and the objects datamodule, log_ratio (of its generated rows) and record (the content of
         augmentation.json).
 
     Raises:
-        InputError: options or data that do not go together; before anything is trained.
+        InputError: options or data do not go together; before anything is trained.
     """
     datamodule = build_datamodule(config)
     weighting = check_task(config)
@@ -83,8 +83,10 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
 def find_log_ratio(
     config: Config, run_dir: Path, datamodule: OmniglotDataModule, ratio: SourceRatio | None
 ) -> Float[Tensor, " n"] | None:
-    """Log-ratios of the generated rows: those that are given, those of the run if it is resumed, or the ratio's, which
-    are kept in log_ratio.npz with the rows of the cache that they are of."""
+    """Returns log-ratios of the generated rows: given ones, those of the run that resumes, or the ratio's.
+
+    The latter are saved in log_ratio.npz, with the numbers of their rows in the cache.
+    """
     own = run_dir / LOG_RATIO
     source = str(own) if config.data.log_ratio is None and own.exists() else config.data.log_ratio
     if source is not None:
@@ -98,21 +100,18 @@ def find_log_ratio(
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> Outcome:
-    """Show what the run found; nothing is left to compute. Returns the metrics and the record.
+    """Prints the run's tables again; nothing is computed. Returns the metrics and the record.
 
     Raises:
         InputError: the run did not finish.
     """
-    file = run_dir / RECORD
-    if not file.is_file():
-        raise InputError(f"{run_dir} has no {RECORD}: the run did not finish; go on with train.py resume={run_dir}")
-    record = json.loads(file.read_text())
+    record = read_record(run_dir / RECORD, f"resume it with train.py resume={run_dir}")
     print_record(record)
     return as_metrics(record), {"record": record}
 
 
 def build_datamodule(config: Config) -> OmniglotDataModule:
-    """The data module that the configuration names."""
+    """Builds the data module that the configuration names."""
     if not isinstance(config.data, OmniglotData):
         raise InputError(f"task=augmentation needs data=omniglot, not {config.data.name}")
     options = asdict(config.data)
@@ -124,11 +123,11 @@ def build_datamodule(config: Config) -> OmniglotDataModule:
 
 
 def check_task(config: Config) -> Weighting:
-    """The weighting of the task; what does not go together is told before hours of training.
+    """Returns the task's weighting, and finds mistakes before hours of training.
 
     Raises:
-        InputError: no regime, or one named twice; weights without a source of log-ratios; a regime of the embedding
-            without one.
+        InputError: there is no regime, or one twice; weights lack a source of log-ratios, or a regime of the embedding
+            lacks an embedding.
     """
     regimes = config.task.regimes
     if not regimes or len(set(regimes)) < len(regimes):
@@ -142,7 +141,7 @@ def check_task(config: Config) -> Weighting:
 
 
 def diagnostics(log_ratio: Float[Tensor, " n"], weighting: Weighting) -> dict[str, float | None]:
-    """What the weights of the generated rows are worth."""
+    """Computes the diagnostics of the generated rows' weights."""
     log_weights = weighting.log_weights(log_ratio)
     weights = weighting(log_ratio)
     k = pareto_k(log_weights)
@@ -163,7 +162,7 @@ def as_metrics(record: dict[str, Any]) -> dict[str, float]:
 
 
 def print_record(record: dict[str, Any]) -> None:
-    """The tables in the terminal."""
+    """Prints the tables."""
     ratio = ("log_loss", "auroc", "calibration_error", "kl_gain", "recognised", "recognised_by_weight")
     weights = ("num", "ess", "pareto_k", "max_weight")
     for part, title, names in (

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.utils import save_image
 
+from lfiw.cli import as_started
 from lfiw.data import SampleCache
 from lfiw.data.batches import mix_seeds
 from lfiw.data.splits import Batch
@@ -26,9 +27,7 @@ from lfiw.training.trained_module import TrainedModule
 from lfiw.training.trainer import CHECKPOINTS, build_trainer, fit, last_checkpoint
 from lfiw.untrusted import network_file
 
-STRETCH = (
-    0.02  # the output's sigmoid reaches this far beyond [0, 1] and is cut: paper is exactly 0, as in real drawings
-)
+STRETCH = 0.02  # the sigmoid reaches this far beyond [0, 1] and is cut: paper is exactly 0, as in real drawings
 LARGEST_SHIFT = 0.5  # of a pixel, in units of half the image's side
 GROUPS = 8
 SMALL = 0.02  # standard deviation of the initial weights that bend
@@ -344,7 +343,8 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
         raise InputError("task=dagan trains in one process: trainer.devices=1 trainer.num_nodes=1")
     fit(trainer, module, datamodule, last_checkpoint(run_dir / CHECKPOINTS, config.resume))
     save_generator(run_dir / GENERATOR, module.average, module.generator_options)
-    print(f"{run_dir / GENERATOR}: for tools/cache_samples.py dagan --checkpoint")
+    draw = f"python tools/cache_samples.py dagan --checkpoint {run_dir / GENERATOR} --drawings DIR --out DIR"
+    print(as_started(draw))
     grids = sorted((run_dir / GRIDS).glob("*.png"))
     tracking.log_pictures(loggers, {"dagan/drawings": grids[-1]} if grids else {})
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -352,7 +352,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
 
 
 def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Nothing to score by itself.
+    """Refuses: a generator of drawings has no score of its own.
 
     Raises:
         InputError: always, naming what scores generated drawings.

@@ -28,6 +28,7 @@ from lfiw.tasks.ope.reach import reach_of
 from lfiw.tasks.ope.rollouts import from_table, kept_rollouts
 from lfiw.tasks.ope.simulation import Simulated
 from lfiw.tasks.ope.training import measure_shift
+from lfiw.tasks.results import read_record
 from lfiw.training import tracking
 from lfiw.weighting.diagnostics import balanced_accuracy
 
@@ -71,10 +72,7 @@ def evaluate(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[
     Raises:
         InputError: the run did not finish.
     """
-    file = run_dir / RECORD
-    if not file.is_file():
-        raise InputError(f"{run_dir} has no {RECORD}: the run did not finish; run train.py experiment=ope again")
-    record = json.loads(file.read_text())
+    record = read_record(run_dir / RECORD, "run train.py experiment=ope again")
     print_record(record)
     return as_metrics(record), {"record": record}
 

@@ -1,1 +1,1 @@
-"""Known truths: pairs of densities whose ratio is known, and what estimated ratios make of them."""
+"""Estimated ratios and corrected means on pairs of densities whose ratio is known."""

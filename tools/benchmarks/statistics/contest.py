@@ -24,12 +24,13 @@ UNIFORM = "uniform"
 
 @dataclass(frozen=True)
 class Contest:
-    """What one pair of densities gave.
+    """Results on one pair of densities.
 
     Args:
         errors: estimator → (seeds,) mean over the functions of the squared error, in variances.
-        seconds: estimator → (seeds,) of the process.
-        failed: estimator → repetitions in which it raised, or gave weights that are not finite: uniform ones count.
+        seconds: estimator → (seeds,) CPU seconds of the process.
+        failed: estimator → how many repetitions raised or gave weights that are not finite; there, the error is that of
+            uniform weights.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Contest:
 
 
 def compete(case: Case, seeds: Sequence[int], rows: int) -> Contest:
-    """All estimators on the same rows, seed by seed; rows of each side."""
+    """Runs all estimators on the same rows, seed by seed, with `rows` rows per side."""
     truth_rows = functions(case.p.sample(NUM_TRUTH, torch.Generator().manual_seed(1)))
     model_rows = functions(case.q.sample(NUM_TRUTH // 10, torch.Generator().manual_seed(2)))
     truth, scale = truth_rows.mean(0), ((truth_rows.var(0) + model_rows.var(0)) / 2).sqrt()
@@ -72,19 +73,19 @@ def compete(case: Case, seeds: Sequence[int], rows: int) -> Contest:
 def timed_weights(
     estimate: Estimator, real: np.ndarray, generated: np.ndarray, seed: int
 ) -> tuple[dict[str, np.ndarray], float]:
-    """An estimator's weights by name, none where it raises, and how long it took."""
+    """Returns an estimator's weights by name (empty if it raises) and its CPU seconds."""
     started = time.process_time()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = estimate(real, generated, seed)
-    except Exception as problem:  # whatever another package raises; it is counted
+    except Exception as problem:  # another package may raise anything; failures are counted
         print(f"seed {seed}: {estimate.__name__}: {problem!r:.200}", flush=True)
         found = {}
     return found, time.process_time() - started
 
 
-NAMES = {  # function → the estimators that it gives
+NAMES = {  # function → names of its estimators
     "default": ("lfiw", "lfiw, plain ratio"),
     "boosting": ("lfiw boosting", "lfiw boosting, plain ratio"),
     "logistic_odds": ("logistic regression odds",),
@@ -95,7 +96,7 @@ NAMES = {  # function → the estimators that it gives
 
 
 def summarise(contests: Sequence[Contest]) -> list[dict[str, Any]]:
-    """Per estimator over all pairs, then per pair."""
+    """Returns rows per estimator over all pairs, then per pair."""
     names = [name for name in contests[0].errors if name not in (UNIFORM, "exact")]
     rows = [row("num_pairs", "count", [float(len(contests))])]
     relative = {
@@ -117,7 +118,7 @@ def summarise(contests: Sequence[Contest]) -> list[dict[str, Any]]:
 
 
 def significantly_worse(contests: Sequence[Contest], name: str) -> list[bool]:
-    """Pairs on which the error is larger than that of uniform weights: one-sided paired t-tests, Holm-corrected."""
+    """Returns on which pairs the error exceeds that of uniform weights: one-sided paired t-tests, Holm-corrected."""
     from scipy.stats import ttest_rel
 
     p_values = []
@@ -129,7 +130,7 @@ def significantly_worse(contests: Sequence[Contest], name: str) -> list[bool]:
 
 
 def shown(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Cells of the table of estimators."""
+    """Returns the cells of the table of estimators."""
     found = {(r["name"], r["metric"]): r["mean"] for r in rows}
     names = [r["name"] for r in rows if r["metric"] == "median_mse_over_uniform"]
 

@@ -1,4 +1,4 @@
-"""One case over all seeds: ratios, weights, and the errors of corrected means."""
+"""Examines one case over all seeds: ratios, weights, and the errors of corrected means."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,28 +23,28 @@ from .pairs import Case, Density
 
 NUM_TRAIN, NUM_VALIDATION, NUM_EVALUATION = 2000, 8000, 10_000  # rows per side and seed
 NUM_TRUTH, NUM_LIMIT = 1_000_000, 40_000
-NUM_JUDGING = 1000  # rows per side that the gate for scores compares
+NUM_JUDGING = 1000  # rows per side on which the gate for scores compares weightings
 FOR_SCORES, REAL_ROWS, COMBINED = "auto for scores", "real rows", "combined"
 ESTIMATORS = (UNIFORM, "plain", "calibrated", "auto", FOR_SCORES, REAL_ROWS, COMBINED, "exact")
-# of the ratio classifiers: small MLPs, of all seeds at once
+# of the ratio classifiers: small MLPs, trained for all seeds at once
 WIDTH, STEPS, EVERY, PATIENCE, LEARNING_RATE, WEIGHT_DECAY = 64, 400, 20, 4, 3e-3, 0.01
 BATCH = 500  # rows per side and step
-KERNEL_SEEDS, KERNEL_DIMENSIONS, KERNEL_ROWS = 5, 4, 500  # of RuLSIF, which is slow: that many, at most
+KERNEL_SEEDS, KERNEL_DIMENSIONS, KERNEL_ROWS = 5, 4, 500  # upper limits for RuLSIF, which is slow
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one case gave.
+    """Results of one case.
 
     Args:
-        errors: estimator → (seeds, functions): estimate − truth, in standard deviations. `auto` is of generated rows
-            alone, with real validation rows as judges; `combined` is of both. `RuLSIF` has fewer seeds, and is absent
-            in higher dimensions.
-        pareto_k, ess: (seeds,) of the plain weights.
-        verdicts: of the gate for scores, one per seed.
-        covered, covered_by_few: (intervals,) whether ratio-fixed 95 % intervals of smoothed means hold their limit: of
-            those that are nominal, and of those that rest on few rows.
-        held: kind of interval → (seeds, functions) whether it holds the truth.
+        errors: estimator → (seeds, functions): estimate − truth, in standard deviations. `auto` averages generated
+            rows alone, and real validation rows only judge it; `combined` averages both. `RuLSIF` has fewer seeds, and
+            is absent in higher dimensions.
+        pareto_k, ess: (seeds,) k̂ and ESS of the plain weights.
+        verdicts: (seeds,) verdicts of the gate for scores.
+        covered, covered_by_few: (intervals,) whether a ratio-fixed 95 % interval of a smoothed mean contains the mean's
+            limit; the second are the intervals that rest on too few rows to be nominal.
+        held: kind of interval → (seeds, functions) whether it contains the truth.
     """
 
     case: Case
@@ -58,8 +58,11 @@ class Found:
 
 
 def functions(x: Float[Tensor, "n d"]) -> Float[Tensor, "n 7"]:
-    """What is averaged: a coordinate, its square, its product with another, the sum and the mean square of all, a tail
-    of the sum, a bounded curve."""
+    """Computes the functions whose means are estimated.
+
+    They are a coordinate, its square, its product with another, the scaled sum and the mean square of all coordinates,
+    an indicator of the sum's tail, and a bounded curve.
+    """
     first, everywhere = x[:, 0], x.mean(1) * x.shape[1] ** 0.5
     tail = (everywhere > 1.0).double()
     return torch.stack(
@@ -69,7 +72,7 @@ def functions(x: Float[Tensor, "n d"]) -> Float[Tensor, "n 7"]:
 
 
 def examine(case: Case, seeds: range) -> Found:
-    """Draw, fit, weight and compare, seed by seed; the networks of all seeds are trained at once."""
+    """Draws, fits, weights and compares, seed by seed; the networks of all seeds are trained at once."""
     generators = [torch.Generator().manual_seed(1_000_003 * seed + 17) for seed in seeds]
 
     def draw(density: Density, n: int) -> Float[Tensor, "seeds n d"]:
@@ -82,7 +85,7 @@ def examine(case: Case, seeds: range) -> Found:
     truth_rows = functions(case.p.sample(NUM_TRUTH, torch.Generator().manual_seed(1)))
     model_rows = functions(case.q.sample(NUM_TRUTH // 10, torch.Generator().manual_seed(2)))
     truth = truth_rows.mean(0)
-    # of both sides: a tail that holds all of one side is constant there
+    # from both sides: a tail indicator may be constant on one of them
     scale = ((truth_rows.var(0) + model_rows.var(0)) / 2).sqrt()
     on_validation, on_evaluation = [ratios(side) for side in validation], ratios(evaluation)
     limit_x, limit_log_ratios = limit_rows(case, ratios)
@@ -143,10 +146,10 @@ def standardised_judge(real: Tensor, generated: Tensor, log_ratio: Tensor) -> Ju
 
 
 def intervals(values: Tensor, weights: Tensor, limit: Tensor) -> list[tuple[bool, float]]:
-    """Of each function's weighted mean: whether its 95 % interval holds the limit, and the degrees of freedom."""
+    """Returns per function whether its mean's 95 % interval contains the limit, and the degrees of freedom."""
     parts = terms(values, weights[:, None])
     found = Contributions(weights @ values, parts, parts[:0])
-    # the limit's own noise is small beside the interval, but not nothing
+    # the limit is itself estimated, which adds a little variance
     scale_of_both = (1 + NUM_EVALUATION / NUM_LIMIT) ** 0.5
     gaps, errors, degrees = (found.score - limit).abs(), found.standard_errors(), found.degrees_of_freedom()
     of = zip(gaps.tolist(), errors.tolist(), degrees.tolist(), strict=True)
@@ -155,10 +158,10 @@ def intervals(values: Tensor, weights: Tensor, limit: Tensor) -> list[tuple[bool
 
 @dataclass(frozen=True)
 class Ratios:
-    """One network a seed, two hidden layers.
+    """One network per seed, each with two hidden layers.
 
     Args:
-        mean, std: (seeds, 1, d), of the training rows.
+        mean, std: (seeds, 1, d) moments of the training rows.
     """
 
     net: EnsembleMLP
@@ -167,7 +170,7 @@ class Ratios:
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "seeds n d"]) -> Float[Tensor, "seeds n"]:
-        """Log-ratios, float64."""
+        """Returns log-ratios, float64."""
         return self.net(((x - self.mean) / self.std).float())[:, :, 0].double()
 
 
@@ -178,7 +181,7 @@ def fit(
     validation_generated: Float[Tensor, "seeds m d"],
     generator: torch.Generator,
 ) -> Ratios:
-    """AdamW on the balanced logistic loss; each seed keeps its step of the lowest validation log-loss."""
+    """Minimises the balanced logistic loss by AdamW; each seed keeps the weights of lowest validation loss."""
     seeds, _, d = real.shape
     rows = torch.cat([real, generated], 1)
     mean, std = rows.mean(1, keepdim=True), rows.std(1, keepdim=True).clamp(min=1e-6)
@@ -203,7 +206,7 @@ def fit(
             if since > PATIENCE:
                 break
         optimizer.zero_grad()
-        # the rows are drawn independently: which of them a step sees needs no draw of its own
+        # the rows are independent draws: consecutive ones do for a batch
         chosen = slice(start := step * BATCH % x.shape[1], start + BATCH)
         log_loss(net, x[:, chosen], y[:, chosen]).sum().backward()
         optimizer.step()
@@ -211,13 +214,13 @@ def fit(
 
 
 def log_loss(net: EnsembleMLP, real: Tensor, generated: Tensor) -> Float[Tensor, " seeds"]:
-    """Each side counts half."""
+    """Returns the log-loss per seed, in which each side counts half."""
     of_real = F.softplus(-net(real)[:, :, 0]).mean(1)
     return (of_real + F.softplus(net(generated)[:, :, 0]).mean(1)) / 2
 
 
 def limit_rows(case: Case, ratios: Ratios) -> tuple[Tensor, Tensor]:
-    """Many fresh generated rows, and every network's log-ratios of them."""
+    """Draws many new generated rows, and computes every network's log-ratios of them."""
     x = case.q.sample(NUM_LIMIT, torch.Generator().manual_seed(2))
     seeds = len(ratios.mean)
     return x, torch.cat([ratios(block.expand(seeds, *block.shape)) for block in x.split(5000)], dim=1)
@@ -226,7 +229,7 @@ def limit_rows(case: Case, ratios: Ratios) -> tuple[Tensor, Tensor]:
 def kernel_errors(
     train: tuple[Tensor, Tensor], evaluation: Tensor, truth: Tensor, scale: Tensor
 ) -> Float[Tensor, "seeds functions"]:
-    """Errors by the relative ratio of densratio's RuLSIF (Yamada et al. 2013), α = 0.1, of the first seeds."""
+    """Returns the errors of densratio's RuLSIF (Yamada et al. 2013), α = 0.1, for the first seeds."""
     from densratio import densratio
 
     errors: list[Tensor] = []

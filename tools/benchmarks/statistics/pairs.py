@@ -1,5 +1,4 @@
-"""Pairs of densities that can be sampled and evaluated: what the data are and what the model makes of them, from no
-error to a hopeless one."""
+"""Pairs of a data density and a model density that can be sampled and evaluated, from equal to hopelessly far apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ class Normals:
 
     Args:
         means: of the components; a number stands for that value in every coordinate.
-        scales, correlations: one a component; proportions: they sum to 1.
+        scales, correlations: one per component.
+        proportions: the components' shares, which sum to 1.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Normals:
 
 
 class Independent:
-    """Independent coordinates, each of a distribution of scipy.stats; counts and continuous values alike.
+    """Independent coordinates, each from a discrete or continuous distribution of scipy.stats.
 
     Args:
         coordinates: one frozen distribution per coordinate.
@@ -77,7 +77,7 @@ class Independent:
 
 
 class StudentVector:
-    """A multivariate Student t: one χ² for all coordinates, so that a far row is far in each of them.
+    """A multivariate Student t: one χ² for all coordinates, so that an outlier is far out in each of them.
 
     Args:
         scale: 1/√(degrees/(degrees − 2)) gives unit variances.
@@ -96,7 +96,7 @@ class StudentVector:
 
 
 class ClaytonNormals:
-    """Standard normal coordinates joined by a Clayton copula: they go together in their lower tails alone.
+    """Standard normal coordinates joined by a Clayton copula: they are dependent in their lower tails only.
 
     Density Π_k (1 + kθ) · (Π u)^−(θ+1) · (Σ u^−θ − d + 1)^−(d + 1/θ) of the coordinates' uniforms u (Clayton 1978).
     """
@@ -119,7 +119,7 @@ class ClaytonNormals:
 
 
 def numpy_generator(generator: torch.Generator) -> np.random.Generator:
-    """A NumPy generator that follows a torch one."""
+    """Makes a NumPy generator, seeded by a torch one."""
     return np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
 
 
@@ -137,7 +137,7 @@ class Case:
 
 
 def build_cases() -> list[Case]:
-    """All cases; a shift δ is the distance of the means, spread over the coordinates."""
+    """Returns all cases; a shift δ is the distance between the means, spread evenly over the coordinates."""
     cases = [Case(f"same, {d}d", d, Normals(d), Normals(d)) for d in (1, 8, 64)]
     for d in (1, 2, 4, 8, 16, 32, 64):
         for shift in (0.5, 1.0, 2.0):
@@ -154,7 +154,7 @@ def build_cases() -> list[Case]:
         apart = [-4 / d**0.5, 4 / d**0.5]
         cases.append(Case(f"mode missing, {d}d", d, Normals(d, apart, proportions=[0.5, 0.5]), Normals(d, apart[:1])))
     for d in (1, 2):
-        # the normal distribution of the same mean and covariance
+        # the normal distribution with the mixture's mean and covariance
         mixture = Normals(d, [-1.5 / d**0.5, 1.5 / d**0.5], scales=[0.7], proportions=[0.5, 0.5])
         spread, share = 0.49 + 2.25 / d, 2.25 / d
         fitted = Normals(d, scales=[spread**0.5], correlations=[share / spread if d > 1 else 0.0])
@@ -177,7 +177,7 @@ def build_cases() -> list[Case]:
 
 
 def adversarial_cases() -> list[Case]:
-    """Pairs on which a ratio is hard to learn, weights are heavy, or what is missing is small."""
+    """Returns pairs whose ratio is hard to learn, whose weights have heavy tails, or whose missing part is small."""
     cases = []
     for degrees in (5, 3):
         for d in (1, 3, 8):
@@ -189,7 +189,7 @@ def adversarial_cases() -> list[Case]:
             both = [Normals(d, modes, proportions=[1 - s, s]) for s in (share, share / 2)]
             cases.append(Case(f"rare mode {share:.0%} half missed, {d}d", d, *both))
     for d in (1, 4):
-        # one mean and variance: log-normal σ = 0.5
+        # both have the mean and variance of a log-normal with σ = 0.5
         mean, variance = stats.lognorm(0.5).stats("mv")
         gamma = stats.gamma(mean**2 / variance, scale=variance / mean)
         pair = Independent([stats.lognorm(0.5)] * d), Independent([gamma] * d)

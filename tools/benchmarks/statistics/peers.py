@@ -15,12 +15,12 @@ Estimator = Callable[[np.ndarray, np.ndarray, int], dict[str, np.ndarray]]
 
 
 def default(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """`RatioEstimator()`: logistic regressions and a small network, stacked; five folds."""
+    """Fits `RatioEstimator()`: logistic regressions and a small network, stacked, in five folds."""
     return both_weights("lfiw", RatioEstimator(seed=seed).fit(real, generated))
 
 
 def boosting(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """`RatioEstimator` around scikit-learn's gradient boosting, early stopping on; five folds."""
+    """Fits `RatioEstimator` around scikit-learn's gradient boosting with early stopping, in five folds."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     classifier = HistGradientBoostingClassifier(early_stopping=True)
@@ -28,13 +28,13 @@ def boosting(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np
 
 
 def both_weights(name: str, ratio: RatioEstimator) -> dict[str, np.ndarray]:
-    """Those that the gate chose, with moments matched, and the Pareto-smoothed plain ones whatever it says."""
+    """Returns the weights that the gate chose, with moments matched, and the Pareto-smoothed plain ones in any case."""
     plain = Weighting(smooth=True)(torch.from_numpy(ratio.log_ratio_)).numpy()
     return {name: ratio.weights_, f"{name}, plain ratio": plain}
 
 
 def logistic_odds(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Odds of scikit-learn's logistic regression of the standardised rows, cross-fitted in five folds."""
+    """Weights by the odds of scikit-learn's logistic regression on standardised rows, cross-fitted in five folds."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -48,7 +48,7 @@ def logistic_odds(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[st
 
 
 def rulsif(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """densratio's RuLSIF (Yamada et al. 2013), α = 0.1, its own choice of kernels."""
+    """Fits densratio's RuLSIF (Yamada et al. 2013) with α = 0.1 and its own choice of kernels."""
     from densratio import densratio
 
     found = densratio(real, generated, alpha=0.1, verbose=False)
@@ -56,14 +56,14 @@ def rulsif(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.n
 
 
 def reweighter(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """hep_ml's gradient-boosted reweighter (Rogozhnikov 2016), defaults, cross-fitted in five folds."""
+    """Fits hep_ml's gradient-boosted reweighter (Rogozhnikov 2016) with its defaults, cross-fitted in five folds."""
     package = import_module("hep_ml.reweight")
     model = package.FoldingReweighter(package.GBReweighter(), n_folds=5, random_state=seed, verbose=False)
     return {"hep_ml reweighter": model.fit(generated, real).predict_weights(generated)}
 
 
 def kliep(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """skada's KLIEP (Sugiyama et al. 2007), its width by cross-validation around the rule of the median distance."""
+    """Fits skada's KLIEP (Sugiyama et al. 2007); cross-validation chooses the width near the median-distance rule."""
     from sklearn.metrics import pairwise_distances
 
     median = np.median(pairwise_distances(real[:500]))
@@ -76,7 +76,7 @@ def kliep(real: np.ndarray, generated: np.ndarray, seed: int) -> dict[str, np.nd
 
 
 OURS: tuple[Estimator, ...] = (default, boosting)
-PEERS: dict[str, Estimator] = {  # by the package that each needs
+PEERS: dict[str, Estimator] = {  # package that it needs → estimator
     "sklearn": logistic_odds,
     "densratio": rulsif,
     "hep_ml": reweighter,
@@ -85,5 +85,5 @@ PEERS: dict[str, Estimator] = {  # by the package that each needs
 
 
 def installed() -> list[Estimator]:
-    """Ours, and those whose package is there."""
+    """Returns our estimators, and those of installed packages."""
     return [*OURS, *(call for package, call in PEERS.items() if importlib.util.find_spec(package))]

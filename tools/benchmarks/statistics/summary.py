@@ -1,4 +1,4 @@
-"""From all cases to the rows of results/statistics.json."""
+"""Summarises all cases as the rows of results/statistics.json."""
 
 from collections.abc import Sequence
 from statistics import fmean, median
@@ -13,17 +13,17 @@ from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING, UNIFORM
 from .estimates import COMBINED, ESTIMATORS, FOR_SCORES, REAL_ROWS, Found
 
 LEVEL = 0.01  # Holm-corrected over the cases
-HEAVY = 0.7  # k̂ above which plain weights are not to be trusted
+HEAVY = 0.7  # k̂ above which plain weights are unreliable
 TOLERANCE = 1.05
 
 
 def squared_errors(found: Found, estimator: str) -> np.ndarray:
-    """(seeds,): mean over the functions of the squared error in standard deviations."""
+    """Returns per seed the mean over the functions of the squared error, in variances."""
     return found.errors[estimator].square().mean(1).numpy()
 
 
 def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
-    """Shares over all cases, then a few rows for each."""
+    """Returns shares over all cases, then a few rows per case."""
     mse = {name: [squared_errors(found, name).mean() for found in cases] for name in ESTIMATORS}
     worse = significantly_worse(cases)
     heavy = [i for i, found in enumerate(cases) if known_k(found) and median(known_k(found)) > HEAVY]
@@ -73,13 +73,15 @@ def summarise(cases: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def known_k(found: Found) -> list[float]:
-    """Returns k̂ of the seeds that have one; weights of counts have too many ties."""
+    """Returns k̂ of the seeds that have one; discrete rows tie too often for an estimate."""
     return [k for k in found.pareto_k if k == k]
 
 
 def coverage_rows(cases: Sequence[Found]) -> list[dict[str, Any]]:
-    """Each kind of interval: how often it holds the truth, over all pairs where the gate mostly says "corrects", and
-    the least of them."""
+    """Returns per kind of interval the mean and the lowest coverage of the truth.
+
+    Only pairs count for which the gate says "corrects" in most seeds.
+    """
     corrected = [f for f in cases if f.verdicts.count(CORRECTS) > len(f.verdicts) / 2]
     rows = []
     for kind in cases[0].held if corrected else ():
@@ -90,24 +92,26 @@ def coverage_rows(cases: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def share(name: str, of: Sequence[bool]) -> dict[str, Any]:
-    """A share of cases or repetitions; −1 where there is none."""
+    """Returns the row of a share of cases or repetitions; −1 if there are none."""
     return row(name, "share", [fmean(map(float, of)) if of else -1.0], of=len(of))
 
 
 def significantly_worse(cases: Sequence[Found], estimator: str = "auto") -> list[bool]:
-    """Cases where the squared error is larger than that of uniform weights: one-sided paired t-tests over the seeds,
-    Holm-corrected."""
+    """Returns in which cases the squared error exceeds that of uniform weights.
+
+    One-sided paired t-tests over the seeds, Holm-corrected.
+    """
     p_values = []
     for found in cases:
         ours, uniform = squared_errors(found, estimator), squared_errors(found, UNIFORM)
-        # no difference but rounding in any seed: auto was uniform
+        # equal up to rounding in every seed: auto was uniform
         same = np.allclose(ours, uniform, rtol=1e-9, atol=0)
         p_values.append(1.0 if same else ttest_rel(ours, uniform, alternative="greater").pvalue)
     return holm(p_values, LEVEL)
 
 
 def holm(p_values: Sequence[float], level: float) -> list[bool]:
-    """Which hypotheses are rejected at that family-wise level (Holm 1979): step down from the smallest p-value."""
+    """Returns which hypotheses are rejected at this family-wise level (Holm 1979), from the smallest p-value up."""
     rejected = [False] * len(p_values)
     for rank, i in enumerate(np.argsort(p_values)):
         if p_values[i] > level / (len(p_values) - rank):
@@ -117,7 +121,7 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
 
 
 def refusals_that_are_right(cases: Sequence[Found], word: str) -> list[bool]:
-    """For each seed of which the gate says that word: whether plain weights were no better there."""
+    """Returns, for each seed with this verdict, whether plain weights were no better than uniform ones."""
     right = []
     for found in cases:
         plain, uniform = squared_errors(found, "plain"), squared_errors(found, UNIFORM)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from .cells import Row, Study, by_name, cells, markdown, names_of, plus_minus, with_interval
 
-# |error| with the full-horizon correction over that without, from memory; not read, not measured here
+# |error| with the full-horizon correction over that without it, quoted from memory; not measured here
 RECALLED_RATIOS = {"Swimmer-v5": 0.17, "HalfCheetah-v5": 0.63, "HumanoidStandup-v5": 0.83}
 CHOSEN = ("auto", "averaged", "resampled", "uncorrected, anchored", "trajectory", "importance sampling", "fitted Q")
 BESIDE = ("auto", "simulation", "importance sampling", "do nothing")  # along the path
@@ -52,7 +52,7 @@ RECALLED_AUGMENTATION = {
 
 
 def omniglot(study: Study) -> str:
-    """Two tables, a generator a column: accuracies, and paired differences."""
+    """Makes two tables with one generator per column: accuracies, and paired differences."""
     found = by_name(study)
     generators = list(dict.fromkeys(name.partition(": ")[0] for name, _ in found))
 
@@ -80,7 +80,7 @@ def line_of(cells: Sequence[str]) -> str:
 
 
 def skewed_training(study: Study) -> str:
-    """A set and a regime a row: balanced accuracy, that on rare classes, and differences to the unweighted."""
+    """Lists each set and regime: accuracy, balanced and on rare classes, and differences to the unweighted regime."""
     found = by_name(study)
     titles = ["set", "trained on", "balanced accuracy, %", "− unweighted", "rare classes, %", "− unweighted"]
     titles.append("share of the exact weights' gain")

@@ -1,4 +1,4 @@
-"""Tables of what a ratio corrects in features that it saw, and in others."""
+"""Tables of how far a ratio corrects features that it saw, and others."""
 
 from .cells import Row, Study, by_name, markdown, names_of, plus_minus
 
@@ -7,17 +7,17 @@ LABELS = "class_distance@ResNet-56"
 
 
 def by_gate(study: Study) -> str:
-    """What the gate's choice does, one row per generator and ratio."""
+    """Lists the effect of the gate's choice, one row per generator and ratio."""
     return changes(study, "auto")
 
 
 def at_equal_ess(study: Study) -> str:
-    """The same where every ratio leaves 60 % of the samples effective, and the control: those weights permuted."""
+    """Lists the same at equal ESS, 60 % of the samples, with the control: these weights permuted."""
     return changes(study, "ESS 60%", control=True)
 
 
 def changes(study: Study, weighting: str, *, control: bool = False) -> str:
-    """Changes relative to unweighted samples, in per cent; features that the ratio saw in italics."""
+    """Lists changes relative to unweighted samples, in per cent; italics mark features that the ratio saw."""
     found = by_name(study)
     titles = ["generator", "ratio on", "ESS", *(f"FID, {j}" for j in JUDGES), *(f"KID, {j}" for j in JUDGES)]
     rows = []
@@ -39,7 +39,7 @@ def changes(study: Study, weighting: str, *, control: bool = False) -> str:
 
 
 def change(row: Row | None, *, seen: bool) -> str:
-    """`−12.4 ± 0.3 %`; in italics if the ratio saw these features."""
+    """Formats `−12.4 ± 0.3 %`, in italics if the ratio saw these features."""
     if row is None:
         return "–"
     mean = plus_minus(100 * row["mean"], None if row["se"] is None else 100 * row["se"])

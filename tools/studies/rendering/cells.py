@@ -1,4 +1,4 @@
-"""The parts of tables: rows of a study, cells, Markdown."""
+"""Builds tables: rows of a study, cells, Markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

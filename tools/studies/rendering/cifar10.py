@@ -2,7 +2,7 @@
 
 from .cells import Study, cells, grid, markdown, mean_of, names_of
 
-# Table 1 of Grover et al. 2019 from memory, to compare direction and relative gain with; not read, not measured here
+# Table 1 of Grover et al. 2019, quoted from memory to compare direction and relative gain; not measured here
 RECALLED = (
     ("as recalled from the paper: real against real", "11.09 ± 0.13", "5.20 ± 0.05", "0.008 ± 0.0004"),
     ("as recalled from the paper: PixelCNN++, default", "5.16 ± 0.01", "58.70 ± 0.05", "0.196 ± 0.0001"),

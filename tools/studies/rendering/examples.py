@@ -4,7 +4,7 @@ from .cells import Study, by_name, markdown, names_of
 
 
 def example(study: Study) -> str:
-    """A row per method and a column per score: the mean and what its 95 % interval reaches to either side."""
+    """Makes a table with one row per method and one column per score: mean ± half-width of its 95 % interval."""
     found = by_name(study)
     scores = list(dict.fromkeys(r["metric"] for r in study["rows"]))
     rows = []
@@ -15,5 +15,5 @@ def example(study: Study) -> str:
 
 
 def number(value: float, digits: int) -> str:
-    """So many digits; all of them before the point."""
+    """Formats a number with this many digits, but with all digits before the point."""
     return f"{value:,.0f}" if value >= 10**digits else f"{value:.{digits}g}"

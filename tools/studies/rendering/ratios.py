@@ -81,7 +81,7 @@ def estimators(study: Study) -> str:
 
 
 def contest(study: Study) -> str:
-    """Estimators of density ratios on the same rows of known truths."""
+    """Lists estimators of density ratios, fitted to the same rows of known truths."""
     found = by_name(study)
     titles = ["weights", "median squared error over uniform's", "pairs with the lowest error of all packages"]
     titles += ["pairs significantly worse than uniform", "seconds"]
@@ -123,7 +123,7 @@ def strangers(study: Study) -> str:
 
 
 def resampling(study: Study, data: str, classifier: str) -> str:
-    """Lists sets with the same number of samples; their names have T or the percentile of rejection."""
+    """Lists sets of the same size; their names contain T or, for rejection, the percentile."""
     cell = cells(study)
     results = by_name(study)
     prefix = f"{data}/"
