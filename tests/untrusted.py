@@ -43,7 +43,7 @@ def opened_in_little_memory(imports: str, statement: str, *arguments: object) ->
     """
     program = CHILD.format(imports=imports, statement=statement, spare=SPARE)
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=120
+        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=600
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -11,6 +11,7 @@ python tools/cache_dataset.py parquet data.parquet --out cache/mine        or: h
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lfiw.cli import Parser, run_script
 from lfiw.generators import SOURCES, Source, add_commands, opened_by
@@ -22,6 +23,10 @@ NAMES = ("cifar10", "cifar100", "mnist", "fashion_mnist", "kmnist", "svhn", "stl
 def add_split(parser: argparse.ArgumentParser, splits: tuple[str, str] = ("train", "test")) -> None:
     parser.add_argument("--split", choices=splits, required=True)
     parser.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="for downloads (default: data)")
+
+
+def add_first(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--first", type=int, metavar="N", help="take the first N rows alone")
 
 
 def add_omniglot(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +62,16 @@ DATA_SETS = {
 
 def main(arguments: list[str]) -> None:
     parser = Parser(description=__doc__)
-    add_commands(parser, DATA_SETS)
+    add_commands(parser, DATA_SETS, add_first)
     options = parser.parse_args(arguments)
     from lfiw.generators.caching import write_cache
 
+    def opened() -> Any:
+        rows = DATA_SETS[options.source].open(options)
+        return rows if options.first is None else rows.first(options.first)
+
     write_cache(
-        lambda: DATA_SETS[options.source].open(options),
+        opened,
         options.out,
         overwrite=options.overwrite,
         shard_bytes=options.shard_mb << 20,

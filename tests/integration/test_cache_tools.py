@@ -26,7 +26,7 @@ def run(script, *arguments, cwd):
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=100,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
@@ -216,3 +216,15 @@ def test_a_cache_written_here_is_read_by_the_library_and_back(tmp_path):
         text=True,
     )
     assert done.stdout == "(3, 1, 2, 2)\n"
+
+
+def test_the_first_rows_alone(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.arange(50, dtype=np.float32)[:, None].repeat(3, 1))
+    arguments = ["npz", str(tmp_path / "a.npy"), "--out", str(tmp_path / "mine"), "--first"]
+    for wrong in ("51", "0"):
+        assert run_script(main_of("cache_dataset"), [*arguments, wrong]) == 2
+        assert f"--first {wrong}: expected 1 … 50" in capsys.readouterr().err
+    assert run_script(main_of("cache_dataset"), [*arguments, "20"]) == 0
+    cache = SampleCache(tmp_path / "mine")
+    assert cache["vector"][:, 0].tolist() == list(range(20))
+    assert cache.source["first"] == 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,6 +42,16 @@ class Imported:
         size = block_rows or self.block_rows
         for start in range(0, self.num_rows, size):
             yield self.read(start, min(start + size, self.num_rows))
+
+    def first(self, num: int) -> Imported:
+        """Returns the first rows alone.
+
+        Raises:
+            InputError: there are fewer.
+        """
+        if not 0 < num <= self.num_rows:
+            raise InputError(f"--first {num}: expected 1 … {self.num_rows:,}, the number of rows")
+        return replace(self, source={**self.source, "first": num}, num_rows=num)
 
     def sample(self, num: int, generator: torch.Generator, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Draws rows at random, with replacement."""

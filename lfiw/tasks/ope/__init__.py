@@ -1,6 +1,5 @@
 """Off-policy evaluation: estimates the return of a policy that was not run from another policy's episodes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,6 @@ from jaxtyping import Float
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from lfiw.errors import InputError
 from lfiw.evaluation.plots.style import save
 from lfiw.evaluation.recording import held_out_scores
 from lfiw.evaluation.tables import number, print_table
