@@ -19,7 +19,7 @@ from lfiw.tasks.ope.baselines import check_baselines
 from lfiw.tasks.ope.candidates import ANCHORED, AUTO, UNCORRECTED
 from lfiw.tasks.ope.combination import SIMULATION
 from lfiw.tasks.ope.estimation import estimate
-from lfiw.tasks.ope.horizons import estimates_by_horizon
+from lfiw.tasks.ope.horizons import picture_of
 from lfiw.tasks.ope.learning import Learned, learn
 from lfiw.tasks.ope.problem import Problem, behaviour_episodes, build_problem
 from lfiw.tasks.ope.reach import reach_of
@@ -55,7 +55,7 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
     record["shift"] = shift_of(config, run_dir, learned)
     record["truth"] = real_return(config, problem)
     write_json(run_dir / RECORD, record)
-    picture = save(estimates_by_horizon(record), run_dir / "horizon.png")
+    picture = save(picture_of(record), run_dir / "horizon.png")
     print_record(record)
     metrics = as_metrics(record)
     for logger in loggers:

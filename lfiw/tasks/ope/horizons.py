@@ -1,4 +1,4 @@
-"""Plots of return estimates against the number of ratios in their weights."""
+"""Plots of return estimates: what one is made of, and the number of ratios in weights along trajectories."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +14,19 @@ from lfiw.tasks.ope.reach import CARRIES
 COLUMNS = 2  # an environment as it is, and with noise, side by side
 
 
-def estimates_by_horizon(record: Mapping[str, Any]) -> Figure:
-    """Plots how far the episodes carry, if that is known, and a run's estimate and its effective sample size against
-    the number H of ratios in the weights.
+def picture_of(record: Mapping[str, Any]) -> Figure:
+    """Plots how far the episodes carry, the sources of the estimate, and what weights along trajectories do.
 
     Args:
         record: content of ope.json.
     """
-    reach = record.get("reach")
-    figure = new_figure(12.5 if reach else 9, 3.4)
-    *first, left, right = (dressed(axes) for axes in figure.subplots(1, 3 if reach else 2))
-    if reach:
-        draw_reach(first[0], reach)
+    figure = new_figure(9, 6.2)
+    reach, sources, left, right = (dressed(axes) for axes in figure.subplots(2, 2).flat)
+    if record.get("reach"):
+        draw_reach(reach, record["reach"])
+    else:
+        reach.remove()
+    draw_sources(sources, record)
     horizons = np.arange(len(record["by_horizon"]))
     left.plot(horizons, record["by_horizon"], color=BLUE, label="weighted by the first H ratios")
     left.axhline(record["by_horizon"][0], color=UNIFORM, linestyle=UNIFORM_LINE, label="uncorrected")
@@ -40,6 +41,25 @@ def estimates_by_horizon(record: Mapping[str, Any]) -> Figure:
         f"{record['environment']}, {record['num_episodes']:,} episodes of the behaviour policy", fontsize=10, color=INK
     )
     return figure
+
+
+def draw_sources(axes: Axes, record: Mapping[str, Any]) -> None:
+    """The estimate and its 95 % interval, and each source with twice its predicted error."""
+    combined = record["auto"]
+    interval = record["estimates"]["auto"]["interval"]
+    ends = [(interval["low"] + interval["high"]) / 2, (interval["high"] - interval["low"]) / 2]
+    rows = [("auto", *ends, GREEN)]
+    for source in combined["sources"]:
+        rows.append((source["name"], source["value"], 2 * source["squared_error"] ** 0.5, BLUE))
+    for i, (_, value, half, colour) in enumerate(rows):
+        axes.errorbar(value, i, xerr=half, color=colour, marker="o", capsize=3)
+    if record["truth"]:
+        axes.axvline(record["truth"]["value"], color=REAL, linewidth=2)
+    weights = ["", *(f"\n{source['weight']:.0%}" for source in combined["sources"])]
+    axes.set_yticks(range(len(rows)), [name + weight for (name, *_), weight in zip(rows, weights, strict=True)])
+    axes.set(xlabel="return", ylim=(len(rows) - 0.5, -0.5))
+    unsure = "cannot tell" in combined["verdict"]
+    axes.set_title("these data cannot tell" if unsure else combined["verdict"], fontsize=9, color=INK)
 
 
 def draw_reach(axes: Axes, reach: Mapping[str, Any]) -> None:

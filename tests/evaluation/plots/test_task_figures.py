@@ -5,7 +5,8 @@ import torch
 
 from lfiw.data import TensorTable
 from lfiw.tasks.augmentation.ranked_drawings import ranked_drawings
-from lfiw.tasks.ope.horizons import errors_by_horizon, estimates_by_horizon
+from lfiw.tasks.ope.distances import errors_by_distance
+from lfiw.tasks.ope.horizons import errors_by_horizon, picture_of
 
 
 def test_drawings_come_in_the_order_of_their_weights() -> None:
@@ -21,14 +22,33 @@ def test_drawings_come_in_the_order_of_their_weights() -> None:
         np.testing.assert_allclose(row, [1 - value / 255 for value in picked], atol=1e-6)
 
 
-def test_estimates_by_horizon() -> None:
+def test_an_off_policy_estimate_beside_its_sources() -> None:
+    sources = [{"name": name, "value": v, "squared_error": 4.0, "weight": 0.5} for name, v in (("a", 1.0), ("b", 4.0))]
     record = {
-        "by_horizon": [3.0, 2.0, 1.0], "ess_by_horizon": [9.0, 4.0, 1.0], "estimates": {"auto": {"value": 2.5}},
-        "truth": {"value": 2.0}, "environment": "Swimmer-v5", "num_episodes": 300,
+        "by_horizon": [3.0, 2.0, 1.0], "ess_by_horizon": [9.0, 4.0, 1.0], "truth": {"value": 2.0},
+        "estimates": {"auto": {"value": 2.5, "interval": {"low": 0.5, "high": 4.5}}},
+        "auto": {"sources": sources, "verdict": "these data cannot tell: …"}, "reach": None,
+        "environment": "Swimmer-v5", "num_episodes": 300,
     }  # fmt: skip
-    left, right = estimates_by_horizon(record).axes
+    shown, left, right = picture_of(record).axes
+    assert [line.get_xdata()[0] for line in shown.lines if line.get_marker() == "o"] == [2.5, 1.0, 4.0]
+    np.testing.assert_allclose([c.get_segments()[0][:, 0] for c in shown.collections], [[0.5, 4.5], [-3, 5], [0, 8]])
+    assert shown.get_title() == "these data cannot tell"
     assert [line.get_ydata()[0] for line in left.lines] == [3.0, 3.0, 2.5, 2.0]
     np.testing.assert_allclose(right.lines[0].get_ydata(), [9, 4, 1])
+
+
+def test_errors_along_the_path() -> None:
+    rows = []
+    for way, error in (("0.1", 1.0), ("1", 3.0)):
+        rows.append({"name": f"env, λ={way}/reach", "metric": "distance", "mean": 10 * float(way)})
+        rows.append({"name": f"env, λ={way}/auto", "metric": "interval_width", "median": 4.0})
+        for name in ("auto", "uncorrected", "importance sampling", "do nothing"):
+            rows.append({"name": f"env, λ={way}/{name}", "metric": "abs_error", "mean": error})
+    (axes,) = errors_by_distance({"env": rows}).axes
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.1, 1.0])
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [1.0, 3.0])
+    np.testing.assert_allclose(axes.lines[-1].get_xdata(), [0.1, 0.1])  # a tenth stays effective up to there
 
 
 def test_errors_by_horizon_are_medians() -> None:
