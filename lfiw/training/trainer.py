@@ -43,6 +43,7 @@ QUIET = (
     ".*does not have many workers.*",  # memory-mapped samples load faster in the process itself
     ".*it is recommended to use `Trainer\\(devices=1.*",  # our samplers return every row exactly once
     ".*exists and is not empty.*",  # a resumed run
+    ".*Grad strides do not match bucket view strides.*",  # of channels-last convolutions: one small copy
     ".*GPU available but not used.*",  # trainer.accelerator=cpu is meant
     ".*TensorFloat32 tensor cores.*",  # see `exact_float32`
     ".*smaller than the logging interval.*",
