@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+# a trainer sets it, but torch reads it once, at the process's first matrix product
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 @pytest.fixture(autouse=True)
 def own_settings() -> Iterator[None]:
