@@ -52,7 +52,7 @@ class Sizes:
     wide: bool = True
 
 
-SMOKE = Sizes(side=64, copied=1 << 16, images=2, cached=3, rows=600, drawn=2, rounds=2, wide=False)
+SMOKE = Sizes(side=64, copied=1 << 16, images=1, cached=2, rows=300, drawn=1, rounds=1, wide=False)
 
 
 def measured(device: torch.device, sizes: Sizes) -> Iterator[Row]:
