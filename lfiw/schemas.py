@@ -157,6 +157,9 @@ class MixedData:
     evaluation_batch_size: int = key(1000, "rows per step and process of validation and scoring", at_least=1)
     augment: str = key("none", "training augmentation of both sides", AUGMENTATIONS)
     num_workers: int = key(0, "loader processes; 0 is fastest for small memory-mapped samples", at_least=0)
+    device_resident: bool | None = key(
+        None, "hold the training rows' input on the device; null: on a GPU, if a quarter of its free memory is enough"
+    )
 
 
 @dataclass

@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
     from lfiw.generators.caching import write_cache
 
     def opened() -> Any:
-        rows = DATA_SETS[options.source].open(options)
+        rows: Any = DATA_SETS[options.source].open(options)  # imported, not drawn
         return rows if options.first is None else rows.first(options.first)
 
     write_cache(

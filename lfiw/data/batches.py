@@ -5,7 +5,7 @@ Batches are a function of (seed, epoch, step, rank) alone, never of hidden rando
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -201,26 +201,43 @@ def mix_seeds(*seeds: int) -> int:
     return state >> 1  # torch.Generator takes what fits into a signed 64-bit integer
 
 
-def batch_loader(rows: Dataset[T], batches: Iterable[Any], num_workers: int = 0) -> DataLoader[T]:
+def batch_loader(
+    rows: Dataset[T], batches: Iterable[Any], num_workers: int = 0, *, pin_memory: bool | None = None
+) -> DataLoader[T]:
     """Makes a loader whose sampler chooses whole batches.
 
     Args:
         rows: data set whose items are batches.
         batches: yields the items' indices.
         num_workers: number of processes that read ahead.
+        pin_memory: put the batches into pinned memory, from which a GPU takes them without waiting. If None, where
+            there is a GPU.
     """
-    return DataLoader(rows, **loader_options(batches, num_workers))
+    return DataLoader(rows, **loader_options(batches, num_workers, pin_memory))
 
 
 class TrainingLoader(DataLoader[T]):
     """As `batch_loader`, for training: Lightning saves its place in the epoch in checkpoints.
 
     A resumed epoch does not read the earlier batches again.
+
+    Args:
+        rows, batches, num_workers, pin_memory: as `batch_loader`.
+        gpu: where batches, then dictionaries of tensors in pinned memory, are copied to ahead of their use. If None,
+            Lightning copies each one when its step starts.
     """
 
-    def __init__(self, rows: Dataset[T], batches: EpochBatches[Any], num_workers: int = 0) -> None:
-        super().__init__(rows, **loader_options(batches, num_workers))
-        self.batches = batches
+    def __init__(
+        self,
+        rows: Dataset[T],
+        batches: EpochBatches[Any],
+        num_workers: int = 0,
+        *,
+        pin_memory: bool | None = None,
+        gpu: torch.device | None = None,
+    ) -> None:
+        super().__init__(rows, **loader_options(batches, num_workers, pin_memory))
+        self.batches, self.gpu = batches, gpu
         self.first, self.handed_out = 0, 0
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
@@ -228,7 +245,10 @@ class TrainingLoader(DataLoader[T]):
         # otherwise processes that read ahead would draw from the epoch before
         self.handed_out, self.first = self.first, 0
         self.batches.start_at(self.handed_out)
-        for batch in super().__iter__():
+        batches: Any = super().__iter__()
+        if self.gpu is not None:
+            batches = copied_ahead(batches, self.gpu)
+        for batch in batches:
             self.handed_out += 1
             yield batch
 
@@ -241,17 +261,44 @@ class TrainingLoader(DataLoader[T]):
         self.first = state["batches"] if state["batches"] < len(self) else 0
 
 
-def loader_options(batches: Iterable[Any], num_workers: int) -> dict[str, Any]:
+def loader_options(batches: Iterable[Any], num_workers: int, pin_memory: bool | None) -> dict[str, Any]:
     return {
         "batch_size": None,
         "sampler": batches,
         "collate_fn": as_it_is,
         "num_workers": num_workers,
         "persistent_workers": num_workers > 0,
-        "pin_memory": torch.cuda.is_available(),
+        "pin_memory": torch.cuda.is_available() if pin_memory is None else pin_memory,
     }
 
 
 def as_it_is(batch: Any) -> Any:
     """Collates nothing: the data set makes whole batches."""
+    return batch
+
+
+def copied_ahead(batches: Iterable[Mapping[str, Tensor]], gpu: torch.device) -> Iterator[dict[str, Tensor]]:
+    """Yields the batches on a GPU; each is copied there, on a stream of its own, while the one before is used.
+
+    Args:
+        batches: in pinned memory: no other is copied while the GPU computes.
+    """
+    copying = torch.cuda.Stream(gpu)
+    ahead: tuple[dict[str, Tensor], torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            copied = {name: values.to(gpu, non_blocking=True) for name, values in batch.items()}
+        if ahead is not None:
+            yield arrived(*ahead)
+        ahead = copied, copying.record_event()
+    if ahead is not None:
+        yield arrived(*ahead)
+
+
+def arrived(batch: dict[str, Tensor], copied: torch.cuda.Event) -> dict[str, Tensor]:
+    """Lets the GPU, not the host, wait for the copy; the batch's memory is reused only once it has been used."""
+    computing = torch.cuda.current_stream()
+    computing.wait_event(copied)
+    for values in batch.values():
+        values.record_stream(computing)
     return batch

@@ -169,7 +169,7 @@ class TensorTable:
             start, stop = row_range(rows, len(self))
             return {name: column[start:stop].clone() for name, column in values.items()}
         index = row_index(rows, len(self))
-        return {name: column.index_select(0, index.to(column.device)) for name, column in values.items()}
+        return {name: column.index_select(0, to_device(index, column.device)) for name, column in values.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Reads one batch for a `torch.utils.data.DataLoader` whose `collate_fn` returns its argument."""
@@ -223,3 +223,21 @@ def row_range(rows: slice, num_rows: int) -> tuple[int, int]:
 
 def no_such_column(name: str, columns: Sequence[str]) -> InputError:
     return InputError(f"no column {name!r}: the table has {', '.join(columns)}")
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copies from the CPU without waiting for what a GPU has still to do; from ordinary memory, for small tensors.
+
+    On Apple's GPUs it waits: there, such copies may hold what the memory holds later.
+    """
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in float64: Apple's GPUs do not."""
+    return device.type != "mps"
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """Converts to float64, on the CPU if the device has none."""
+    return (values if has_float64(values.device) else values.cpu()).double()

@@ -1,13 +1,15 @@
 """Augmentation of whole batches (n, c, h, w), with random parameters per sample.
 
 Parameters are drawn separately from applying them: processes that share a batch draw the same ones, and each applies
-them to its part.
+them to its part. They are drawn on the CPU, wherever the images lie: the draws are the same on every device.
 """
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
+
+from lfiw.data.table import to_device
 
 
 def draw_offsets(num: int, padding: int, generator: torch.Generator) -> Int64[Tensor, "num 2"]:
@@ -31,13 +33,14 @@ def crop(images: Shaped[Tensor, "n c h w"], offsets: Int64[Tensor, "n 2"], paddi
     runs = padded.flatten().unfold(0, w, 1)  # every run of w pixels, a view
     corners = torch.arange(n) * (c * height * width) + offsets[:, 0] * width + offsets[:, 1]
     rows = (torch.arange(c)[:, None] * height + torch.arange(h)) * width
-    return runs.index_select(0, (corners[:, None] + rows.flatten()).flatten()).view(n, c, h, w)
+    corners, rows = to_device(corners, images.device), to_device(rows.flatten(), images.device)
+    return runs.index_select(0, (corners[:, None] + rows).flatten()).view(n, c, h, w)
 
 
 def flip(images: Shaped[Tensor, "n c h w"], mirrored: Bool[Tensor, " n"]) -> Shaped[Tensor, "n c h w"]:
     """Mirrors the chosen samples left to right."""
     both = torch.cat([images, images.flip(3)])  # choosing among whole samples costs less than torch.where over pixels
-    return both.index_select(0, torch.arange(len(images)) + len(images) * mirrored)
+    return both.index_select(0, to_device(torch.arange(len(images)) + len(images) * mirrored, images.device))
 
 
 def crop_and_flip(
@@ -102,7 +105,7 @@ def affine(
         return images
     start, step = share
     maps = draw_affine(len(images) if size is None else size, torch.Generator().manual_seed(seed))[start::step]
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    grid = F.affine_grid(to_device(maps, images.device), list(images.shape), align_corners=False)
     moved = F.grid_sample(images.float(), grid, align_corners=False)
     return moved.round().to(images.dtype) if not images.is_floating_point() else moved.to(images.dtype)
 

@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced, everything
-from lfiw.data.table import TensorTable
+from lfiw.data.table import TensorTable, has_float64
 from lfiw.errors import InputError
 from lfiw.evaluation.balance_record import with_balance
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
@@ -91,7 +91,8 @@ def score(
         judging: validation rows with the columns that are scored, by whose KID the gate chooses. If None, it chooses by
             the log-ratios' KL gain.
         weighting: the name of the one to recommend; `auto` leaves it to the gate.
-        trainer: whose processes share the rows. If None, this process scores all of them.
+        trainer: whose processes share the rows; the scores' sums are float64 on its device. If None, or if that has no
+            float64 (Apple's GPUs), this process scores all of them on the CPU.
         batch_size: rows per step and process.
         seed: of permutations and subsets.
 
@@ -102,7 +103,8 @@ def score(
         InputError: an option has no such value.
     """
     options = options or Options()
-    trainer = trainer or build_trainer(TrainerOptions(accelerator="cpu", devices=1, progress=progress), Path(), [])
+    if trainer is None or not has_float64(trainer.strategy.root_device):
+        trainer = build_trainer(TrainerOptions(accelerator="cpu", devices=1, progress=progress), Path(), [])
     share = min_ess_share(features[0].size, len(rows.generated))
     judges = judges_of(judging, features, logits) if judging is not None and options.selection == "kid" else []
     # every process computes it, and all take the first one's: rounding must not make them differ

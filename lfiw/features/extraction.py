@@ -17,6 +17,9 @@ from lfiw.errors import InputError
 from lfiw.features import Extractor
 from lfiw.files import check_writable
 
+POSITION = "position"  # of a row within its subset, in a batch
+GPU_BATCH = 256  # rows that keep a GPU busy, and take about 3 GB with Inception in float32
+
 
 class FeatureExtraction(LightningModule):
     """Runs an extractor over the samples of a table: a column of images or vectors."""
@@ -27,6 +30,27 @@ class FeatureExtraction(LightningModule):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         return self.extractor(batch[self.column])
+
+
+class Computed:
+    """What a batch gave, on its way from the device to pinned memory; the host goes on meanwhile.
+
+    Args:
+        table: number of the table that the rows belong to.
+        outputs: name → (rows, …).
+    """
+
+    def __init__(self, table: int, outputs: Mapping[str, Tensor]) -> None:
+        self.table = table
+        self.values = {name: values.to("cpu", non_blocking=values.is_cuda) for name, values in outputs.items()}
+        on_gpu = any(values.is_cuda for values in outputs.values())
+        self.copied = torch.cuda.current_stream().record_event() if on_gpu else None
+
+    def on_host(self) -> dict[str, Tensor]:
+        """Returns the values once they are there."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return self.values
 
 
 class ColumnsWriter(Callback):
@@ -43,6 +67,7 @@ class ColumnsWriter(Callback):
         self._writers: list[dict[str, ColumnWriter]] = []
         self._missing: list[Subset] = []
         self._open = ExitStack()
+        self._computed: Computed | None = None  # on a GPU by the batch before, and not yet written
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # here, where the processes know of one another and the loaders are not yet made
@@ -81,11 +106,24 @@ class ColumnsWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        rows = self._missing[dataloader_idx].rows[batch["position"].cpu()]
-        for output, writer in self._writers[dataloader_idx].items():
-            writer.write_rows(rows, outputs[output].cpu())
+        now = Computed(dataloader_idx, {**outputs, POSITION: batch[POSITION]})
+        if now.copied is None:
+            self._write(now)
+        else:  # written while the GPU computes the next batch
+            before, self._computed = self._computed, now
+            self._write(before)
+
+    def _write(self, computed: "Computed | None") -> None:
+        if computed is None:
+            return
+        values = computed.on_host()
+        rows = self._missing[computed.table].rows[values[POSITION]]
+        for output, writer in self._writers[computed.table].items():
+            writer.write_rows(rows, values[output])
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(self._computed)
+        self._computed = None
         self._open.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -108,7 +146,10 @@ def extract(
         batch_size: rows per step and process; a slow extractor takes fewer.
     """
     module = FeatureExtraction(extractor, samples)
-    size = min(batch_size, extractor.batch_size or batch_size)
+    most = extractor.batch_size or batch_size
+    if trainer.strategy.root_device.type != "cpu":
+        most = max(most, GPU_BATCH)
+    size = min(batch_size, most)
     write_columns(
         trainer, module, tables, samples, extractor.columns, extractor.stamp, batch_size=size, num_workers=num_workers
     )

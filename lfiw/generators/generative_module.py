@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lfiw.data.batches import mix_seeds
+from lfiw.data.table import to_device
 from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
 from lfiw.generators.protocol import EachFromItsOwn
@@ -100,7 +101,7 @@ class GenerativeModule(TrainedModule):
         noise = torch.stack([self.draw_noise(generator) for generator in generators])
         was_training = self.training
         self.eval()
-        images = self.decode(noise.to(self.device)).cpu()
+        images = self.decode(self._sent(noise)).cpu()
         self.train(was_training)
         return {"image": images, "latent": noise}
 
@@ -113,7 +114,7 @@ class GenerativeModule(TrainedModule):
         seed = mix_seeds(self.seed, self.current_epoch, batch_idx, stream)
         world_size = self.trainer.world_size
         noise = torch.randn(num * world_size, self.net_options["latent"], generator=torch.Generator().manual_seed(seed))
-        return noise[self.global_rank :: world_size].to(self.device)  # as the rows of a batch are distributed
+        return self._sent(noise[self.global_rank :: world_size])  # as the rows of a batch are distributed
 
     def validation_noise(self, positions: Int64[Tensor, " n"]) -> Float[Tensor, "n latent"]:
         """Draws the noise of validation rows: the same in every epoch, in whatever batch and process a row is."""
@@ -122,11 +123,18 @@ class GenerativeModule(TrainedModule):
             torch.randn(self.net_options["latent"], generator=generator.manual_seed(mix_seeds(self.seed, row)))
             for row in positions.tolist()
         ]
-        return torch.stack(rows).to(self.device)
+        return self._sent(torch.stack(rows))
+
+    def _sent(self, noise: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The noise where the network is, in its dtype: not every device has float64."""
+        return to_device(noise.to(self.dtype), self.device)
 
     def build_optimizer(self, network: nn.Module, steps: int | None = None) -> Any:
         """Builds optimizer and schedule of one network, for `steps` steps or as many as there are batches."""
-        optimizer = build_optimizer([p for p in network.parameters() if p.requires_grad], self.optimizer_options)
+        trained = [p for p in network.parameters() if p.requires_grad]
+        # Lightning clips no fused optimizer in mixed precision
+        fused = self.device.type == "cuda" and not self.trainer.gradient_clip_val
+        optimizer = build_optimizer(trained, self.optimizer_options, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches) if steps is None else steps
         schedule = build_schedule(optimizer, self.optimizer_options["schedule"], steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

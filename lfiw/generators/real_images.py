@@ -59,7 +59,10 @@ class RealDataModule(LightningDataModule):
         batches = ShuffledBatches(
             len(rows), batch_size=self.batch_size, seed=self.seed, rank=rank, world_size=world_size
         )
-        return TrainingLoader(rows, batches, self.num_workers)
+        trainer: Any = self.trainer
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        on_gpu = device.type == "cuda"
+        return TrainingLoader(rows, batches, self.num_workers, pin_memory=on_gpu, gpu=device if on_gpu else None)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rows = MixedRows([self.subsets["validation"]], [COLUMN])

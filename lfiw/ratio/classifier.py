@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import ModuleList
 
-from lfiw.data.table import WEIGHT
+from lfiw.data.table import WEIGHT, has_float64, in_float64
 from lfiw.data.transforms import standardise
 from lfiw.errors import InputError
 from lfiw.metrics.class_proportions import RatioScores
@@ -88,6 +88,9 @@ class RatioClassifier(TrainedModule):
         if not hasattr(self, "net"):
             datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
             spec: InputSpec = datamodule.input_spec()
+            device = self.trainer.strategy.root_device
+            if spec.dtype == str(torch.float64) and not has_float64(device):
+                raise InputError(f"{device} has no float64, as column {spec.column!r} is: use trainer.accelerator=cpu")
             self._build(asdict(spec), datamodule.counts)
 
     def _build(self, spec: dict[str, Any], counts: tuple[int, int]) -> None:
@@ -122,7 +125,7 @@ class RatioClassifier(TrainedModule):
             log_ratio = self._log_ratio(batch[self.spec["column"]])
         except InputError as error:
             raise InputError(f"training diverged in epoch {self.current_epoch} ({error}): lower optimizer.lr") from None
-        self.scores.update(log_ratio, batch["side"] == 0)
+        self.scores.update(log_ratio, (batch["side"] == 0).to(log_ratio.device))
 
     def on_validation_epoch_end(self) -> None:
         # every process computes the same from all rows: the mean over processes changes nothing
@@ -136,7 +139,7 @@ class RatioClassifier(TrainedModule):
         num_real, num_generated = self.counts if self.loss.uses_prior_odds else (1, 1)
         # trainer.precision=bf16-mixed is for training: half-precision log-ratios would be rounded to hundredths
         with torch.autocast(self.device.type, enabled=False):
-            outputs = self.loss.log_ratio(self(samples).double())
+            outputs = self.loss.log_ratio(in_float64(self(samples)))
         return log_ratio_from_logits(outputs, num_real=num_real, num_generated=num_generated)
 
     @torch.inference_mode()

@@ -27,6 +27,7 @@ from lfiw.data.splits import (
 )
 from lfiw.data.table import GROUP, WEIGHT, Table, table_name
 from lfiw.errors import InputError
+from lfiw.ratio.resident import is_resident, resident
 from lfiw.schemas import MixedData, Run, check_values
 from lfiw.weighting.resampling import drawn_by_weight
 
@@ -74,10 +75,13 @@ class MixedDataModule(LightningDataModule):
             the groups.
         weighted: the column `weight` weights the rows in training, each side on a scale of its own; validation rows are
             drawn by it.
+        device_resident: hold the input of the training and validation rows on the trainer's device; the batches are
+            the same. If None, on a CUDA GPU whose free memory is four times what they take.
 
     Raises:
         InputError: an option has no such value; (in `setup`) the sides' samples differ in shape or dtype, there are no
-            rows to train or to validate on, or the evaluation rows are the training table's.
+            rows to train or to validate on, or the evaluation rows are the training table's; (in the loaders) the rows
+            do not fit the device.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class MixedDataModule(LightningDataModule):
         num_workers: int = 0,
         grouped: bool = False,
         weighted: bool = False,
+        device_resident: bool | None = None,
     ) -> None:
         super().__init__()
         check_values({"mixing": mixing, "augment": augment, "num_workers": num_workers}, MixedData, "data.")
@@ -125,7 +130,7 @@ class MixedDataModule(LightningDataModule):
         self.split_seed, self.seed, self.folds = split_seed, seed, folds
         self.mixing, self.batch_size, self.evaluation_batch_size = mixing, batch_size, evaluation_batch_size
         self.augment, self.num_workers = augment, num_workers
-        self.grouped, self.weighted = grouped, weighted
+        self.grouped, self.weighted, self.device_resident = grouped, weighted, device_resident
         self.splits: dict[str, tuple[Subset, Subset]] = {}
         self._fold_splits: list[dict[str, tuple[Subset, Subset]]] = []
         self.classifier_weights: Path | None = None  # data sets that make a classifier of their classes say where
@@ -310,17 +315,33 @@ class MixedDataModule(LightningDataModule):
             world_size=world_size,
         )
         columns = [self.input, *([WEIGHT] if self.weighted else [])]
-        return TrainingLoader(MixedRows((real, generated), columns, self.augment), batches, self.num_workers)
+        subsets, options = self._loaded((real, generated), columns)
+        gpu = self._device() if options["pin_memory"] else None
+        return TrainingLoader(MixedRows(subsets, columns, self.augment), batches, **options, gpu=gpu)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         validation = self.splits["validation"]
         if self.weighted:
             real, generated = (weighted_draw(subset, self.seed) for subset in validation)
             validation = real, generated
-        rows = MixedRows(validation, [self.input])
+        subsets, options = self._loaded(validation, [self.input])
+        rows = MixedRows(subsets, [self.input])
         rank, world_size = self._processes()
         order = RowsInOrder(len(rows), batch_size=self.evaluation_batch_size, rank=rank, world_size=world_size)
-        return batch_loader(rows, order, self.num_workers)
+        return batch_loader(rows, order, **options)
+
+    def _loaded(
+        self, subsets: tuple[Subset, Subset], columns: Sequence[str]
+    ) -> tuple[Sequence[Subset], dict[str, Any]]:
+        """The subsets, on the device if they are to be, and the options of a loader of them."""
+        device = self._device()
+        if is_resident(subsets, columns, device, self.device_resident):
+            # other processes cannot read what is there, and only the host's memory can be pinned
+            return [resident(subset, columns, device) for subset in subsets], {"num_workers": 0, "pin_memory": False}
+        return subsets, {"num_workers": self.num_workers, "pin_memory": device.type == "cuda"}
+
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

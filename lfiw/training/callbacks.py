@@ -2,8 +2,10 @@
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -12,14 +14,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor, distributed
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lfiw.errors import InputError
 from lfiw.files import write_json
 from lfiw.training import stopping
-from lfiw.training.private import restore_loaders
-from lfiw.training.processes import watch_processes
+from lfiw.training.private import average_of, restore_loaders
+from lfiw.training.processes import largest_of_processes, watch_processes
 from lfiw.training.stopping import Stopped
 from lfiw.training.tracking import JsonLines, find_json_lines
 
@@ -82,11 +84,7 @@ class LastCheckpoint(Checkpoint):
 def agreed_signal(trainer: Trainer) -> int:
     """Returns the signal that one of the processes received, the same in all of them; 0 if there was none."""
     own = stopping.requested() or 0
-    if trainer.world_size == 1:
-        return own
-    number = torch.tensor([own], device=trainer.strategy.root_device)
-    distributed.all_reduce(number, distributed.ReduceOp.MAX)
-    return int(number)
+    return own if trainer.world_size == 1 else largest_of_processes(own)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -209,12 +207,14 @@ class MovingAverage(WeightAveraging):
 
     After t steps the decay is min(decay, (1 + t) / (10 + t)), so that the random weights of the start are soon
     forgotten (TensorFlow's ExponentialMovingAverage with num_updates); Lightning's `EMAWeightAveraging` has one decay
-    for all steps. For modules that build their network in `setup`: the copy to average into is made after that.
+    for all steps. For modules that build their network in `setup`: the copy to average into is made after that, on the
+    device that trains.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(use_buffers=True, multi_avg_fn=self._average)
+        super().__init__(use_buffers=True)
         self.decay, self._step = decay, 0
+        self._is_empty: bool | None = None  # read from the average at the first step
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         if step_idx is None:
@@ -222,17 +222,33 @@ class MovingAverage(WeightAveraging):
         self._step = step_idx
         return True
 
-    def _average(self, averages: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-        if averages[0].is_floating_point():
-            decay = min(self.decay, (1 + self._step) / (10 + self._step))
-            get_ema_multi_avg_fn(decay)(averages, current, updates)
-        else:  # counters
-            for average, number in zip(averages, current, strict=True):
-                average.copy_(number)
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         pl_module.setup(stage)
+        pl_module.to(trainer.strategy.root_device)  # Lightning would do so only after this, and average on the CPU
         super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            average = average_of(self)
+            # torch's own reads the average's counter, and so waits for the GPU, in every step
+            average.update_parameters = partial(self._update, average)  # type: ignore[method-assign]
+
+    @torch.no_grad()
+    def _update(self, average: AveragedModel, module: LightningModule) -> None:
+        if self._is_empty is None:
+            self._is_empty = not average.n_averaged
+        averages = [*average.module.parameters(), *average.module.buffers()]
+        currents = [*module.parameters(), *module.buffers()]
+        by_dtype: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for pair in zip(averages, currents, strict=True):
+            by_dtype[pair[0].dtype].append(pair)
+        blend = get_ema_multi_avg_fn(min(self.decay, (1 + self._step) / (10 + self._step)))
+        for dtype, pairs in by_dtype.items():
+            if dtype.is_floating_point and not self._is_empty:
+                blend([old for old, _ in pairs], [new for _, new in pairs], 0)
+            else:  # counters, and the first step
+                for old, new in pairs:
+                    old.copy_(new)
+        average.n_averaged += 1
+        self._is_empty = False
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with own_singular_vectors(pl_module):
@@ -274,7 +290,7 @@ class KnowsRows(Protocol):
 
 
 class Step(NamedTuple):
-    """One training step: its place in the training, its loss (0-d), and its batch."""
+    """One training step: its place in the training, its loss (0-d), and its batch without the samples."""
 
     step: int
     epoch: int
@@ -307,7 +323,10 @@ class FiniteLoss(Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if not isinstance(loss, Tensor):
             return
-        self._unread.append(Step(trainer.global_step, trainer.current_epoch, batch_idx, loss.detach(), batch))
+        named = batch
+        if isinstance(batch, Mapping):  # samples would fill a GPU's memory, and say nothing of which rows they are
+            named = {name: v for name, v in batch.items() if not isinstance(v, Tensor) or v.dtype == torch.int64}
+        self._unread.append(Step(trainer.global_step, trainer.current_epoch, batch_idx, loss.detach(), named))
         at_once = loss.device.type == "cpu" and trainer.world_size == 1
         if len(self._unread) >= (self.every or (1 if at_once else STEPS_UNREAD)):
             self._read(trainer)

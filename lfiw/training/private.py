@@ -5,7 +5,9 @@ they do.
 """
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import WandbLogger
+from torch.optim.swa_utils import AveragedModel
 
 # Lightning records on the module which hook runs, dozens of times per step; torch's `__setattr__`, which looks for
 # parameters first, takes a noticeable part of a small network's step
@@ -38,3 +40,10 @@ def restore_loaders(trainer: Trainer) -> None:
 def drop_anonymous(logger: WandbLogger) -> None:
     """Drops an option that Lightning always passes to wandb, which warns that it has no effect."""
     logger._wandb_init.pop("anonymous", None)
+
+
+def average_of(callback: WeightAveraging) -> AveragedModel:
+    """Returns the model that a callback averages into, once its `setup` for training has made it."""
+    average = callback._average_model
+    assert average is not None
+    return average

@@ -49,6 +49,18 @@ def watch_parent() -> None:
     threading.Thread(target=look, name="parent-watch", daemon=True).start()
 
 
+def largest_of_processes(number: int) -> int:
+    """Returns the largest of the processes' numbers; all of them have to call this.
+
+    By way of their CPUs: asking the GPUs would mean waiting for all that they have still to do.
+    """
+    if _watch is None:
+        return number
+    largest = torch.tensor([number])
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX, _watch.numbers)
+    return int(largest)
+
+
 class Watch:
     """A thread that exchanges its state with the other processes' threads twice per second, in a group of their own.
 
@@ -62,6 +74,7 @@ class Watch:
         # notices at once if a process has died; creating a group would wait for it
         distributed.all_gather_object([None] * distributed.get_world_size(), None)
         self._group: Any = distributed.new_group(backend="gloo", timeout=CONNECT)
+        self.numbers: Any = distributed.new_group(backend="gloo")  # of the main threads
         self._ends = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._meet, name="process-watch", daemon=True)

@@ -121,14 +121,13 @@ class TrainedModule(LightningModule):
     def add_up(self, **values: Float[Tensor, ""]) -> None:
         """Adds a step's values to the epoch's means.
 
-        Lightning's `log` in each step would take longer than a small network's forward pass.
+        Lightning's `log` in each step would take longer than a small network's forward pass. They stay on the device,
+        which nobody waits for, and are added in float32 at least: half precision would round a sum of many away.
         """
         for name, value in values.items():
-            if name in self._sums:
-                total, steps = self._sums[name]
-                self._sums[name] = (total + value.detach(), steps + 1)
-            else:
-                self._sums[name] = (value.detach(), 1)
+            value = value.detach().to(torch.promote_types(value.dtype, torch.float32))
+            total, steps = self._sums.get(name, (torch.zeros_like(value), 0))
+            self._sums[name] = (total + value, steps + 1)
 
     def epoch_means(self) -> dict[str, Float[Tensor, ""]]:
         """Returns `train/<name>` → mean over this epoch's steps in this process."""

@@ -34,6 +34,16 @@ def test_round_trip(tmp_path: Path) -> None:
     assert not file.exists()
 
 
+def test_a_checkpoint_of_a_gpu_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "last.ckpt"
+    monkeypatch.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")  # what torch writes there
+    IO.save_checkpoint(CONTENT, file)
+    assert IO.load_checkpoint(file)["state_dict"]["w"].equal(CONTENT["state_dict"]["w"])  # type: ignore[index]
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="CUDA"):
+            read_checkpoint(file)
+
+
 def test_what_cannot_be_saved_leaves_the_previous_one(tmp_path: Path) -> None:
     file = tmp_path / "last.ckpt"
     IO.save_checkpoint(CONTENT, file)

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lfiw.training.private import NOTE_OF_HOOK, drop_anonymous, ignore_signals, restore_loaders
+from lfiw.training.private import NOTE_OF_HOOK, average_of, drop_anonymous, ignore_signals, restore_loaders
 from lfiw.training.trainer import quiet
 
 
@@ -86,3 +87,18 @@ def test_wandb_is_not_asked_to_be_anonymous(tmp_path: Path) -> None:
     assert "anonymous" in logger._wandb_init
     drop_anonymous(logger)
     assert "anonymous" not in logger._wandb_init
+
+
+def test_lightning_averages_by_the_models_own_method(tmp_path: Path) -> None:
+    quiet()
+    callback, seen = WeightAveraging(), []
+
+    class Averaged(Noting):
+        def on_train_start(self) -> None:
+            average_of(callback).update_parameters = seen.append  # type: ignore[method-assign]
+
+    module = Averaged()
+    Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=tmp_path, callbacks=[callback],
+    ).fit(module, DataLoader(torch.zeros(2, 1)))  # type: ignore[arg-type]  # fmt: skip
+    assert seen == [module, module]

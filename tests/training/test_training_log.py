@@ -1,9 +1,23 @@
-"""Curves out of metrics.jsonl."""
+"""The means of an epoch, and curves out of metrics.jsonl."""
 
 import json
 from pathlib import Path
 
+import pytest
+import torch
+
 from lfiw.training.run_folder import TRAINING, VALIDATION, logged_losses
+from lfiw.training.trained_module import TrainedModule
+
+
+def test_means_of_half_precision() -> None:
+    """bfloat16 itself would stay at 256: there, 256 + 1 is 256."""
+    module = TrainedModule()
+    for _ in range(1000):
+        module.add_up(loss=torch.tensor(1.0, dtype=torch.bfloat16), other=torch.tensor(0.5, dtype=torch.float64))
+    means = module.epoch_means()
+    assert means["train/loss"].item() == pytest.approx(1.0)
+    assert (means["train/loss"].dtype, means["train/other"].dtype) == (torch.float32, torch.float64)
 
 
 def test_one_classifier_resumed_and_killed(tmp_path: Path) -> None:

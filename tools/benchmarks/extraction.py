@@ -19,11 +19,10 @@ from lfiw.ratio.classifier import RatioClassifier
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.schemas import MLP, Optimizer
 
-from .measure import IMAGE, Row, Side, compare, fastest, images, interleave, race, seconds_each
+from .measure import FLOPS, IMAGE, Row, Side, compare, fastest, images, interleave, race, seconds_each
 from .training_steps import alternate
 
 GOALS = {"fp32": (torch.float32, 1.3), "bf16": (torch.bfloat16, 3.0)}
-FLOPS = 11.4e9  # per image: 5.7 billion multiplications and as many additions
 PEER_BATCHES = (4, 8, 16, 50)  # torch-fidelity's default is 64; the peer is compared at its best
 GOAL_KEPT = 100.0
 MORE = 4  # weightings after the first

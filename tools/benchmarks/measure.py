@@ -13,6 +13,7 @@ from lfiw.tasks import results
 Row = dict[str, Any]
 Side = Callable[[], float]  # does some work → seconds for one unit of it
 IMAGE = (3, 32, 32)
+FLOPS = 11.4e9  # of one image in Inception: 5.7 billion multiplications and additions
 
 
 def seconds_each(work: Callable[[], object], units: int = 1) -> Side:
