@@ -44,7 +44,7 @@ IMPORTS = "import torch, pytorch_lightning, matplotlib"
 PEER = "`import torch, pytorch_lightning, matplotlib` in a process"
 SHORT_ROUNDS = 5
 GROWTH_SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
-GROWTH_SECONDS = 30.0  # of CPU for one subject, all its sizes together
+GROWTH_SECONDS = 60.0  # of CPU for one subject, all its sizes together
 SUBSET = 1000  # rows of each side in a block of the KID's estimate
 CORRECT = """
 import torch
