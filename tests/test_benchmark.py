@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as reference
 from lfiw.data.transforms import crop, flip
 from lfiw.metrics import frechet_distance, frechet_distance_from_features, weighted_moments
 from lfiw.schemas import MLP, ResNet
-from tools.benchmarks import caches, extraction, measure, scores, training_steps
+from tools.benchmarks import caches, extraction, journeys, measure, scores, training_steps
 from tools.benchmarks.measure import images
 from tools.benchmarks.speeds_figure import speeds
 
@@ -195,3 +195,44 @@ def test_both_augmentation_loops_end_with_the_same_weights() -> None:
 
 def test_augmentation_benchmark_runs() -> None:
     check(training_steps.run_augmentation(1, steps=2, side=8, width=8, classes=4)[0], "augmentation_step")
+
+
+def test_a_process_is_measured_with_its_children() -> None:
+    """Half a second of work in a child, 200 MiB in the process itself."""
+    work = "import time; t = time.process_time()\nwhile time.process_time() < t + 0.5: pass"
+    used = journeys.used_by(
+        ["-c", f"import subprocess, sys; x = bytearray(200 << 20); subprocess.run([sys.executable, '-c', {work!r}])"]
+    )
+    assert 0.5 <= used.cpu_seconds < 3
+    assert used.seconds > 0.5
+    assert 200 < used.peak_mib < 400
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        journeys.used_by(["-c", "raise SystemExit(3)"])
+
+
+def test_the_exponent_of_a_power_and_the_sizes_that_take_too_long() -> None:
+    def work(real: Tensor, generated: Tensor) -> float:
+        assert real.shape == generated.shape
+        return len(real) ** 1.5 / 1e3
+
+    row = journeys.growth_row("a", "work", work, [100, 200, 400, 800, 1600], 3, most_seconds=1e9)
+    assert row["mean"] == pytest.approx(1.5)
+    assert row["sizes"] == [100, 200, 400, 800, 1600]
+    # 1 + 2.8 + 8 seconds, and up to 32 for the next
+    assert journeys.growth_row("a", "work", work, [100, 200, 400, 800], 3, most_seconds=40)["sizes"] == [100, 200, 400]
+
+
+def test_journeys_run_at_tiny_sizes() -> None:
+    row = journeys.command_row("help", "help", lambda: ["-c", "pass"], 2)
+    assert row["ratio"] > 1  # nothing is faster than importing torch
+    assert min(row[key] for key in ("ours", "theirs", "cpu_seconds", "cpu_ratio", "peak_mib")) > 0
+    growth = journeys.growth([1000, 2000], d=4)
+    assert [r["sizes"] for r in growth] == [[1000, 2000]] * 5
+    assert all(math.isfinite(r["mean"]) for r in growth)
+    for row in journeys.peers([1100], [60], d=4):
+        check(row, row["name"])
+    errors = {r["name"]: r for r in journeys.pair_errors(60, 3, [20, 60], 3)}
+    assert len(errors) == 2 * 5
+    assert errors["pair_rows_kid_60"]["mean"] == pytest.approx(0, abs=1e-12)  # all rows, in another order
+    assert errors["pair_rows_kid_20"]["spread"] > 0
+    journeys.score_features(300, 70)

@@ -59,6 +59,7 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "example_simulation": examples.example,
     "estimators_python": ratios.contest,
     "benchmarks": speed.benchmarks,
+    "journeys": speed.journeys,
     "scale": speed.scale,
 }
 

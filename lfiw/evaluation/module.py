@@ -13,7 +13,7 @@ from lfiw.data.splits import GENERATED, REAL, REFERENCE
 from lfiw.errors import LostScore
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
 from lfiw.metrics.class_proportions import ClassProportions
-from lfiw.metrics.influence import class_distance
+from lfiw.metrics.influence import Contributions, KernelContributions, class_distance
 from lfiw.metrics.neighbours import SCORES
 from lfiw.metrics.paper import PaperFrechetDistance, PaperInceptionScore, PaperKernelDistance
 from lfiw.metrics.weighted_metric import WeightedMetric
@@ -58,6 +58,7 @@ class Evaluation(LightningModule):
 
     A batch holds feature and logit columns, `side` (real, generated, reference) and `position`. After the test,
     `scores` has a value for each weighting, `reference` the scores of other real rows taken for generated ones,
+    `contributions` what each row adds to the KID's error (standard definitions only; for the further weights' too),
     `lost` says why a score is nan: its digits were lost.
     `proportions` the share of each class under each weighting, and `real_proportions` that among the real rows.
 
@@ -69,6 +70,7 @@ class Evaluation(LightningModule):
         with_reference: the batches hold reference rows.
         convention: "standard", or "paper" for the definitions of the paper's official code: metrics `fid_paper`, …
         neighbours: k of precision, recall, density and coverage; 0: not scored.
+        further: more columns of weights, only for the KID, whose kernel values serve all of them.
         pairs: side → which of its rows KID and the neighbourhood scores compare, pair by pair; a side left out: all.
     """
 
@@ -81,6 +83,7 @@ class Evaluation(LightningModule):
         with_reference: bool = False,
         convention: str = "standard",
         neighbours: int = 0,
+        further: Float[Tensor, "n j"] | None = None,
         pairs: Mapping[int, Bool[Tensor, " _"]] | None = None,
     ) -> None:
         super().__init__()
@@ -88,6 +91,7 @@ class Evaluation(LightningModule):
         self.features, self.logits, self.with_reference = list(features), list(logits), with_reference
         self.suffix = "_paper" if convention == "paper" else ""
         self.weights = weights
+        self.kid_weights = weights if further is None else torch.cat([weights, further], dim=1)
         self.pairs = dict(pairs or {})
         k = weights.shape[1]
         fid, kid, inception = CONVENTIONS[convention]
@@ -100,12 +104,16 @@ class Evaluation(LightningModule):
                     metrics[f"neighbours {i}"] = PrecisionRecall(column.size, num_weightings, neighbours)
             for i, classes in enumerate(self.logits):
                 metrics[f"is {i}"] = inception(classes.size, num_weightings)
+        if convention == "standard":
+            for i, column in enumerate(self.features):
+                self.scored[f"kid {i}"] = KernelContributions(column.size, self.kid_weights.shape[1])
         if self.logits:
             self.class_shares = ClassProportions(self.logits[-1].size, k)
             self.real_class_shares = ClassProportions(self.logits[-1].size)
             self.reference_class_shares = ClassProportions(self.logits[-1].size)
         self.scores: Scores = {}
         self.reference: Scores = {}
+        self.contributions: dict[str, Contributions] = {}
         self.lost: dict[str, str] = {}
         self.proportions: list[list[float]] = []
         self.real_proportions: list[float] = []
@@ -117,7 +125,7 @@ class Evaluation(LightningModule):
             for kind in self.kinds:
                 chosen = rows if kind == "fid" else compared
                 self._update(f"{kind} {i}", batch[column.name], chosen, batch["position"])
-        weights = self._weights_of(batch["position"][rows[GENERATED]])
+        weights = self._at(batch["position"][rows[GENERATED]], self.weights)
         for i, classes in enumerate(self.logits):
             probabilities = torch.softmax(batch[classes.name].double(), dim=1)
             if len(weights):
@@ -137,12 +145,13 @@ class Evaluation(LightningModule):
             scored.update(values[REAL], real=True)
             referenced.update(values[REAL], real=True)
         if len(values[GENERATED]):
-            scored.update(values[GENERATED], real=False, weights=self._weights_of(position[rows[GENERATED]]))
+            weights = self.kid_weights if name.startswith("kid") else self.weights
+            scored.update(values[GENERATED], real=False, weights=self._at(position[rows[GENERATED]], weights))
         if len(values[REFERENCE]):
             referenced.update(values[REFERENCE], real=False)
 
-    def _weights_of(self, position: Tensor) -> Float[Tensor, "n k"]:
-        return self.weights[position.cpu()].to(self.device)
+    def _at(self, position: Tensor, weights: Float[Tensor, "n k"]) -> Float[Tensor, "_ k"]:
+        return weights[position.cpu()].to(self.device)
 
     def _is_compared(self, side: int, position: Tensor) -> Tensor:
         """Of positions in any side's rows: those that this side compares; what it says of the others is not used."""
@@ -167,21 +176,29 @@ class Evaluation(LightningModule):
                     self.reference[name] = class_distance(real, self.reference_class_shares.compute()).tolist()
 
     def _compute(self, metrics: nn.ModuleDict, description: str) -> Scores:
-        scores = {}
+        scores, k = {}, self.weights.shape[1]
         for name in track_in(self.trainer, list(metrics), description):
             kind, i = name.split()
             column = (self.logits if kind == "is" else self.features)[int(i)]
             metric = metric_of(metrics, name)
             try:
                 found = metric.compute()
+                if isinstance(metric, KernelContributions):
+                    found = self._kept(f"kid{column.suffix}", found).score
             except LostScore as error:
                 nan = torch.full((metric.num_weightings,), torch.nan)
                 names_of = SCORES if kind == "neighbours" else (kind,)
                 found = dict.fromkeys(names_of, nan)
                 self.lost |= {f"{score}{self.suffix}{column.suffix}": str(error) for score in names_of}
             for score, values in found.items() if isinstance(found, dict) else ((kind, found),):
-                scores[f"{score}{self.suffix}{column.suffix}"] = values.reshape(-1).tolist()
+                scores[f"{score}{self.suffix}{column.suffix}"] = values.reshape(-1)[:k].tolist()
         return scores
+
+    def _kept(self, name: str, found: dict[str, Tensor]) -> Contributions:
+        """Keeps a KID's contributions for its intervals."""
+        of = {field: values.cpu() for field, values in found.items()}
+        self.contributions[name] = Contributions(of["score"].reshape(-1), of["generated"], of["real"])
+        return self.contributions[name]
 
 
 def metric_of(metrics: nn.ModuleDict, name: str) -> WeightedMetric:

@@ -17,14 +17,13 @@ from lfiw.evaluation.balance_record import with_balance
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.recording import evaluation_record, held_out_scores
-from lfiw.evaluation.uncertainty import scored_metrics, uncertainties_of
+from lfiw.evaluation.uncertainty import Columns, beside_scores
 from lfiw.evaluation.verdict import with_verdict
 from lfiw.features.hog import histograms
 from lfiw.metrics.selection import Judge, JudgingRows, choose_by_judges
 from lfiw.schemas import Evaluation as Options
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.schemas import check_values
-from lfiw.training.progress import with_progress
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
@@ -114,6 +113,18 @@ def score(
     weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     check_options(options, weighting)
 
+    weights = weights_of(weightings, rows.log_ratio, rows.exact, "standard")
+    lacking = lacking_exponents(weightings, options.exponents)
+    exponents = (
+        torch.stack([Weighting(alpha)(rows.log_ratio) for alpha in lacking], dim=1) if lacking else weights[:, :0]
+    )
+    compared = evenly_spaced(len(rows.generated), options.pair_rows)
+    columns, columns_of_pairs = (
+        Columns.of(weights, exponents, chosen, options.permutations, seed) for chosen in (None, compared)
+    )
+    further = columns_of_pairs.further.new_zeros(len(compared), columns_of_pairs.further.shape[1])
+    further[compared] = columns_of_pairs.further
+
     def evaluate(scored: ScoredRows, convention: str) -> Evaluation:
         """Scores generated rows against all real ones."""
         subsets = [s for s in (scored.real, scored.generated, scored.reference) if s is not None]
@@ -124,10 +135,11 @@ def score(
             with_reference=scored.reference is not None,
             convention=convention,
             neighbours=options.neighbours if convention == "standard" else 0,
+            further=further if convention == "standard" else None,
             pairs={side: evenly_spaced(len(subset), options.pair_rows) for side, subset in enumerate(subsets)},
         )
-        columns = list(dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)]))
-        passes = InOrderDataModule(lambda: [subsets], columns, batch_size=batch_size, num_workers=num_workers)
+        names = list(dict.fromkeys([*(f.name for f in features), *(c.name for c in logits)]))
+        passes = InOrderDataModule(lambda: [subsets], names, batch_size=batch_size, num_workers=num_workers)
         trainer.test(evaluation, datamodule=passes, verbose=False)
         return evaluation
 
@@ -139,6 +151,17 @@ def score(
     record: list[EvaluationRecord | None] = [None]
     if trainer.is_global_zero:
         extrapolated = [list(weightings).index(name) for name in (UNIFORM, weighting)]
+        beside = beside_scores(
+            standard,
+            rows.real,
+            rows.generated,
+            columns,
+            columns_of_pairs,
+            options,
+            extrapolated,
+            seed=seed,
+            progress=progress,
+        )
         record = [
             evaluation_record(
                 standard,
@@ -152,30 +175,20 @@ def score(
                         strict=True,
                     )
                 ),
-                uncertainties_of(
-                    standard, rows.real, rows.generated, options, extrapolated, seed=seed, progress=progress
-                ),
+                beside.uncertainties,
                 choice=choice,
                 recommended=weighting,
                 classifier=held_out_scores(validation.raw, validation.calibrated),
-                flattening=flattening_curves(
-                    standard,
-                    rows.real,
-                    rows.generated,
-                    rows.log_ratio,
-                    weightings,
-                    options.exponents,
-                    progress=progress,
-                ),
+                flattening=flattening_curves(standard, beside.exponents, rows.log_ratio, weightings, options.exponents),
                 num_real=len(rows.real),
                 num_reference=len(rows.reference) if rows.reference is not None else 0,
                 seen=[column.suffix.removeprefix("@") for column in features if column.seen],
             )
         ]
         if options.balance:
-            weights = standard.weights[:, list(weightings).index(weighting)]
+            chosen = weights[:, list(weightings).index(weighting)]
             assert record[0] is not None
-            record = [with_balance(record[0], rows.real, rows.generated, features[0].name, weights, seed=seed)]
+            record = [with_balance(record[0], rows.real, rows.generated, features[0].name, chosen, seed=seed)]
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
     return with_verdict(shared)
@@ -238,41 +251,42 @@ def equal_blocks(num: int, size: int) -> list[Int64[Tensor, " _"]]:
     return [torch.arange(num)[i::count][:size] for i in range(count)]
 
 
+def known_exponents(weightings: Mapping[str, Weighting]) -> dict[float, int]:
+    """Exponent → number of the weighting that is that power of the ratio, and nothing else."""
+    return {w.flatten: i for i, w in enumerate(weightings.values()) if w == Weighting(w.flatten)}
+
+
+def lacking_exponents(weightings: Mapping[str, Weighting], exponents: Sequence[float]) -> list[float]:
+    """Exponents of the curve that no weighting has, ascending."""
+    return sorted(set(exponents) - set(known_exponents(weightings)))
+
+
 def flattening_curves(
     evaluation: Evaluation,
-    real: Subset,
-    generated: Subset,
+    beside: Mapping[str, Sequence[float]],
     log_ratio: Float[Tensor, " n"],
     weightings: Mapping[str, Weighting],
     exponents: Sequence[float],
-    *,
-    progress: bool,
 ) -> Flattening | None:
     """ESS and every standard score of ŵ^α; none without exponents.
 
-    Exponents that the evaluation has scored already are not scored again. The curves are shown; nothing is chosen by
-    them, for they are of the rows that scores are reported on.
+    The curves are shown; nothing is chosen by them, for they are of the rows that scores are reported on.
 
     Args:
         evaluation: after its test, by the standard definitions.
-        real, generated: the evaluation rows; log_ratio: of the generated ones.
+        beside: every metric of the curves → scores of the exponents that no weighting has.
+        log_ratio: of the generated evaluation rows.
         weightings: those that the evaluation has scored.
         exponents: α ≥ 0.
-        progress: show a progress bar.
     """
     if not exponents:
         return None
-    grid = sorted(set(exponents))
-    known = {w.flatten: i for i, w in enumerate(weightings.values()) if w == Weighting(w.flatten)}
-    lacking = [alpha for alpha in grid if alpha not in known]
-    weights = [Weighting(alpha)(log_ratio) for alpha in grid]
+    grid, known = sorted(set(exponents)), known_exponents(weightings)
+    lacking = lacking_exponents(weightings, exponents)
+    sizes = [effective_sample_size(Weighting(alpha)(log_ratio)).item() for alpha in grid]
     scores = {}
-    scored_ones = scored_metrics(evaluation, real, generated)
-    for name, make in with_progress(scored_ones.items(), "flattening", shown=progress and bool(lacking)):
+    for name, of_lacking in beside.items():
         found = {alpha: evaluation.scores[name][i] for alpha, i in known.items()}
-        if lacking:
-            columns = torch.stack([weights[grid.index(alpha)] for alpha in lacking], dim=1)
-            scored = make()
-            found |= dict(zip(lacking, scored.scores(scored.of_rows(columns)).tolist(), strict=True))
+        found |= dict(zip(lacking, of_lacking, strict=True))
         scores[Metric.named(name)] = tuple(found[alpha] for alpha in grid)
-    return Flattening(tuple(grid), tuple(effective_sample_size(w).item() for w in weights), scores)
+    return Flattening(tuple(grid), tuple(sizes), scores)

@@ -24,7 +24,7 @@ from lfiw.metrics.weighted_metric import (
 _ROW_BLOCK = 4096  # rows converted to float64 at a time, which bounds the additional memory
 _FIRST_ROWS = 64  # their mean is close enough to all rows
 _LOST = 1e-6  # if rounding exceeds this part of a score and of the variances it compares, the score is lost
-_COLUMN_BLOCK = 512  # columns of a symmetric product computed at a time: small enough to skip most of one triangle
+_COLUMN_BLOCK = 256  # columns of a symmetric product computed at a time: small enough to skip most of one triangle
 
 
 def weighted_moments(
@@ -120,8 +120,8 @@ def frechet_distance_from_features(
     for rows in many.row_blocks():
         trace += rows.square().sum()
         cross = rows @ few_root
-        _add_upper_product(gram, cross, cross)
-    _require_finite(gram)
+        add_upper_product(gram, cross, cross)
+    require_finite(gram)
     nuclear_norm = torch.linalg.eigvalsh(gram, UPLO="U").clamp(min=0).sqrt().sum()
     return squared_distance(a.mean - b.mean, trace, nuclear_norm)
 
@@ -227,7 +227,7 @@ class FrechetDistance(TwoSidedMetric):
         products = self._writable_products(side)
         columns = columns.expand(-1, len(products))
         for product, weight in zip(products, columns.T, strict=True):
-            _add_upper_product(product, rows * weight[:, None], rows)
+            add_upper_product(product, rows * weight[:, None], rows)
 
     def compute(self) -> Float[Tensor, "*k"]:
         """Returns the squared distance of each weighting.
@@ -351,8 +351,8 @@ class _WeightedSample(NamedTuple):
     def covariance(self) -> Float[Tensor, "d d"]:
         upper = self.mean.new_zeros(len(self.mean), len(self.mean))
         for rows in self.row_blocks():
-            _add_upper_product(upper, rows, rows)
-        _require_finite(upper)
+            add_upper_product(upper, rows, rows)
+        require_finite(upper)
         return _mirror_upper(upper)
 
     def root(self) -> Float[Tensor, "d n"]:
@@ -375,7 +375,12 @@ def _weighted_sample(
     return _WeightedSample(features, centre, mean, (columns / correction).sqrt())
 
 
-def _add_upper_product(total: Float[Tensor, "d d"], left: Float[Tensor, "n d"], right: Float[Tensor, "n d"]) -> None:
+def row_blocks(num: int) -> Iterator[slice]:
+    """Yields the rows that are converted to float64 together."""
+    return (slice(start, start + _ROW_BLOCK) for start in range(0, num, _ROW_BLOCK))
+
+
+def add_upper_product(total: Float[Tensor, "d d"], left: Float[Tensor, "n d"], right: Float[Tensor, "n d"]) -> None:
     """Adds leftᵀ·right, known to be symmetric, to the blocks on and above the diagonal: about half the work."""
     for start in range(0, len(total), _COLUMN_BLOCK):
         total[start : start + _COLUMN_BLOCK, start:].addmm_(left[:, start : start + _COLUMN_BLOCK].T, right[:, start:])
@@ -403,8 +408,8 @@ def _distance_from_root(
 ) -> Float[Tensor, ""]:
     """Computes `frechet_distance` with Σₐ given by its root, which serves many comparisons."""
     congruent = root_a.new_zeros(root_a.shape[1], root_a.shape[1])
-    _add_upper_product(congruent, root_a, cov_b @ root_a)
-    _require_finite(congruent)
+    add_upper_product(congruent, root_a, cov_b @ root_a)
+    require_finite(congruent)
     trace_of_root = torch.linalg.eigvalsh(congruent, UPLO="U").clamp(min=0).sqrt().sum()
     trace = root_a.square().sum() + cov_b.trace()
     return squared_distance(mean_a - mean_b, trace, trace_of_root)
@@ -419,8 +424,8 @@ def _distance_of_roots(
     """Computes `frechet_distance` with both covariances given by their roots: no d × d matrix is formed."""
     trace = root_a.square().sum() + root_b.square().sum()
     cross = root_a.T @ root_b
-    _require_finite(trace)
-    _require_finite(cross)
+    require_finite(trace)
+    require_finite(cross)
     return squared_distance(mean_a - mean_b, trace, torch.linalg.svdvals(cross).sum())
 
 
@@ -436,6 +441,6 @@ def _first_known(centres: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
     return centres[int((~centres[:, 0].isnan()).int().argmax())]
 
 
-def _require_finite(product: Tensor) -> None:
+def require_finite(product: Tensor) -> None:
     if not torch.isfinite(product.sum()):
         raise LostScore("products of the features overflow float64: rescale the features")

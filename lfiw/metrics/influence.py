@@ -10,7 +10,9 @@ from torch.nn.functional import one_hot
 from lfiw.metrics.frechet import FrechetReference, squared_distance, weighted_moments
 from lfiw.metrics.inception_score import inception_score
 from lfiw.metrics.kernel import CentredCubicKernel, Kernel, check_kernel, cubic_kernel_for
+from lfiw.metrics.projected import ProjectedSample
 from lfiw.metrics.weighted_metric import (
+    RowsMetric,
     check_sides,
     normalised_columns,
     reliability_correction,
@@ -79,6 +81,8 @@ def frechet_contributions(
     generated: Float[Tensor, "m d"],
     generated_weights: Float[Tensor, "m k"],
     real_weights: Float[Tensor, " n"] | None = None,
+    *,
+    sample: ProjectedSample | None = None,
 ) -> Contributions:
     """Computes Fréchet distances of k weightings to the real rows, and each row's part in their error.
 
@@ -90,6 +94,7 @@ def frechet_contributions(
         real, generated: any floating dtype.
         generated_weights: non-negative, any scale, one column per weighting.
         real_weights: non-negative, any scale, shared by all weightings; None is uniform.
+        sample: the generated rows projected on the real ones' moments. If None, made here.
 
     Returns:
         Scores and terms. Terms of a weighting with an ESS below 2d, and all terms if the real side's is, are nan: the
@@ -100,26 +105,27 @@ def frechet_contributions(
     """
     check_sides(real, generated)
     normalised = normalised_columns(weight_columns(generated_weights, generated), "generated")
-    reference = FrechetReference(real, real_weights)
+    sample = sample or ProjectedSample(FrechetReference(real, real_weights), generated)
     normalised_real = normalised_columns(weight_columns(real_weights, real), "real")
     real_size = effective_sample_size(normalised_real[:, 0]).item()
     scores, of_generated, of_real = [], [], []
-    for column in normalised.T:
+    distinct, place = torch.unique(normalised, dim=1, return_inverse=True)
+    for column in distinct.T:
         if min(effective_sample_size(column).item(), real_size) < 2 * real.shape[1]:
-            score = reference.distance(generated, column)
+            score = sample.distances(column[:, None])[0]
             generated_influence = column.new_full((len(generated),), torch.nan)
             real_influence = column.new_full((len(real),), torch.nan)
         else:
             score, generated_influence, real_influence = _influences(
-                reference, real, generated, normalised_real[:, 0], column
+                sample.reference, real, generated, normalised_real[:, 0], column
             )
         scores.append(score)
         of_generated.append(generated_influence)
         of_real.append(real_influence)
     return Contributions(
-        torch.stack(scores),
-        terms(torch.stack(of_generated, dim=1), normalised),
-        terms(torch.stack(of_real, dim=1), normalised_real.expand(-1, normalised.shape[1])),
+        torch.stack(scores)[place],
+        terms(torch.stack(of_generated, dim=1)[:, place], normalised),
+        terms(torch.stack(of_real, dim=1)[:, place], normalised_real.expand(-1, normalised.shape[1])),
     )
 
 
@@ -245,6 +251,27 @@ def kernel_contributions(
         terms(2 * (within_generated - to_real), w),
         terms(2 * (within_real - to_generated), v.expand(-1, w.shape[1])),
     )
+
+
+class KernelContributions(RowsMetric):
+    """`kernel_contributions` of all rows seen, in any order and batches; real rows are unweighted.
+
+    Args:
+        num_features: d.
+        num_weightings: k, the number of weightings, served by one pass over the kernel.
+        metric_options: the options of `torchmetrics.Metric`.
+    """
+
+    higher_is_better = False
+
+    def compute(self) -> dict[str, Tensor]:
+        """Returns the fields of `Contributions` by name; rows without weight have no term.
+
+        Raises:
+            InputError: a side has fewer than two rows that carry weight.
+        """
+        generated, weights = self._kept("generated")
+        return vars(kernel_contributions(self._kept("real")[0], generated, weights))
 
 
 def _left_out(kernel: CentredCubicKernel, features: Tensor, weights: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:

@@ -46,30 +46,25 @@ def permuted(
     return torch.stack([weights[order] for order in orders])
 
 
-def control(
-    score: Callable[[Float[Tensor, "n j"]], Float[Tensor, " j"]],
-    weights: Float[Tensor, "n k"],
-    permutations: int = 10,
-    seed: int = 0,
-) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Returns the mean score over permutations of the weights, and its standard error.
+def control_columns(weights: Float[Tensor, "n k"], permutations: int = 10, seed: int = 0) -> Float[Tensor, "n _"]:
+    """Returns the weights in `permutations` random orders of the rows, at least 2.
 
-    A score with a bias at small effective sizes, such as the FID, has the same bias here: the effect of the correction
-    is the weights' score minus this one.
-
-    Args:
-        score: weights, one column per weighting → one score per column.
-        weights: one column per weighting.
-        permutations: at least 2.
+    A score with a bias at small effective sizes, such as the FID, has the same bias under these weights: the effect of
+    the correction is the weights' score minus the mean score of its permutations (`control`).
     """
-    columns = permuted(weights, permutations, torch.Generator().manual_seed(seed))
     n, k = weights.shape
-    scores = score(columns.transpose(0, 1).reshape(n, permutations * k)).view(permutations, k)
-    return scores.mean(0), scores.std(0) / permutations**0.5
+    columns = permuted(weights, permutations, torch.Generator().manual_seed(seed))
+    return columns.transpose(0, 1).reshape(n, permutations * k)
+
+
+def control(scores: Float[Tensor, " _"], permutations: int) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
+    """Returns the mean over permutations, and its standard error, from the scores of `control_columns`."""
+    by_permutation = scores.view(permutations, -1)
+    return by_permutation.mean(0), by_permutation.std(0) / permutations**0.5
 
 
 def extrapolate(
-    score: Callable[[Int64[Tensor, " rows"]], float],
+    score: Callable[[Int64[Tensor, " rows"]], float | Float[Tensor, ""]],
     weights: Float[Tensor, " n"],
     points: int = 15,
     seed: int = 0,
@@ -91,6 +86,6 @@ def extrapolate(
     for size in np.linspace(n / 2, n, points).round().astype(int):
         rows = torch.randperm(n, generator=generator)[: int(size)]
         inverse_sizes.append(1 / effective_sample_size(weights[rows]).item())
-        scores.append(score(rows))
+        scores.append(float(score(rows)))
     line = linregress(inverse_sizes, scores)
     return float(line.intercept), float(line.intercept_stderr)

@@ -12,13 +12,14 @@ from lfiw.data import TensorTable
 from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.scoring import weights_of
-from lfiw.evaluation.uncertainty import scored_metrics
+from lfiw.evaluation.uncertainty import Columns, scored_metrics
 from lfiw.metrics import (
     frechet_distance_from_features,
     inception_score,
     kernel_distance,
     precision_recall,
 )
+from lfiw.metrics.influence import kernel_contributions
 from lfiw.metrics.paper import PaperFrechetDistance, PaperInceptionScore, PaperKernelDistance
 from lfiw.schemas import Trainer
 from lfiw.training.trainer import build_trainer
@@ -129,15 +130,34 @@ def test_pairs_of_some_rows(tmp_path: Path) -> None:
         assert evaluation.scores[f"fid{column.suffix}"] == pytest.approx(whole.scores[f"fid{column.suffix}"])
 
 
-def test_intervals_of_pairs_of_some_rows(tmp_path: Path) -> None:
+def test_intervals_and_further_weights_of_pairs_of_some_rows(tmp_path: Path) -> None:
     pairs = {0: evenly_spaced(50, 20), 1: evenly_spaced(80, 30)}
-    evaluation = run(tmp_path, batch_size=37, pairs=pairs)
-    scored = scored_metrics(evaluation, REAL, GENERATED)["kid"]()
-    w = scored.of_rows(evaluation.weights)
-    assert w.shape == (30, len(WEIGHTINGS))
-    torch.testing.assert_close(w.sum(0), torch.ones(len(WEIGHTINGS), dtype=w.dtype))
-    torch.testing.assert_close(scored.scores(w), torch.tensor(evaluation.scores["kid"], dtype=w.dtype))
-    torch.testing.assert_close(scored.contributions(w).score, scored.scores(w))
+    further = torch.rand(80, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    evaluation = run(tmp_path, batch_size=37, pairs=pairs, further=further)
+    for column in FEATURES:
+        scored = scored_metrics(evaluation, REAL, GENERATED)[f"kid{column.suffix}"]()
+        real, generated = REAL.column(column.name)[pairs[0]], GENERATED.column(column.name)[pairs[1]]
+        found, w = scored.contributions(evaluation.weights), evaluation.weights[pairs[1]]
+        expected = kernel_distance(real, generated, generated_weights=w)
+        torch.testing.assert_close(found.score, expected)
+        torch.testing.assert_close(
+            found.standard_errors(), kernel_contributions(real, generated, w).standard_errors(), rtol=1e-8, atol=0
+        )
+        of_further = kernel_distance(real, generated, generated_weights=further[pairs[1]])
+        torch.testing.assert_close(scored.further(further), of_further)
+        assert (scored.num_real, scored.limit) == (20, None)
+
+
+def test_weights_of_some_rows_sum_to_one_and_their_permutations_keep_them() -> None:
+    weights = torch.rand(80, 2, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    weights[:, 0] = 0.25
+    chosen = evenly_spaced(80, 30)
+    columns = Columns.of(weights, weights[:, 1:].square(), chosen, permutations=3, seed=1)
+    np.testing.assert_allclose(columns.weights, weights[chosen] / weights[chosen].sum(0))
+    np.testing.assert_allclose(columns.exponents[:, 0], weights[chosen, 1] ** 2 / (weights[chosen, 1] ** 2).sum())
+    assert (list(columns.uneven), columns.permuted.shape) == ([1], (30, 3))  # the even column is its own control
+    for column in columns.permuted.T:
+        assert column.sort().values.tolist() == columns.weights[:, 1].sort().values.tolist()
 
 
 def test_names(scored: Evaluation, paper: Evaluation) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lfiw.metrics.frechet import FrechetReference
-from lfiw.metrics.sample_size import control, extrapolate, interval_kind, permuted
+from lfiw.metrics.sample_size import control, control_columns, extrapolate, interval_kind, permuted
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_permutations_move_whole_rows_and_keep_every_weight() -> None:
 def test_columns_stay_with_their_weighting() -> None:
     # a score that permuting does not change is its own control
     weights = torch.rand(30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    mean, error = control(lambda w: w.square().sum(0), weights, permutations=5)
+    mean, error = control(control_columns(weights, permutations=5).square().sum(0), 5)
     torch.testing.assert_close(mean, weights.square().sum(0))
     assert error.tolist() == pytest.approx([0, 0, 0], abs=1e-12)
 
@@ -50,7 +50,7 @@ def test_columns_stay_with_their_weighting() -> None:
 def test_mean_and_error_are_those_of_all_permutations() -> None:
     values, weights = torch.tensor([1.0, 2.0, 4.0, 8.0]).double(), torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
     every = torch.tensor([(weights[list(p)] * values).sum() for p in itertools.permutations(range(4))]).double()
-    mean, error = control(lambda w: values @ w, weights[:, None], permutations=4000, seed=3)
+    mean, error = control(values @ control_columns(weights[:, None], permutations=4000, seed=3), 4000)
     assert mean.item() == pytest.approx(every.mean().item(), abs=4 * error.item())
     assert error.item() == pytest.approx(every.std(correction=0).item() / 4000**0.5, rel=0.05)
 
@@ -59,11 +59,11 @@ def test_seed_fixes_the_result() -> None:
     weights = torch.rand(20, 1, dtype=torch.float64)
     slope = torch.arange(20.0).double()
 
-    def score(w: Tensor) -> Tensor:
-        return slope @ w
+    def mean(seed: int) -> Tensor:
+        return control(slope @ control_columns(weights, seed=seed), 10)[0]
 
-    assert torch.equal(control(score, weights, seed=4)[0], control(score, weights, seed=4)[0])
-    assert not torch.equal(control(score, weights, seed=4)[0], control(score, weights, seed=5)[0])
+    assert torch.equal(mean(4), mean(4))
+    assert not torch.equal(mean(4), mean(5))
 
 
 def test_right_weights_beat_their_control_and_random_ones_do_not() -> None:
@@ -77,7 +77,7 @@ def test_right_weights_beat_their_control_and_random_ones_do_not() -> None:
     def score(columns: Tensor) -> Tensor:
         return torch.stack([reference.distance(generated, w) for w in columns.T])
 
-    mean, error = control(score, weights)
+    mean, error = control(score(control_columns(weights)), 10)
     correction = score(weights) - mean
     assert correction[0] < -0.3  # nearly all of 0.49
     assert abs(correction[1]) < 5 * 10**0.5 * error[1]

@@ -57,7 +57,7 @@ def figure_with_axes(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[F
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, outside pyplot: it is gone with its last reference."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
 
 
 def dressed(axes: Axes, *, grid: bool = True) -> Axes:
@@ -88,13 +88,23 @@ def as_array(values: Values) -> np.ndarray:
 
 def save(figure: Figure, file: Path) -> Path:
     """Writes a PNG file, on white."""
+    lay_out(figure)
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=DOTS_PER_INCH, facecolor="white")
     return file
 
 
+def lay_out(figure: Figure) -> None:
+    """Places the axes once; otherwise each file, PNG and SVG, would solve the layout again and draw twice for it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def as_svg(figure: Figure) -> str:
     """The figure as an SVG image without a background, its ink following the light or dark page that it stands on."""
+    lay_out(figure)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lfiw", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
