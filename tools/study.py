@@ -24,6 +24,7 @@ python tools/study.py skewed_training --seeds 20 cifar10=cache/cifar10-test feat
 python tools/study.py digits --seeds 2 --out /tmp/digits.json trainer.max_epochs=5       with overrides
 """
 
+import re
 import shlex
 import shutil
 import sys
@@ -91,9 +92,11 @@ def main(arguments: list[str]) -> None:
 
 
 def without_folder(argument: str) -> str:
-    """A file of weights stands anywhere on a machine: its name is enough for a reader."""
+    """Leaves a file of weights its name alone, since it stands anywhere on a machine."""
     key, equals, value = argument.partition("=")
-    return f"{key}={Path(value).name}" if equals and key.endswith(("weights", "model.features")) else argument
+    if not key.endswith(("weights", "model.features", "features.files")):
+        return argument
+    return key + equals + re.sub(r"[^=,\[\]]*/", "", value)
 
 
 if __name__ == "__main__":

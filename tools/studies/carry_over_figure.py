@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from lfiw.evaluation.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, dressed, new_figure, save
 from lfiw.weighting.diagnostics import half_width
@@ -20,6 +21,7 @@ RATIOS = {
 }
 CONTROL = ", permuted"
 HEIGHT = 0.8  # of a judge's bars together
+PALE = 0.35
 
 
 def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], file: Path) -> Path:
@@ -29,7 +31,7 @@ def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], file: Path)
     """
     found = {(r["name"], r["metric"]): r for r in rows}
     generators = list(dict.fromkeys(name.partition(", ")[0] for name, _ in found))
-    figure = new_figure(9.5, 0.7 + 2.6 * len(generators))
+    figure = new_figure(9.5, 1.1 + 2.6 * len(generators))
     panels = figure.subplots(len(generators), 2, squeeze=False, sharey=True)
     for generator, pair in zip(generators, panels, strict=True):
         for score, axes in zip(("fid", "kid"), map(dressed, pair), strict=True):
@@ -37,11 +39,10 @@ def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], file: Path)
             axes.set_title(f"{generator}: {score.upper()}", fontsize=10, color=INK)
     for axes in panels[-1]:
         axes.set_xlabel("change by weighting, %")
-    handles, names = panels[0, 0].get_legend_handles_labels()
-    unique = dict(zip(names, handles, strict=True))
-    figure.legend(
-        unique.values(), unique, loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=INK
-    )
+    looks = [Patch(color=colour, label=f"ratio on {ratio}") for ratio, colour in RATIOS.items()]
+    looks.append(Patch(color=FAINT, label="control: weights of Inception's ratio, permuted"))
+    looks.append(Patch(color=INK, alpha=PALE, label="pale: features that the ratio saw"))
+    figure.legend(handles=looks, loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return save(figure, file)
 
 
@@ -64,11 +65,8 @@ def bars(
                 continue
             seen = judge in ratio and not control
             y = j - HEIGHT / 2 + (k + 0.5) * step
-            label = "control: weights of Inception's ratio, permuted" if control else f"ratio on {ratio}"
             colour = FAINT if control else RATIOS[ratio]
-            axes.barh(y, 100 * row["mean"], step * 0.9, color=colour, alpha=0.35 if seen else 1.0)
-            if not seen:  # a patch of full colour for the legend
-                axes.patches[-1].set_label(label)
+            axes.barh(y, 100 * row["mean"], step * 0.9, color=colour, alpha=PALE if seen else 1.0)
             if row["se"]:
                 axes.errorbar(
                     100 * row["mean"], y, xerr=100 * half_width(row["se"], row["n"] - 1), color=INK, linewidth=0.8
