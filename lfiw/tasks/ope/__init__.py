@@ -145,7 +145,9 @@ def print_record(record: dict[str, Any]) -> None:
     if "sources" in record["auto"]:  # runs of 0.1.0 chose one estimate
         print_combination(record["auto"])
     found = record["estimates"][AUTO]
-    print(f"{AUTO}: {number(found['value'], 4)} ({ends(found['interval'])}); {record['auto']['reason']}")
+    print(f"{AUTO}: {number(found['value'], 4)} ({ends(found['interval'])})")
+    way = record["auto"].get("simulation") or record["auto"]["estimator"]
+    print(f"simulation: {way}; {record['auto']['reason']}")
     if reach := record.get("reach"):  # runs of 0.1.0 have none
         print(f"reach: the evaluation policy is {reach['verdict']}; {reach['reason']}")
     print(f"diverged: {record['num_diverged']:,} of {record['num_simulated']:,} simulated trajectories, dropped")

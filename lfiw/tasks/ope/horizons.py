@@ -53,8 +53,13 @@ def draw_sources(axes: Axes, record: Mapping[str, Any]) -> None:
         rows.append((source["name"], source["value"], 2 * source["squared_error"] ** 0.5, BLUE))
     for i, (_, value, half, colour) in enumerate(rows):
         axes.errorbar(value, i, xerr=half, color=colour, marker="o", capsize=3)
+    shown = [interval["low"], interval["high"], *(value for _, value, *_ in rows)]
     if record["truth"]:
         axes.axvline(record["truth"]["value"], color=REAL, linewidth=2)
+        shown.append(record["truth"]["value"])
+    # a source that says of itself that it knows little would leave the others no room
+    margin = 0.25 * (max(shown) - min(shown)) or 1.0
+    axes.set_xlim(min(shown) - margin, max(shown) + margin)
     weights = ["", *(f"\n{source['weight']:.0%}" for source in combined["sources"])]
     axes.set_yticks(range(len(rows)), [name + weight for (name, *_), weight in zip(rows, weights, strict=True)])
     axes.set(xlabel="return", ylim=(len(rows) - 0.5, -0.5))
