@@ -117,7 +117,7 @@ def test_an_evaluation_continues_the_run(digits, tmp_path, monkeypatch):
 @pytest.mark.parametrize("key", [{}, {"WANDB_API_KEY": "0" * 40}])
 @pytest.mark.slow
 def test_online_without_a_network(digits, tmp_path, key):
-    """The run goes on offline, soon, and says so in one line."""
+    """The run soon continues offline, and says so in one line."""
     arguments = ["trainer.max_epochs=1", f"data.folder={digits.cwd / 'cache'}", *QUICK[:-1], "logger.mode=online"]
     code, out, err = launch("train.py", *arguments, cwd=tmp_path, timeout=110, **key)
     assert code == 0, out + err

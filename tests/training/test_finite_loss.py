@@ -188,7 +188,7 @@ def test_losses_that_are_read_later_name_the_same_step(tmp_path: Path, every: in
 
 
 def test_a_step_that_a_gradient_scaler_skips_is_none(tmp_path: Path) -> None:
-    """Gradients overflow at a scale of 2^127 although the loss is finite: the scaler halves it and goes on."""
+    """Gradients overflow at a scale of 2^127 although the loss is finite: the scaler halves it and continues."""
     quiet()
     module, data = ratio(tmp_path)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1000)

@@ -107,7 +107,7 @@ def test_more_patience_and_more_epochs(tmp_path: Path, stopped_early: dict[str, 
 
 
 def crash_and_resume(rank: int, world_size: int, name: str, folder: str) -> None:
-    """One of two processes: a training that nothing stops, and one that crashes and goes on."""
+    """One of two processes: a training that nothing stops, and one that crashes and resumes."""
     join(rank, world_size, Path(folder))
     straight, stopped = Path(folder, "straight"), Path(folder, "stopped")
     options: dict[str, Any] = {"devices": 2, "strategy": "ddp"}

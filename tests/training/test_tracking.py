@@ -17,7 +17,7 @@ def test_json_lines(tmp_path: Path) -> None:
     logger = JsonLines(tmp_path / "metrics.jsonl")
     logger.log_metrics({"loss": 0.5, "n": 3}, step=1)
     logger.log_metrics({"loss": float("nan"), "inf": float("inf")}, step=2)
-    JsonLines(tmp_path / "metrics.jsonl").log_metrics({"x": 1.0})  # a resumed run goes on
+    JsonLines(tmp_path / "metrics.jsonl").log_metrics({"x": 1.0})  # a resumed run appends
     logger.log_hyperparams({"lr": 1})
     logger.finalize("finished")
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

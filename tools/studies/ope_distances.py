@@ -87,7 +87,7 @@ def graded(config: Config, learned: Learned, way: float, drift: Drift) -> Graded
     generator = torch.Generator().manual_seed(learned.seed)
     known, repetitions = learned.data.returns(), task.bootstraps
     plain, own = (learned.simulate(policy, name) for name in (UNCORRECTED, learned.way))
-    combined = combine_sources(task, learned, policy, drift, generator)
+    combined = combine_sources(task, learned, policy, own, drift, generator)
     estimates = {
         UNCORRECTED: mean_return(plain, repetitions, generator),
         UNCORRECTED + ANCHORED: anchored(plain, learned.of_behaviour[UNCORRECTED], known, repetitions, generator),

@@ -14,7 +14,7 @@ from typing import Any
 
 from lfiw.tasks.ope.estimators import Interval
 
-SIMULATION, WEIGHTED, KNOWN = "simulation", "importance sampling", "do nothing"
+SIMULATION, WEIGHTED = "simulation", "importance sampling"
 # the networks' common error is taken to be as large as each one's own, so that their variance counts twice
 COMMON = 2.0
 COVERAGE = 0.95

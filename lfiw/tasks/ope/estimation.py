@@ -32,7 +32,6 @@ from lfiw.tasks.ope.candidates import (
     paired_returns,
 )
 from lfiw.tasks.ope.combination import (
-    KNOWN,
     SIMULATION,
     WEIGHTED,
     Anchored,
@@ -47,6 +46,7 @@ from lfiw.tasks.ope.estimators import ess_by_horizon, flatten_by_ess, horizon_by
 from lfiw.tasks.ope.gaussian_policy import Between, GaussianPolicy
 from lfiw.tasks.ope.learning import Learned
 from lfiw.tasks.ope.reach import CARRIES, reach_of
+from lfiw.tasks.ope.simulation import Simulated
 from lfiw.weighting.diagnostics import effective_sample_size
 
 ON_PATH = (0.5, 0.3, CARRIES)  # shares of the episodes that stay effective, at policies that judge the simulation
@@ -70,7 +70,9 @@ def estimate(task: OpeTask, learned: Learned, policy: GaussianPolicy) -> dict[st
     estimates |= baselines(task, learned, policy, generator)
     estimates[DO_NOTHING] = do_nothing(known, task.bootstraps, generator)
 
-    combined = combine_sources(task, learned, policy, drift_towards(task, learned, policy), generator)
+    combined = combine_sources(
+        task, learned, policy, simulations[learned.way], drift_towards(task, learned, policy), generator
+    )
     estimates[AUTO] = Estimate(combined.value, combined.interval)
     horizons = range(log_ratio.shape[1] + 1)
     runs = [*simulations.values(), *learned.of_behaviour.values()]
@@ -113,32 +115,41 @@ def drift_towards(task: OpeTask, learned: Learned, policy: GaussianPolicy) -> Dr
         for share in sorted({reach.levels[level] for level in ON_PATH} - {1.0}):
             between = Between(behaviour, policy, share)
             if (weighted := sampled(task, learned, between, generator)) is not None:
-                path.append((gains(learned, between), weighted))
+                path.append((gains(learned, learned.simulate(between, learned.way)), weighted))
     simulated = learned.of_behaviour[learned.way].reward.double().sum(1).mean().item()
     return drift_on_path(learned.episodes, simulated, path)
 
 
 def combine_sources(
-    task: OpeTask, learned: Learned, policy: GaussianPolicy, drift: Drift, generator: torch.Generator
+    task: OpeTask,
+    learned: Learned,
+    policy: GaussianPolicy,
+    simulated: Simulated,
+    drift: Drift,
+    generator: torch.Generator,
 ) -> Combination:
-    """Combines an anchored simulation, the known return, and importance sampling where policies have densities."""
+    """Combines an anchored simulation, the known return, and importance sampling where policies have densities.
+
+    Args:
+        simulated: trajectories of the policy, simulated as `Learned.way` says.
+    """
     episodes = learned.episodes
     effective = 0.0
-    sources = [Source(KNOWN, episodes.mean, episodes.std**2)]
+    sources = [Source(DO_NOTHING, episodes.mean, episodes.std**2)]
     if learned.problem.behaviour.noise and policy.noise:
         weighted = sampled(task, learned, policy, generator)
         if weighted is not None:
             effective = weighted.effective / episodes.num
             sources.insert(0, Source(WEIGHTED, weighted.value, weighted.squared_error(episodes)))
-    simulation = gains(learned, policy)
+    simulation = gains(learned, simulated)
     squared_error = simulation.squared_error(episodes) + drift.of(effective)
     sources.insert(0, Source(SIMULATION, simulation.value(episodes), squared_error))
     return combine(sources, episodes, drift)
 
 
-def gains(learned: Learned, policy: GaussianPolicy) -> Anchored:
+def gains(learned: Learned, simulated: Simulated) -> Anchored:
     """Returns each network's simulated gain over the behaviour policy, from the same first states and noise."""
-    pairs, member = paired_returns(learned.simulate(policy, learned.way), learned.of_behaviour[learned.way])
+    pairs, member = paired_returns(simulated, learned.of_behaviour[learned.way])
     differences = pairs[:, 0] - pairs[:, 1]
     return Anchored([differences[member == i].mean().item() for i in member.unique()])
 
