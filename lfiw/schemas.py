@@ -451,6 +451,7 @@ class WeightingSpec:
     flatten: float = key(1.0, "α in ŵ^α", **FINITE)
     clip: float = key(0.0, "β in max(ŵ^α, β)", **FINITE)
     smooth: bool = key(False, "Pareto-smooth the upper tail")
+    stratify: bool = key(False, "give each class of evaluation.strata its share among real rows")
 
 
 @dataclass
@@ -460,6 +461,7 @@ class Evaluation:
     extractors: list[str] = key(["pixels"], "feature extractors for FID and KID; the first is the main one")
     weightings: list[WeightingSpec] = key([], "weightings to score, after the uniform one")
     selection: str = key("kid", "what the gate decides by: KID on validation rows, or KL gain", ("kid", "kl"))
+    strata: str = key("none", "classes whose shares auto matches: none, label, or an extractor with class logits")
     reference: str = key("validation", "real rows scored as if generated", ("train", "validation", "none"))
     paper: bool = key(False, "also score by the definitions of the paper's official code")
     paper_block: int = key(10_000, "generated rows per such score, which is the mean over blocks", at_least=1)

@@ -32,12 +32,12 @@ TO = ("parquet", "npz", "folder")
 
 @dataclass(frozen=True)
 class Weighted:
-    """Rows (n,) of a table, their log-ratios and weighting, and a description of the weighting."""
+    """Rows (n,) of a table, their log-ratios and weights, and a description of the weighting."""
 
     table: "Table"
     rows: "Tensor"
     log_ratio: "Tensor"
-    weighting: "Weighting"
+    weights: "Tensor"
     words: str
 
 
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
     form = options.to or form_of(options.out)
     check_export_target(form, options.out)
     found = rows_of(options)
-    weights = found.weighting(found.log_ratio)
+    weights = found.weights
     numbers = {"log_ratio": found.log_ratio, "weight": weights}
     write_export(Export(found.table, found.rows, numbers), form, options.out)
     ess = effective_sample_size(weights).item()
@@ -102,6 +102,7 @@ def rows_of_run(options: argparse.Namespace) -> Weighted:
     from lfiw.evaluation.record import EvaluationRecord
     from lfiw.ratio.cross_fitting import log_ratio_column
     from lfiw.tasks.inputs import build_datamodule
+    from lfiw.tasks.strata import ClassColumn
     from lfiw.training.run_folder import EVALUATION, task_of
 
     run = user_run(options.source)
@@ -109,7 +110,8 @@ def rows_of_run(options: argparse.Namespace) -> Weighted:
         raise InputError(f"{run}: a run of task={task} has no weights of samples: give a run of task=ratio, or a cache")
     if not (run / EVALUATION).is_file():
         raise InputError(f"{run} was not evaluated: it has no {EVALUATION}; run python evaluate.py run={run}")
-    name, weighting = weighting_of(EvaluationRecord.read(run / EVALUATION), options.weighting)
+    record = EvaluationRecord.read(run / EVALUATION)
+    name, weighting = weighting_of(record, options.weighting)
     config = load(run).config
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     datamodule.prepare_data()
@@ -120,7 +122,9 @@ def rows_of_run(options: argparse.Namespace) -> Weighted:
     table, column = scored.table, log_ratio_column(run)
     if column not in table.columns:
         raise InputError(f"{run}: its log-ratios are no longer in {table}: run python evaluate.py run={run}")
-    return Weighted(table, scored.rows, scored.column(column).double(), weighting, f"weighting {name} of {run}")
+    log_ratio = scored.column(column).double()
+    strata = ClassColumn.read(record.strata).strata(scored) if record.strata is not None else None
+    return Weighted(table, scored.rows, log_ratio, weighting(log_ratio, strata), f"weighting {name} of {run}")
 
 
 def weighting_of(record: "EvaluationRecord", name: str | None) -> "tuple[str, Weighting]":
@@ -150,7 +154,8 @@ def rows_of_cache(options: argparse.Namespace) -> Weighted:
         0.0 if options.clip is None else options.clip,
         options.smooth,
     )
-    return Weighted(cache, torch.arange(len(cache)), log_ratio_of(cache, column), weighting, f"weighted by {column}")
+    log_ratio = log_ratio_of(cache, column)
+    return Weighted(cache, torch.arange(len(cache)), log_ratio, weighting(log_ratio), f"weighted by {column}")
 
 
 def log_ratio_column(cache: "SampleCache") -> str:

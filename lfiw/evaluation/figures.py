@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -29,6 +29,7 @@ from lfiw.evaluation.plots.scores import BALANCED
 from lfiw.evaluation.plots.style import as_svg, save
 from lfiw.evaluation.plots.weight_figures import relative_to_uniform
 from lfiw.evaluation.record import UNKNOWN, Balance, EvaluationRecord, Flattening, Metric
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.tables import as_number, most_changed_classes, number
 from lfiw.files import write_atomically
 from lfiw.training.run_folder import Curve
@@ -87,7 +88,7 @@ CURVES = 6  # most scores drawn against the exponent
 
 def draw_evaluation(
     record: EvaluationRecord,
-    log_ratio: Float[Tensor, " n"],
+    rows: ScoredRows,
     validation: Validation,
     losses: Mapping[str, Curve],
     training: Mapping[str, Curve],
@@ -95,12 +96,12 @@ def draw_evaluation(
     """Section of the report → the figures by the names of their files.
 
     Args:
-        log_ratio: of the generated evaluation rows.
+        rows: those that were scored.
         validation: log-ratios of validation rows, as trained and recalibrated.
         losses, training: log-losses of each classifier on validation and, where they were logged, on training rows.
     """
     shown = {w.name: w for w in (*record.weightings[1:2], record.drawn)}
-    weights = {name: w.weighting(log_ratio) for name, w in shown.items() if w is not record.uniform}
+    weights = {name: rows.weights(w.weighting) for name, w in shown.items() if w is not record.uniform}
     curves_of = {"as trained": validation.raw}
     if record.calibration != "none":
         curves_of[record.calibration] = validation.calibrated
@@ -218,7 +219,7 @@ def curve_picture(
     record: EvaluationRecord, curve: tuple[list[float], list[float]], title: str, reference: float | None = None
 ) -> Picture:
     """One score against the exponent."""
-    chosen = record.chosen.flatten if record.chosen.clip == 0 else None
+    chosen = record.chosen.flatten if record.chosen.clip == 0 and not record.chosen.stratify else None
     figure = scores_by_exponent({title: curve}, title, reference=reference, chosen=chosen)
     parts = ", ".join(f"{number(score)} at α = {alpha:g}" for alpha, score in zip(*curve, strict=True))
     return Picture(f"{title} against α", f"{title}: {parts}.", figure)

@@ -18,6 +18,7 @@ from lfiw.metrics.neighbours import SCORES
 from lfiw.metrics.paper import PaperFrechetDistance, PaperInceptionScore, PaperKernelDistance
 from lfiw.metrics.weighted_metric import WeightedMetric
 from lfiw.training.progress import track_in
+from lfiw.weighting.strata import Strata
 from lfiw.weighting.weights import Weighting
 
 
@@ -207,8 +208,8 @@ def metric_of(metrics: nn.ModuleDict, name: str) -> WeightedMetric:
     return metric
 
 
-def paper_weights(weighting: Weighting, log_ratio: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+def paper_weights(weighting: Weighting, log_ratio: Float[Tensor, " n"], strata: Strata | None) -> Float[Tensor, " n"]:
     """Weights on the scale of the official code: flattened and clipped ones are ŵ/N, the others self-normalised."""
-    if weighting == Weighting() or weighting.smooth or weighting.flatten == 0:
-        return weighting(log_ratio)
+    if weighting == Weighting() or weighting.smooth or weighting.stratify or weighting.is_uniform:
+        return weighting(log_ratio, strata)
     return Weighting(weighting.flatten, weighting.clip, normalize=False)(log_ratio) / log_ratio.numel()

@@ -123,7 +123,7 @@ class WeightingRecord:
     """One weighting: how it weights, what its weights are worth, its scores.
 
     Args:
-        flatten, clip, smooth: of `Weighting`; none of exact weights, which are no function of the log-ratio.
+        flatten, clip, smooth, stratify: of `Weighting`; none of exact weights, which are no function of the log-ratio.
         kl_gain: on validation rows; none of uniform and of exact weights.
         class_proportions: of the generated rows, weighted; empty without classes.
     """
@@ -140,20 +140,21 @@ class WeightingRecord:
     kl_gain: Estimate | None
     metrics: dict[Metric, Score]
     class_proportions: tuple[float, ...]
+    stratify: bool | None = None
 
     @property
     def is_uniform(self) -> bool:
         """Whether it corrects nothing."""
-        return self.flatten == 0
+        return self.flatten == 0 and not self.stratify
 
     @property
     def weighting(self) -> Weighting:
-        """From log-ratios to these weights.
+        """From log-ratios, and classes if it matches their shares, to these weights.
 
         Raises:
             InputError: exact weights are none of the log-ratio.
         """
-        return Weighting(self.flatten, self.clip, bool(self.smooth))
+        return Weighting(self.flatten, self.clip, bool(self.smooth), bool(self.stratify))
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,20 @@ class ExtractorRecord:
     name: str
     key: str = ""
     sha256: str = ""
+
+
+@dataclass(frozen=True)
+class StrataRecord:
+    """Classes whose shares weights match.
+
+    Args:
+        name: of the extractor that tells them, or `label`; column: of its logits, or of the labels.
+        counts: of the classes among the real training and validation rows.
+    """
+
+    name: str
+    column: str
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -291,6 +306,7 @@ class EvaluationRecord:
     balance: Balance | None = None
     seen: tuple[str, ...] | None = None
     summary: str | None = None
+    strata: StrataRecord | None = None
     tables: tuple[TableRecord, ...] = ()
 
     def __post_init__(self) -> None:

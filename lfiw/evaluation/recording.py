@@ -23,6 +23,7 @@ from lfiw.evaluation.record import (
     TableRecord,
     WeightingRecord,
 )
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.uncertainty import Uncertainty
 from lfiw.version import __version__
 from lfiw.weighting.calibration import reliability
@@ -89,7 +90,7 @@ def evaluation_record(
     evaluation: Evaluation,
     blocks: Sequence[Evaluation],
     weightings: Mapping[str, Weighting],
-    log_ratio: Float[Tensor, " n"],
+    rows: ScoredRows,
     candidates: Mapping[str, Candidate],
     uncertainties: Mapping[str, Uncertainty],
     *,
@@ -97,8 +98,6 @@ def evaluation_record(
     recommended: str,
     classifier: ClassifierRecord,
     flattening: Flattening | None,
-    num_real: int,
-    num_reference: int,
     seen: Sequence[str] = (),
 ) -> EvaluationRecord:
     """The record of an evaluation; which run and which tables it is of stands nowhere in it yet.
@@ -108,11 +107,10 @@ def evaluation_record(
         blocks: the same by the definitions of the paper's official code, each of other rows; or none.
         weightings: those that are functions of the log-ratio, in their order; the columns of the evaluation's weights
             are those of them, and then of those that the data set knows to be exact.
-        log_ratio: of the generated evaluation rows.
+        rows: those that were scored.
         candidates: what the validation rows say of each weighting but the uniform one.
         uncertainties: by the standard metrics' names; empty where they were not asked for.
         choice: of the gate; recommended: name of the weighting to recommend.
-        num_real, num_reference: evaluation rows of each kind.
         seen: extractors whose features the ratio saw; '' is the main one.
     """
     lost = {Metric.named(name): reason for e in [evaluation, *blocks] for name, reason in e.lost.items()}
@@ -121,9 +119,9 @@ def evaluation_record(
     record = EvaluationRecord(
         experiment="",
         version=__version__,
-        num_real=num_real,
-        num_generated=len(log_ratio),
-        num_reference=num_reference,
+        num_real=len(rows.real),
+        num_generated=len(rows.generated),
+        num_reference=len(rows.reference) if rows.reference is not None else 0,
         extractors=tuple(ExtractorRecord(column.name, column.name) for column in evaluation.features),
         paper_blocks=len(blocks),
         classifier=classifier,
@@ -135,7 +133,7 @@ def evaluation_record(
         recommended=recommended,
         verdict=choice.verdict,
         reason=choice.reason if recommended == AUTO else named,
-        pareto_k_threshold=pareto_k_threshold(len(log_ratio)),
+        pareto_k_threshold=pareto_k_threshold(len(rows.generated)),
         real_class_proportions=tuple(evaluation.real_proportions),
         lost=lost or None,
         weightings=tuple(
@@ -143,7 +141,7 @@ def evaluation_record(
                 name,
                 weightings.get(name),
                 evaluation.weights[:, i],
-                log_ratio,
+                rows,
                 candidates.get(name),
                 scores_of(i, evaluation, blocks, uncertainties),
                 tuple(evaluation.proportions[i]) if evaluation.proportions else (),
@@ -160,7 +158,7 @@ def weighting_record(
     name: str,
     weighting: Weighting | None,
     weights: Float[Tensor, " n"],
-    log_ratio: Float[Tensor, " n"],
+    rows: ScoredRows,
     candidate: Candidate | None,
     metrics: dict[Metric, Score],
     proportions: tuple[float, ...],
@@ -172,9 +170,10 @@ def weighting_record(
         flatten=w.flatten if w else math.nan,
         clip=w.clip if w else math.nan,
         smooth=w.smooth if w else None,
+        stratify=w.stratify or None if w else None,
         ess=ess,
-        ess_share=ess / len(log_ratio),
-        pareto_k=pareto_k(Weighting(w.flatten, w.clip).log_weights(log_ratio) if w else weights.log()),
+        ess_share=ess / len(weights),
+        pareto_k=pareto_k(w.unsmoothed.log_weights(rows.log_ratio, rows.strata) if w else weights.log()),
         max_weight=weights.max().item(),
         top_1_percent_share=top_share(weights).item(),
         kl_gain=Estimate(candidate.kl_gain, candidate.standard_error) if candidate else None,

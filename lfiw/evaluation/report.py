@@ -17,7 +17,7 @@ from lfiw.evaluation.plots import contact_sheet, save
 from lfiw.evaluation.record import EvaluationRecord
 from lfiw.evaluation.recording import chasm_warning
 from lfiw.evaluation.samples import Group, sample_groups, sample_pictures
-from lfiw.evaluation.scoring import ScoredRows
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.tables import (
     Cells,
     balance_sentence,
@@ -200,10 +200,10 @@ def report_pictures(
     Returns:
         Section of the report → its pictures by name, and the groups of images that were scored, if they were images.
     """
-    pictures = draw_evaluation(record, rows.log_ratio, validation, losses or {}, training or {})
+    pictures = draw_evaluation(record, rows, validation, losses or {}, training or {})
     if "image" not in rows.real.table.columns:
         return pictures, []
-    groups = sample_groups(rows.real, rows.generated, record, rows.log_ratio, seed=seed)
+    groups = sample_groups(record, rows, seed=seed)
     return {**pictures, "samples": {p.title: p for p in sample_pictures(groups)}}, groups
 
 

@@ -11,6 +11,7 @@ from lfiw.data.splits import Subset
 from lfiw.evaluation.figures import Picture
 from lfiw.evaluation.plots.images import image_grid, images_a_grid
 from lfiw.evaluation.record import EvaluationRecord
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.tables import number
 from lfiw.weighting.resampling import sir
 
@@ -59,24 +60,23 @@ class Group:
     note: str = ""
 
 
-def sample_groups(
-    real: Subset, generated: Subset, record: EvaluationRecord, log_ratio: Float[Tensor, " n"], seed: int
-) -> list[Group]:
+def sample_groups(record: EvaluationRecord, rows: ScoredRows, seed: int) -> list[Group]:
     """Highest and lowest weight, random and resampled generated images; nearest and random real ones.
 
     Args:
-        real, generated: the evaluation rows; log_ratio: of the generated ones.
+        rows: those that were scored.
         seed: of the random ones.
     """
-    weighting = record.drawn.weighting
-    relative = torch.softmax(weighting.log_weights(log_ratio), 0) * len(log_ratio)
+    real, generated = rows.real, rows.generated
+    log_weights = rows.log_weights(record.drawn.weighting)
+    relative = torch.softmax(log_weights, 0) * len(log_weights)
     most = images_a_grid(max(real.table.column("image").shape[-2:]))
-    order = log_ratio.argsort(descending=True, stable=True)
+    order = (log_weights if record.drawn.stratify else rows.log_ratio).argsort(descending=True, stable=True)
     highest, lowest = order[:most], order.flip(0)[:most]
     random = torch.Generator().manual_seed(seed)
     as_made = torch.randperm(len(generated), generator=random)[:most]
     any_real = torch.randperm(len(real), generator=random)[:most]
-    resampled = sir(weighting.log_weights(log_ratio), most, POOL, random)
+    resampled = sir(log_weights, most, POOL, random)
     extractor = record.extractors[0]
     nearest, _ = nearest_real(real, generated, highest, f"features/{extractor.key}")
 

@@ -1,7 +1,7 @@
 """From rows, their features and one log-ratio per generated row to an `EvaluationRecord`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from jaxtyping import Float, Int64
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced, everything
-from lfiw.data.table import TensorTable, has_float64
+from lfiw.data.splits import InOrderDataModule, evenly_spaced
+from lfiw.data.table import has_float64
 from lfiw.errors import InputError
 from lfiw.evaluation.balance_record import with_balance
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.recording import evaluation_record, held_out_scores
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.uncertainty import Columns, beside_scores
 from lfiw.evaluation.verdict import with_verdict
 from lfiw.features.hog import histograms
@@ -29,37 +30,6 @@ from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
 from lfiw.weighting.gate import AUTO, UNIFORM, judge_all, min_ess_share
 from lfiw.weighting.weights import Weighting
-
-
-@dataclass(frozen=True)
-class ScoredRows:
-    """What is scored: rows with their features, and one log-ratio per generated row, whoever made them.
-
-    Args:
-        real, generated: rows of tables that hold the feature columns.
-        log_ratio: (n,) of the generated rows.
-        exact: (n,) their exact log-ratio up to a constant, if it is known.
-        reference: further real rows, scored as if they were generated, for comparison.
-    """
-
-    real: Subset
-    generated: Subset
-    log_ratio: Float[Tensor, " n"]
-    exact: Float[Tensor, " n"] | None = None
-    reference: Subset | None = None
-
-    @classmethod
-    def of_tensors(
-        cls, real: Mapping[str, Tensor], generated: Mapping[str, Tensor], log_ratio: Float[Tensor, " n"]
-    ) -> "ScoredRows":
-        """Rows in memory: column name → (rows, …)."""
-        return cls(everything(TensorTable(dict(real))), everything(TensorTable(dict(generated))), log_ratio)
-
-    def block(self, positions: Int64[Tensor, " k"]) -> "ScoredRows":
-        """Some of the generated rows, against the same real ones."""
-        chosen = Subset(self.generated.table, self.generated.rows[positions])
-        exact = self.exact[positions] if self.exact is not None else None
-        return replace(self, generated=chosen, log_ratio=self.log_ratio[positions], exact=exact)
 
 
 def score(
@@ -83,7 +53,8 @@ def score(
         record = score(rows, Validation(sides, sides), [FeatureColumn("features", f_real.shape[1])])
 
     Args:
-        validation: log-ratios of real and generated rows that neither trained nor calibrated the classifier.
+        validation: log-ratios of real and generated rows that neither trained nor calibrated the classifier. If it and
+            `rows` have classes, the gate's weightings match their shares.
         features: columns to score in; the first is the main one.
         logits: columns of class logits, for the Inception Score and class proportions.
         options: which weightings and scores. If None, the defaults.
@@ -110,10 +81,12 @@ def score(
     choice = trainer.strategy.broadcast(
         choose_by_judges(judges, validation, ess_share=share, num_scored=len(rows.generated))
     )
+    if rows.strata is not None:
+        choice = replace(choice, reason=choice.reason + rows.strata.lacking_in_words())
     weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     check_options(options, weighting)
 
-    weights = weights_of(weightings, rows.log_ratio, rows.exact, "standard")
+    weights = weights_of(weightings, rows, "standard")
     lacking = lacking_exponents(weightings, options.exponents)
     exponents = (
         torch.stack([Weighting(alpha)(rows.log_ratio) for alpha in lacking], dim=1) if lacking else weights[:, :0]
@@ -129,7 +102,7 @@ def score(
         """Scores generated rows against all real ones."""
         subsets = [s for s in (scored.real, scored.generated, scored.reference) if s is not None]
         evaluation = Evaluation(
-            weights_of(weightings, scored.log_ratio, scored.exact, convention),
+            weights_of(weightings, scored, convention),
             features,
             logits,
             with_reference=scored.reference is not None,
@@ -167,11 +140,11 @@ def score(
                 standard,
                 blocks,
                 weightings,
-                rows.log_ratio,
+                rows,
                 dict(
                     zip(
                         list(weightings)[1:],
-                        judge_all(list(weightings.values())[1:], *validation.calibrated),
+                        judge_all(list(weightings.values())[1:], *validation.calibrated, strata=validation.strata),
                         strict=True,
                     )
                 ),
@@ -180,8 +153,6 @@ def score(
                 recommended=weighting,
                 classifier=held_out_scores(validation.raw, validation.calibrated),
                 flattening=flattening_curves(standard, beside.exponents, rows.log_ratio, weightings, options.exponents),
-                num_real=len(rows.real),
-                num_reference=len(rows.reference) if rows.reference is not None else 0,
                 seen=[column.suffix.removeprefix("@") for column in features if column.seen],
             )
         ]
@@ -209,16 +180,11 @@ def judges_of(judging: JudgingRows, features: Sequence[FeatureColumn], logits: S
     return judges
 
 
-def weights_of(
-    weightings: Mapping[str, Weighting],
-    log_ratio: Float[Tensor, " n"],
-    exact: Float[Tensor, " n"] | None,
-    convention: str,
-) -> Float[Tensor, "n k"]:
+def weights_of(weightings: Mapping[str, Weighting], rows: ScoredRows, convention: str) -> Float[Tensor, "n k"]:
     """One column per weighting; the exact weights, where the data set knows them, in the last one."""
     of = paper_weights if convention == "paper" else Weighting.__call__
-    columns = [of(w, log_ratio) for w in weightings.values()]
-    return torch.stack(columns if exact is None else [*columns, torch.softmax(exact, 0)], dim=1)
+    columns = [of(w, rows.log_ratio, rows.strata) for w in weightings.values()]
+    return torch.stack(columns if rows.exact is None else [*columns, torch.softmax(rows.exact, 0)], dim=1)
 
 
 def check_options(options: Options, weighting: str) -> None:
@@ -241,7 +207,7 @@ def named_weightings(specs: list[Any]) -> dict[str, Weighting]:
             raise InputError(
                 f"evaluation.weightings: two are named {spec.name!r} ({UNIFORM}, {AUTO} and {EXACT} are always taken)"
             )
-        weightings[spec.name] = Weighting(spec.flatten, spec.clip, spec.smooth)
+        weightings[spec.name] = Weighting(spec.flatten, spec.clip, spec.smooth, spec.stratify)
     return weightings
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,6 +20,7 @@ from lfiw.weighting.gate import (
     CORRECTS,
     GRID,
     MIN_ESS_SHARE,
+    STRATIFIED_GRID,
     Choice,
     choose,
     in_words,
@@ -26,10 +28,12 @@ from lfiw.weighting.gate import (
     why_not_eligible,
     without_gain,
 )
+from lfiw.weighting.strata import Strata
 from lfiw.weighting.weights import Weighting
 
 JUDGING_ROWS = 2500  # most rows per side that a KID of the gate compares: its cost grows with their square
 UNWEIGHTED = Weighting(flatten=0.0)
+CLASS_SHARES = "the class shares"
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,18 @@ class Judge:
     Args:
         name: of the features, as messages call them.
         real, generated: (n, d) and (m, d).
-        log_ratio: (m,) of the generated rows.
+        log_ratio: (m,) of the generated rows; strata: of the same rows.
     """
 
     name: str
     real: Float[Tensor, "n d"]
     generated: Float[Tensor, "m d"]
     log_ratio: Float[Tensor, " m"]
+    strata: Strata | None = None
 
     def gains(self, weightings: Sequence[Weighting]) -> tuple[list[float], list[float], float]:
         """Returns how much each weighting lowers the unbiased KID, the standard errors, and the unweighted KID."""
-        weights = torch.stack([w(self.log_ratio) for w in (UNWEIGHTED, *weightings)], dim=1)
+        weights = torch.stack([w(self.log_ratio, self.strata) for w in (UNWEIGHTED, *weightings)], dim=1)
         contributions = kernel_contributions(self.real, self.generated, weights)
         differences = contributions.differences()
         gains, errors = -differences.score[1:], differences.standard_errors()[1:]
@@ -63,6 +68,7 @@ def choose_by_kernel_distance(
     grid: Sequence[Weighting] = GRID,
     ess_share: float = MIN_ESS_SHARE,
     num_scored: int | None = None,
+    strata: tuple[Strata, Strata] | None = None,
 ) -> Choice:
     """Returns, of the weightings that lower the KID in the scored features most, the closest to the plain ratio.
 
@@ -76,13 +82,13 @@ def choose_by_kernel_distance(
     Args:
         judges: the scored features first; the others have a veto.
         log_ratio_real, log_ratio_generated: of all validation rows.
-        grid, ess_share: as in `choose`; num_scored: as in `judge_all`.
+        grid, ess_share: as in `choose`; num_scored, strata: as in `judge_all`.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
         LostScore: a kernel overflows.
     """
-    candidates = judge_all(grid, log_ratio_real, log_ratio_generated, ess_share, num_scored)
+    candidates = judge_all(grid, log_ratio_real, log_ratio_generated, ess_share, num_scored, strata)
     eligible = [(w, c) for w, c in zip(grid, candidates, strict=True) if c.eligible]
     refuse = partial(without_gain, log_ratio_real, log_ratio_generated)
     if not eligible:
@@ -100,7 +106,9 @@ def choose_by_kernel_distance(
     if not allowed:
         largest = max(range(len(bounds)), key=bounds.__getitem__)
         if bounds[largest] > 0:
-            return refuse(f"what lowers the KID ({main.name}) raises that of {' and '.join(vetoes[largest])}")
+            names = vetoes[largest]
+            hint = "; weights can match them (strata)" if CLASS_SHARES in names and strata is None else ""
+            return refuse(f"what lowers the KID ({main.name}) raises that of {' and '.join(names)}{hint}")
         gain, error = gains[largest], errors[largest]
         return refuse(f"no weighting lowers the KID ({main.name}) beyond its error: {gain:.3g} ± {error:.2g}")
     surest = max(allowed, key=bounds.__getitem__)
@@ -126,28 +134,39 @@ def choose_by_judges(
 ) -> Choice:
     """Returns the gate's choice: by the KID; without judges, or if float64 cannot hold a kernel, by the KL gain.
 
+    If the validation rows' classes are given, every weighting matches the classes' shares.
+
     Args:
         judges: as in `choose_by_kernel_distance`; may be empty.
-        validation: log-ratios of all validation rows that judge.
+        validation: log-ratios, and perhaps classes, of all validation rows that judge.
         ess_share, num_scored: as in `choose`.
     """
+    options: Any = {"ess_share": ess_share, "num_scored": num_scored, "strata": validation.strata}
+    options["grid"] = GRID if validation.strata is None else STRATIFIED_GRID
     if judges:
         with suppress(LostScore):
-            return choose_by_kernel_distance(judges, *validation.calibrated, ess_share=ess_share, num_scored=num_scored)
-    return choose(*validation.calibrated, ess_share=ess_share, num_scored=num_scored)
+            return choose_by_kernel_distance(judges, *validation.calibrated, **options)
+    return choose(*validation.calibrated, **options)
 
 
 @dataclass(frozen=True)
 class JudgingRows:
-    """Validation rows of both sides, each once, with one log-ratio per generated row."""
+    """Validation rows of both sides, each once, with one log-ratio, and perhaps class, per generated row."""
 
     real: Subset
     generated: Subset
     log_ratio: Float[Tensor, " m"]
+    strata: Strata | None = None
 
     @classmethod
-    def of(cls, real: Subset, generated: Subset, log_ratio: Float[Tensor, " m"]) -> "JudgingRows":
-        """Takes rows that several folds validate once, with the mean of their log-ratios; at most JUDGING_ROWS."""
+    def of(
+        cls, real: Subset, generated: Subset, log_ratio: Float[Tensor, " m"], strata: Strata | None = None
+    ) -> "JudgingRows":
+        """Takes rows that several folds validate once, with the mean of their log-ratios; at most JUDGING_ROWS.
+
+        Args:
+            log_ratio, strata: of the generated rows.
+        """
         rows, place = torch.unique(generated.rows, return_inverse=True)
         sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, place, log_ratio.double().cpu())
         means = sums / torch.bincount(place, minlength=len(rows))
@@ -157,28 +176,29 @@ class JudgingRows:
             Subset(real.table, real_rows[evenly_spaced(len(real_rows), JUDGING_ROWS)]),
             Subset(generated.table, rows[kept]),
             means[kept],
+            strata[torch.empty_like(rows).scatter_(0, place, torch.arange(len(place)))[kept]] if strata else None,
         )
 
     def by_features(self, name: str, column: str) -> Judge:
         """Returns the judge that sees a column of features."""
-        return Judge(name, self.real.column(column), self.generated.column(column), self.log_ratio)
+        return Judge(name, self.real.column(column), self.generated.column(column), self.log_ratio, self.strata)
 
     def by_coordinates(self, column: str) -> Judge:
         """Returns the judge that sees vectors, each coordinate in standard deviations of both sides."""
         real, generated = (subset.column(column).double() for subset in (self.real, self.generated))
         std, mean = torch.std_mean(torch.cat([real, generated]), dim=0)
         std = torch.where(std > 0, std, 1.0)
-        return Judge("the samples", (real - mean) / std, (generated - mean) / std, self.log_ratio)
+        return Judge("the samples", (real - mean) / std, (generated - mean) / std, self.log_ratio, self.strata)
 
     def by_classes(self, column: str) -> Judge:
         """Returns the judge that sees which class has the largest logit, one-hot: its KID is one of class shares."""
         real, generated = (one_hot(subset.column(column)) for subset in (self.real, self.generated))
-        return Judge("the class shares", real, generated, self.log_ratio)
+        return Judge(CLASS_SHARES, real, generated, self.log_ratio, self.strata)
 
     def by_images(self, name: str, features: Callable[[Tensor], Tensor]) -> Judge:
         """Returns the judge that sees features of the images, (n, c, h, w) → (n, d)."""
         real, generated = (features(subset.column("image")) for subset in (self.real, self.generated))
-        return Judge(name, real, generated, self.log_ratio)
+        return Judge(name, real, generated, self.log_ratio, self.strata)
 
 
 def one_hot(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:

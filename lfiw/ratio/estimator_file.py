@@ -150,7 +150,8 @@ def read_estimator(
             for fold, kept in enumerate(content["members"])
         ]
         numbers = {name: tensors[name] for name in NUMBERS}
-        validation = Validation(*((numbers[f"{k}_real"], numbers[f"{k}_generated"]) for k in ("raw", "calibrated")))
+        raw, calibrated = ((numbers[f"{k}_real"], numbers[f"{k}_generated"]) for k in ("raw", "calibrated"))
+        validation = Validation(raw, calibrated)
         calibrators = [calibrator_from_state(s) if s is not None else None for s in content["calibrators"]]
         fitted = CrossFitted(classifiers, calibrators, numbers["real"], numbers["generated"], validation)
         estimator.set_params(**content["parameters"], classifier=classifier or content["classifier"])

@@ -21,7 +21,8 @@ from lfiw.errors import InputError, first_line
 from lfiw.evaluation.module import FeatureColumn
 from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
 from lfiw.evaluation.report import render, report_pictures, write_report
-from lfiw.evaluation.scoring import ScoredRows, score
+from lfiw.evaluation.scored_rows import ScoredRows
+from lfiw.evaluation.scoring import score
 from lfiw.evaluation.tables import Cells, print_evaluation, score_rows, verdict_line
 from lfiw.evaluation.verdict import change_rows, verdict_of, with_verdict
 from lfiw.features import build_extractor
@@ -31,6 +32,7 @@ from lfiw.schemas import Evaluation as Options
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.gate import AUTO
 from lfiw.weighting.resampling import systematic
+from lfiw.weighting.strata import Strata
 from lfiw.weighting.weights import Weighting
 
 FEATURES_BATCH = 1000
@@ -43,6 +45,7 @@ def correct(
     features: Any = None,
     *,
     groups: PerSide = (None, None),
+    strata: PerSide = (None, None),
     held_out: float = 0.4,
     options: Options | None = None,
     weighting: str = AUTO,
@@ -64,6 +67,9 @@ def correct(
             or the features of the real and of the generated rows. If None, vectors in units of their standard
             deviations, and the pixels of images.
         groups: of real and of generated rows; rows of one group are trained on, held out or scored together.
+        strata: class of each real and of each generated row, of any kind that sorts (integers, strings). Weights then
+            give each class the share that it has among the real rows that are not scored, and the ratio decides within
+            a class.
         held_out: share of the real rows (of their groups) that is scored.
         options: which scores. If None, those of `light_options`.
         weighting: name of one of the options' weightings to recommend; `auto` leaves it to the gate.
@@ -80,6 +86,7 @@ def correct(
     encoding = SampleEncoding.of(real, generated)
     sides = encoding(real, "real"), encoding(generated, "generated")
     fitting, scored = split_real(sides[REAL], groups[REAL], held_out, seed)
+    classes = strata_of(strata, (len(sides[REAL]), len(sides[GENERATED])), fitting)
     # features first: what is wrong with them is said before anything is trained
     column = feature_column(features, (real, generated), sides, fitting)
     of_fitting = None if groups[REAL] is None else np.asarray(groups[REAL])[fitting.numpy()]
@@ -91,13 +98,18 @@ def correct(
         {column.name: column.generated, **{name: both[GENERATED] for name, both in images.items()}},
         torch.from_numpy(estimator.log_ratio_),
     )
+    validation = estimator.validation_
+    if classes is not None:
+        of_real, of_generated = classes
+        rows = replace(rows, strata=of_generated)
+        validation = with_strata(validation, of_real[fitting], of_generated)
     with undisturbed(one_thread=column.generated.numel() <= FEW_NUMBERS):
         record = score(
             rows,
-            estimator.validation_,
+            validation,
             [FeatureColumn(column.name, column.real.shape[1], seen=features is None)],
             options=options or light_options(),
-            judging=judging_rows(estimator.validation_, column, fitting),
+            judging=judging_rows(validation, column, fitting),
             weighting=weighting,
             seed=seed,
             progress=progress,
@@ -125,7 +137,46 @@ def judging_rows(validation: Validation, column: "ScoredColumn", fitting: Int64[
         return None
     real, generated = (TensorTable({column.name: values}) for values in (column.real, column.generated))
     of_real, of_generated = validation.rows
-    return JudgingRows.of(Subset(real, fitting[of_real]), Subset(generated, of_generated), validation.calibrated[1])
+    strata = validation.strata[1] if validation.strata is not None else None
+    log_ratio = validation.calibrated[1]
+    return JudgingRows.of(Subset(real, fitting[of_real]), Subset(generated, of_generated), log_ratio, strata)
+
+
+def strata_of(labels: PerSide, num_rows: tuple[int, int], fitting: Int64[Tensor, " f"]) -> tuple[Strata, Strata] | None:
+    """Returns the classes of all real and generated rows; None without labels.
+
+    Args:
+        labels: of real and of generated rows.
+        fitting: real rows whose classes are counted.
+    """
+    if labels[REAL] is None and labels[GENERATED] is None:
+        return None
+    sides = [np.asarray(values) for values in labels]
+    for found, rows, side in zip(sides, num_rows, ("real", "generated"), strict=True):
+        if found.shape != (rows,):
+            raise InputError(f"strata of {side}: expected one class per row, ({rows},), got {found.shape}")
+        if found.dtype.kind == "f" and np.isnan(found).any():
+            raise InputError(f"strata of {side}: {int(np.isnan(found).sum())} are NaN; give these rows a class too")
+    if len({"text" if found.dtype.kind in "US" else "numbers" for found in sides if found.dtype.kind != "O"}) > 1:
+        raise InputError("strata: the classes of one side are text, those of the other are numbers")
+    try:
+        values, numbers = np.unique(np.concatenate(sides), return_inverse=True)
+    except TypeError as error:  # classes of several kinds, or None among them
+        raise InputError(f"strata: the classes do not sort: {first_line(error)}") from error
+    of_real, of_generated = torch.from_numpy(numbers).split(num_rows)
+    counts = torch.bincount(of_real[fitting], minlength=len(values))
+    return Strata(of_real, counts), Strata(of_generated, counts)
+
+
+def with_strata(validation: Validation, of_real: Strata, of_generated: Strata) -> Validation:
+    """Returns the validation rows with their classes.
+
+    Args:
+        of_real, of_generated: classes of the rows that the validation rows are numbers of.
+    """
+    assert validation.rows is not None  # those of a fitted estimator have numbers
+    real, generated = validation.rows
+    return replace(validation, strata=(of_real[real], of_generated[generated]))
 
 
 def light_options() -> Options:
@@ -168,7 +219,7 @@ class Correction:
     @property
     def weights(self) -> Float[np.ndarray, " n"]:
         """Weight of each generated sample, float64, summing to 1."""
-        return self.weighting(self.rows.log_ratio).numpy()
+        return self.rows.weights(self.weighting).numpy()
 
     @property
     def verdict(self) -> str:
@@ -209,7 +260,7 @@ class Correction:
     def resampled_rows(self, num_samples: int, seed: int | None = None) -> Int64[Tensor, " n"]:
         """Numbers of the rows that `resample` draws, in random order; heavy rows repeat (systematic resampling)."""
         generator = torch.Generator().manual_seed(mix_seeds(self.seed if seed is None else seed, num_samples))
-        rows = systematic(self.weighting.log_weights(self.rows.log_ratio), num_samples, generator)
+        rows = systematic(self.rows.log_weights(self.weighting), num_samples, generator)
         return rows[torch.randperm(num_samples, generator=generator)]
 
     def __str__(self) -> str:

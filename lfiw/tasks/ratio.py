@@ -1,6 +1,6 @@
 """The main path: train the ratio classifier, write a log-ratio for every cached sample, score with and without it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lfiw.data.splits import REAL, Subset
+from lfiw.errors import InputError
 from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
 from lfiw.evaluation.recording import table_records
 from lfiw.evaluation.report import show
-from lfiw.evaluation.scoring import ScoredRows, check_options, score
+from lfiw.evaluation.scored_rows import ScoredRows
+from lfiw.evaluation.scoring import check_options, score
 from lfiw.evaluation.verdict import with_verdict
 from lfiw.features.extraction import check_columns_can_be_added
+from lfiw.features.extractor import Extractor
 from lfiw.metrics.selection import JudgingRows
 from lfiw.ratio.classifier import by_input
 from lfiw.ratio.cross_fitting import log_ratio_column, train_members, write_log_ratios
@@ -30,10 +33,12 @@ from lfiw.tasks.inputs import (
     logit_columns,
     prepare_inputs,
 )
+from lfiw.tasks.strata import ClassColumn, check_strata, class_column
 from lfiw.training.processes import by_first_process
 from lfiw.training.run_folder import EVALUATION, keep_evaluation, timed
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
+from lfiw.weighting.strata import Strata
 
 Outcome = tuple[dict[str, float], dict[str, Any]]
 
@@ -83,9 +88,21 @@ def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDat
     """Log-ratios by the best checkpoints, scores, and what there is to look at."""
     with timed(run_dir, "log-ratios"):
         classifiers, validation = write_log_ratios(config, run_dir, trainer, datamodule)
-    rows = scored_rows(config, datamodule, log_ratio_column(run_dir))
     with timed(run_dir, "features and scores"):
-        record = evaluation_of(config, run_dir, trainer, datamodule, rows, validation)
+        extractors = build_extractors(config, datamodule)
+        for extractor in extractors.values():
+            extract_all(trainer, extractor, datamodule)
+        classes = class_column(config.evaluation.strata, extractors, datamodule)
+        rows = scored_rows(config, datamodule, log_ratio_column(run_dir))
+        if classes is not None:
+            rows = replace(rows, strata=classes.strata(rows.generated))
+            validation = replace(validation, strata=validation_strata(classes, datamodule, validation))
+        record = evaluation_of(config, run_dir, trainer, datamodule, extractors, rows, validation)
+        record = replace(record, strata=classes.record() if classes is not None else None)
+        if trainer.is_global_zero:
+            keep_evaluation(run_dir, record.to_json())
+            record.write(run_dir / EVALUATION)
+        trainer.strategy.barrier()
     show(
         record,
         rows,
@@ -122,24 +139,25 @@ def evaluation_of(
     run_dir: Path,
     trainer: Trainer,
     datamodule: MixedDataModule,
+    extractors: Mapping[str, Extractor],
     rows: ScoredRows,
     validation: Validation,
 ) -> EvaluationRecord:
-    """Extracts the features that are scored, scores the rows, and writes evaluation.json into the run folder."""
+    """Scores the rows, whose tables hold the extractors' features."""
     options, classifier = config.evaluation, config.metrics.inception_score.classifier
-    extractors = build_extractors(config, datamodule)
-    for extractor in extractors.values():
-        extract_all(trainer, extractor, datamodule)
     logits = logit_columns(classifier, extractors, options.extractors[0])
     if logits and logits[0].suffix:
         main = options.extractors[0]
         rank_zero_only(print)(
             f"the weights of {main} have no class logits: the Inception Score is that of {classifier}"
         )
+    seen = list(datamodule.seen)
+    if options.strata in extractors:  # whose classes' shares the weights have by construction
+        seen.append(extractors[options.strata].columns["features"])
     record = score(
         rows,
         validation,
-        feature_columns(extractors, options.extractors, datamodule.seen),
+        feature_columns(extractors, options.extractors, seen),
         logits,
         options=options,
         judging=judging_rows(datamodule, validation),
@@ -159,12 +177,7 @@ def evaluation_of(
         ensemble=config.ensemble,
         tables=table_records(datamodule.tables),
     )
-    record = with_verdict(record)  # by the extractors' names
-    if trainer.is_global_zero:
-        keep_evaluation(run_dir, record.to_json())
-        record.write(run_dir / EVALUATION)
-    trainer.strategy.barrier()
-    return record
+    return with_verdict(record)  # by the extractors' names
 
 
 def judging_rows(datamodule: MixedDataModule, validation: Validation) -> JudgingRows | None:
@@ -173,7 +186,24 @@ def judging_rows(datamodule: MixedDataModule, validation: Validation) -> Judging
         return None
     of_real, of_generated = validation.rows
     return JudgingRows.of(
-        Subset(datamodule.real, of_real), Subset(datamodule.generated, of_generated), validation.calibrated[1]
+        Subset(datamodule.real, of_real),
+        Subset(datamodule.generated, of_generated),
+        validation.calibrated[1],
+        validation.strata[1] if validation.strata is not None else None,
+    )
+
+
+def validation_strata(
+    classes: ClassColumn, datamodule: MixedDataModule, validation: Validation
+) -> tuple[Strata, Strata]:
+    """Returns the classes of the validation rows of both sides."""
+    assert validation.rows is not None
+    assert datamodule.real is not None
+    assert datamodule.generated is not None
+    of_real, of_generated = validation.rows
+    return (
+        classes.strata(Subset(datamodule.real, of_real)),
+        classes.strata(Subset(datamodule.generated, of_generated)),
     )
 
 
@@ -185,4 +215,10 @@ def check_scores(config: Config, datamodule: MixedDataModule) -> None:
     """
     check_options(config.evaluation, config.weighting)
     extractors = build_extractors(config, datamodule)
+    check_strata(config.evaluation.strata, extractors, datamodule)
+    for spec in config.evaluation.weightings:
+        if spec.stratify and config.evaluation.strata == "none":
+            raise InputError(
+                f"evaluation.weightings: {spec.name!r} has stratify; name the classes by evaluation.strata"
+            )
     logit_columns(config.metrics.inception_score.classifier, extractors, config.evaluation.extractors[0])

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lfiw.errors import InputError
+from lfiw.weighting.strata import Strata
 from lfiw.weighting.weights import check_log_ratio
 
 Sides = tuple[Tensor, Tensor]  # log-ratios of real and of generated rows
@@ -275,11 +276,13 @@ class Validation:
         raw: the classifiers' log-ratios of real and of generated rows.
         calibrated: the same, recalibrated.
         rows: row numbers in the real and the generated table; a row that several folds validate appears that often.
+        strata: of the real and of the generated rows, where weights are to match class shares.
     """
 
     raw: Sides
     calibrated: Sides
     rows: tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]] | None = None
+    strata: tuple[Strata, Strata] | None = None
 
 
 def fit_calibrators(

@@ -6,7 +6,7 @@ have their own rule (`lfiw.metrics.weighted_mean`).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from lfiw.weighting.diagnostics import (
     two_sample_test,
 )
 from lfiw.weighting.overlap import effective_shares
+from lfiw.weighting.strata import Strata
 from lfiw.weighting.weights import Weighting, has_tied_tail, pareto_k_of_columns
 
 UNIFORM, AUTO = "uniform", "auto"
@@ -35,6 +36,8 @@ GRID = tuple(
     for beta in (0.0, 0.01, 0.1)
     for step in range(20)
 )  # the plain ratio comes first
+# with classes' shares matched; the last one corrects them alone
+STRATIFIED_GRID = (*(replace(w, stratify=True) for w in GRID), Weighting(flatten=0.0, stratify=True))
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,13 @@ def pareto_k_threshold(num_samples: int) -> float:
 
 
 def judge(
-    weighting: Weighting, log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
+    weighting: Weighting,
+    log_ratio_real: Float[Tensor, " n"],
+    log_ratio_generated: Float[Tensor, " m"],
+    strata: tuple[Strata, Strata] | None = None,
 ) -> Candidate:
     """Judges one weighting on held-out rows of both sides, as `judge_all`."""
-    return judge_all([weighting], log_ratio_real, log_ratio_generated)[0]
+    return judge_all([weighting], log_ratio_real, log_ratio_generated, strata=strata)[0]
 
 
 def min_ess_share(num_features: int, num_samples: int) -> float:
@@ -109,6 +115,7 @@ def judge_all(
     log_ratio_generated: Float[Tensor, " m"],
     ess_share: float = MIN_ESS_SHARE,
     num_scored: int | None = None,
+    strata: tuple[Strata, Strata] | None = None,
 ) -> list[Candidate]:
     """Judges every weighting on held-out rows of both sides.
 
@@ -119,21 +126,20 @@ def judge_all(
 
     Args:
         num_scored: generated rows that the weights are for. If None, as many as generated rows are given.
+        strata: of the real and of the generated rows, for weightings that match class shares.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
     """
     # smoothing belongs to one sample of weights, not to the ratio: the gain is that of unsmoothed weights
-    unsmoothed = [Weighting(w.flatten, w.clip) for w in weightings]
-    columns = torch.stack([w.log_weights(log_ratio_generated) for w in unsmoothed], dim=1)
+    both = [w.log_weights_of_both(log_ratio_real, log_ratio_generated, strata) for w in weightings]
+    columns = torch.stack([generated for _, generated in both], dim=1)
     m = len(columns)
     tied = has_tied_tail(columns)
     ks = torch.where(tied, math.nan, pareto_k_of_columns(columns))
     light = tied | (ks < pareto_k_threshold(m))
-    gains = [
-        kl_gain(w.log_weights(log_ratio_real), generated) for w, generated in zip(unsmoothed, columns.T, strict=True)
-    ]
-    expected = effective_shares(unsmoothed, log_ratio_real, log_ratio_generated, num_scored or m)
+    gains = [kl_gain(*sides) for sides in both]
+    expected = effective_shares(weightings, log_ratio_real, log_ratio_generated, num_scored or m, strata)
     judged = []
     for i, (gain, error) in enumerate(gains):
         ess = min(effective_sample_size(torch.softmax(columns[:, i], dim=0)).item(), expected[i].item() * m)
@@ -148,6 +154,7 @@ def choose(
     grid: Sequence[Weighting] = GRID,
     ess_share: float = MIN_ESS_SHARE,
     num_scored: int | None = None,
+    strata: tuple[Strata, Strata] | None = None,
 ) -> Choice:
     """Chooses the plain ratio if its gain is reliable, otherwise the weighting with the best gain, or none.
 
@@ -163,12 +170,12 @@ def choose(
         log_ratio_real, log_ratio_generated: of held-out rows, which neither trained the classifier nor calibrated it.
         grid: weightings to choose from, the plain one first.
         ess_share: least effective share of the rows; for a FID, `min_ess_share` of its features and samples.
-        num_scored: as in `judge_all`.
+        num_scored, strata: as in `judge_all`.
 
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
     """
-    candidates = judge_all(grid, log_ratio_real, log_ratio_generated, ess_share, num_scored)
+    candidates = judge_all(grid, log_ratio_real, log_ratio_generated, ess_share, num_scored, strata)
     judged = list(zip(grid, candidates, strict=True))
     believed = [(w, c) for w, c in judged if c.eligible and c.lower_bound > 0]
     m = log_ratio_generated.numel()
@@ -212,6 +219,9 @@ def why_not_eligible(candidate: Candidate, num_rows: int, ess_share: float) -> s
 
 
 def in_words(weighting: Weighting) -> str:
-    """Writes a weighting as `ŵ`, `ŵ^0.5` or `max(ŵ^0.5, 0.01)`."""
+    """Writes a weighting as `ŵ`, `ŵ^0.5`, `max(ŵ^0.5, 0.01)` or `ŵ^0.5 with class shares matched`."""
+    if weighting.flatten == 0 and weighting.stratify:
+        return "matching class shares"
     power = "ŵ" if weighting.flatten == 1 else f"ŵ^{weighting.flatten:g}"
-    return f"max({power}, {weighting.clip:g})" if weighting.clip else power
+    clipped = f"max({power}, {weighting.clip:g})" if weighting.clip else power
+    return clipped + " with class shares matched" * weighting.stratify

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 from torch import Tensor
 
+from lfiw.weighting.strata import Strata
 from lfiw.weighting.weights import Weighting, check_log_ratio
 
 RARE = 0.01  # expected number of scored rows beyond the largest weight taken into account
@@ -42,6 +43,7 @@ def effective_shares(
     log_ratio_real: Float[Tensor, " n"],
     log_ratio_generated: Float[Tensor, " m"],
     num_scored: int,
+    strata: tuple[Strata, Strata] | None = None,
 ) -> Float[Tensor, " k"]:
     """Returns, for each weighting v, the ESS per row (E_q v)²/E_q v² that `num_scored` generated rows can be expected
     to have.
@@ -54,21 +56,24 @@ def effective_shares(
         weightings: their smoothing is ignored.
         log_ratio_real, log_ratio_generated: of held-out rows; any scale of ŵ.
         num_scored: generated rows that will be weighted.
+        strata: of the real and of the generated rows, for weightings that match class shares.
 
     Raises:
         InputError: a side is empty, or a value is NaN or infinite.
     """
-    c = log_normaliser(log_ratio_real, log_ratio_generated)
-    sides = [(side.double() - c).cpu() for side in (log_ratio_real, log_ratio_generated)]
-    log_ratio, order = torch.cat(sides).sort(descending=True)
-    mass = torch.cat([torch.sigmoid(-side) / len(side) for side in sides])[order]
+    # classes whose shares are known are part of the ratio, whatever the given log-ratios say of them
+    ratio = Weighting(stratify=strata is not None)
+    both = ratio.log_weights_of_both(log_ratio_real, log_ratio_generated, strata)
+    c = log_normaliser(*both)
+    sides = [(side - c).cpu() for side in both]
+    mass = torch.cat([torch.sigmoid(-side) / len(side) for side in sides])
     mass = mass / mass.sum()
-    drawn = mass.cumsum(0) * num_scored >= RARE
-    log_ratio, log_mass = log_ratio[drawn], mass[drawn].log()
     shares = []
     for weighting in weightings:
-        # a clip is on the scale of the given log-ratios
-        log_w = Weighting(weighting.flatten, weighting.clip).log_weights(log_ratio + c)
-        moments = [torch.logsumexp(power * log_w + log_mass, 0) for power in (0, 1, 2)]
+        log_w = torch.cat(weighting.log_weights_of_both(log_ratio_real, log_ratio_generated, strata)).cpu()
+        log_w, order = log_w.sort(descending=True, stable=True)
+        drawn = mass[order].cumsum(0) * num_scored >= RARE
+        log_mass = mass[order].log()
+        moments = [torch.logsumexp((power * log_w + log_mass)[drawn], 0) for power in (0, 1, 2)]
         shares.append(math.exp(2 * moments[1] - moments[0] - moments[2]))
     return torch.tensor(shares, dtype=torch.float64)

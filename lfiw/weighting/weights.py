@@ -1,7 +1,7 @@
-"""From log-ratios to weights: flatten, clip, Pareto-smooth the upper tail, normalise."""
+"""From log-ratios to weights: flatten, clip, Pareto-smooth the upper tail, match class shares, normalise."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from lfiw.errors import InputError
+from lfiw.weighting.strata import Strata
 
 MIN_VALUES = 25  # fewer leave a tail of less than five values, not enough for two parameters
 
@@ -159,7 +160,7 @@ def log_ratio_from_logits(logits: Float[Tensor, " n"], *, num_real: float, num_g
 
 @dataclass(frozen=True)
 class Weighting:
-    """Turns log-ratios into weights: flattens, then clips, then Pareto-smooths, then normalises.
+    """Turns log-ratios into weights: flattens, clips, Pareto-smooths, matches class shares, normalises, in this order.
 
     Args:
         flatten: α ≥ 0 in ŵ^α (Grover et al. 2019, section 3.2); 0 gives uniform weights, 1 leaves ŵ as it is.
@@ -167,6 +168,7 @@ class Weighting:
             an over-confident classifier calls generated keeps some weight.
         smooth: replace the upper tail by the quantiles of a generalised Pareto distribution fitted to it
             (Vehtari et al. 2024). Tails that cannot be fitted stay as they are.
+        stratify: give each class the share that it has among real rows (`Strata`), whatever the log-ratios say.
         normalize: divide by the sum (self-normalised importance weights).
 
     Raises:
@@ -176,6 +178,7 @@ class Weighting:
     flatten: float = 1.0
     clip: float = 0.0
     smooth: bool = False
+    stratify: bool = False
     normalize: bool = True
 
     def __post_init__(self) -> None:
@@ -184,24 +187,78 @@ class Weighting:
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"Weighting: {name}={value} must be finite and ≥ 0")
 
-    def log_weights(self, log_ratio: Shaped[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Computes the weights' logarithms before normalising, float64; finite log-ratios never give −∞."""
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all weights are equal, whatever the log-ratios."""
+        return self.flatten == 0 and not self.stratify
+
+    @property
+    def unsmoothed(self) -> "Weighting":
+        """The same without smoothing: a function of the row alone, given the classes' shares."""
+        return replace(self, smooth=False)
+
+    def log_weights(self, log_ratio: Shaped[Tensor, " n"], strata: Strata | None = None) -> Float[Tensor, " n"]:
+        """Computes the weights' logarithms before normalising, float64; finite log-ratios never give −∞.
+
+        Args:
+            strata: of the rows; only `stratify` needs them.
+
+        Raises:
+            InputError: as `__call__`.
+        """
         check_log_ratio(log_ratio)
         # clamped, since flatten > 1 could take a finite log-ratio beyond float64
         log_w = (self.flatten * log_ratio.double()).clamp(FLOAT64.min, FLOAT64.max)
         if self.clip > 0:
             log_w = log_w.clamp(min=math.log(self.clip))
-        return smooth_log_weights(log_w) if self.smooth else log_w
+        if self.smooth:
+            log_w = smooth_log_weights(log_w)
+        return self._strata_of(strata, log_w).balance(log_w) if self.stratify else log_w
 
-    def __call__(self, log_ratio: Shaped[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def log_weights_of_both(
+        self,
+        log_ratio_real: Shaped[Tensor, " n"],
+        log_ratio_generated: Shaped[Tensor, " m"],
+        strata: tuple[Strata, Strata] | None = None,
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
+        """Computes unsmoothed log-weights of real and generated rows on one scale, that of the generated ones.
+
+        Args:
+            strata: of the real and of the generated rows.
+
+        Raises:
+            InputError: as `__call__`.
+        """
+        plain = Weighting(self.flatten, self.clip)
+        real, generated = plain.log_weights(log_ratio_real), plain.log_weights(log_ratio_generated)
+        if not self.stratify:
+            return real, generated
+        given = strata or (None, None)
+        of_real, of_generated = (self._strata_of(s, w) for s, w in zip(given, (real, generated), strict=True))
+        shifts = of_generated.shifts(generated)
+        return real + shifts[of_real.of_row], generated + shifts[of_generated.of_row]
+
+    @staticmethod
+    def _strata_of(strata: Strata | None, log_weights: Tensor) -> Strata:
+        """Returns the strata, unless they are missing or of other rows."""
+        if strata is None or len(strata.of_row) != len(log_weights):
+            given = "none" if strata is None else f"{len(strata.of_row):,}"
+            raise InputError(f"stratify: expected the class of each of {len(log_weights):,} rows, {given} given")
+        return strata
+
+    def __call__(self, log_ratio: Shaped[Tensor, " n"], strata: Strata | None = None) -> Float[Tensor, " n"]:
         """Computes the weights of `log_ratio`, float64, in the same order.
 
         With normalize=True they sum to 1 for any finite log-ratio; without it they are on ŵ's own scale.
 
+        Args:
+            strata: of the rows; only `stratify` needs them.
+
         Raises:
-            InputError: there is no log-ratio, one is NaN or infinite, or (normalize=False) a weight overflows.
+            InputError: there is no log-ratio, one is NaN or infinite, (normalize=False) a weight overflows, or
+                (stratify) the rows' classes are not known.
         """
-        log_w = self.log_weights(log_ratio)
+        log_w = self.log_weights(log_ratio, strata)
         if self.normalize:
             return torch.softmax(log_w, dim=0)
         weights = log_w.exp()

@@ -14,7 +14,8 @@ from lfiw.evaluation.figures import balance_pictures
 from lfiw.evaluation.module import FeatureColumn
 from lfiw.evaluation.record import EvaluationRecord
 from lfiw.evaluation.report import write_report
-from lfiw.evaluation.scoring import ScoredRows, score
+from lfiw.evaluation.scored_rows import ScoredRows
+from lfiw.evaluation.scoring import score
 from lfiw.evaluation.tables import print_evaluation
 from lfiw.metrics.balance import standardised_mean_differences
 from lfiw.schemas import Evaluation

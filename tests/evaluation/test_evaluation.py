@@ -11,6 +11,7 @@ from lfiw import Weighting
 from lfiw.data import TensorTable
 from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.scoring import weights_of
 from lfiw.evaluation.uncertainty import Columns, scored_metrics
 from lfiw.metrics import (
@@ -63,7 +64,8 @@ def run(
     subsets = [REAL, GENERATED, REFERENCE][: 3 if reference else 2]
     columns = ["features/a", "features/b", "logits/c"]
     data = InOrderDataModule(lambda: [subsets], columns, batch_size=batch_size)
-    weights = weights_of(WEIGHTINGS, GENERATED.column("log_ratio"), None, options.get("convention", "standard"))
+    rows = ScoredRows(REAL, GENERATED, GENERATED.column("log_ratio"))
+    weights = weights_of(WEIGHTINGS, rows, options.get("convention", "standard"))
     module = Evaluation(weights, FEATURES, logits, with_reference=reference, **options)
     trainer = build_trainer(Trainer(accelerator="cpu", progress=False), folder, [])
     trainer.test(module, datamodule=data, verbose=False)
@@ -189,7 +191,7 @@ def test_real_proportions(scored: Evaluation) -> None:
 
 def test_paper_scores_are_those_of_the_paper_weights(paper: Evaluation) -> None:
     log_ratio = GENERATED.column("log_ratio")
-    w = torch.stack([paper_weights(weighting, log_ratio) for weighting in WEIGHTINGS.values()], dim=1)
+    w = torch.stack([paper_weights(weighting, log_ratio, None) for weighting in WEIGHTINGS.values()], dim=1)
     k = len(WEIGHTINGS)
     fid, kid = PaperFrechetDistance(D, k), PaperKernelDistance(D, k)
     for metric in (fid, kid):
@@ -204,10 +206,10 @@ def test_paper_scores_are_those_of_the_paper_weights(paper: Evaluation) -> None:
 def test_paper_weights() -> None:
     log_ratio = torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64)
     ratio = np.exp(log_ratio.numpy())
-    np.testing.assert_allclose(paper_weights(Weighting(), log_ratio), ratio / ratio.sum())
-    np.testing.assert_allclose(paper_weights(Weighting(flatten=0.5), log_ratio), ratio**0.5 / 3)
-    np.testing.assert_allclose(paper_weights(Weighting(clip=0.7), log_ratio), np.maximum(ratio, 0.7) / 3)
-    np.testing.assert_allclose(paper_weights(Weighting(flatten=0.0), log_ratio), np.full(3, 1 / 3))
+    np.testing.assert_allclose(paper_weights(Weighting(), log_ratio, None), ratio / ratio.sum())
+    np.testing.assert_allclose(paper_weights(Weighting(flatten=0.5), log_ratio, None), ratio**0.5 / 3)
+    np.testing.assert_allclose(paper_weights(Weighting(clip=0.7), log_ratio, None), np.maximum(ratio, 0.7) / 3)
+    np.testing.assert_allclose(paper_weights(Weighting(flatten=0.0), log_ratio, None), np.full(3, 1 / 3))
 
 
 @pytest.mark.parametrize("batch_size", [3, 1000])

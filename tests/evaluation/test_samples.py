@@ -8,6 +8,7 @@ from test_tables import RECORD, read
 from lfiw.data.table import TensorTable
 from lfiw.evaluation.record import EvaluationRecord
 from lfiw.evaluation.samples import Group, sample_groups, sample_pictures
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.ratio.mixed import MixedDataModule
 
 TITLES = ["Highest weight", "Nearest real", "Lowest weight", "Random", "Resampled", "Real"]
@@ -41,7 +42,7 @@ def log_ratio(datamodule: MixedDataModule) -> torch.Tensor:
 def groups(
     datamodule: MixedDataModule, log_ratio: torch.Tensor, flatten: float = 1.0, seed: int = 0
 ) -> dict[str, Group]:
-    found = sample_groups(*datamodule.splits["evaluation"], record(flatten), log_ratio, seed)
+    found = sample_groups(record(flatten), ScoredRows(*datamodule.splits["evaluation"], log_ratio), seed)
     assert [group.title for group in found] == TITLES
     return {group.title: group for group in found}
 

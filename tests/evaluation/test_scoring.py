@@ -7,7 +7,8 @@ from scipy.linalg import sqrtm
 
 from lfiw import InputError
 from lfiw.evaluation.module import FeatureColumn
-from lfiw.evaluation.scoring import ScoredRows, score
+from lfiw.evaluation.scored_rows import ScoredRows
+from lfiw.evaluation.scoring import score
 from lfiw.evaluation.tables import print_evaluation
 from lfiw.schemas import Evaluation
 from lfiw.weighting.calibration import Validation

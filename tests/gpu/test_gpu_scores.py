@@ -13,7 +13,7 @@ from lfiw.data.table import has_float64, in_float64
 from lfiw.evaluation import scoring
 from lfiw.evaluation.module import FeatureColumn
 from lfiw.evaluation.record import Metric
-from lfiw.evaluation.scoring import ScoredRows
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.metrics import FrechetDistance, InceptionScore, KernelDistance
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.metrics.neighbours import PrecisionRecall

@@ -15,8 +15,10 @@ from integration.launch import QUICK, launch, module
 from test_report import Page, check_numbers
 
 from lfiw import RatioClassifier, Weighting
+from lfiw.cli import run_script
 from lfiw.config import load
 from lfiw.data import SampleCache
+from lfiw.errors import InputError
 
 WEIGHTING_KEYS = {"name", "flatten", "clip", "smooth", "ess", "pareto_k", "max_weight", "metrics"}
 
@@ -385,3 +387,40 @@ def test_isotonic_calibration_corrects_though_its_weights_are_tied(tmp_path):
     assert objects["record"]["verdict"] == "corrects"
     assert "largest weights tied" in objects["record"]["reason"]
     assert auto["metrics"]["fid"]["value"] < 0.6 * uniform["metrics"]["fid"]["value"]
+
+
+def test_classes_get_the_shares_of_real_rows(digits, capfd, monkeypatch, tmp_path):
+    """By the extractor's classes, in the scores, the table and an export; a plain evaluation then undoes it."""
+    monkeypatch.chdir(digits.cwd)
+    folder = tmp_path / "again"
+    shutil.copytree(digits.folder, folder)
+    options = [f"run={folder}", "trainer.progress=false", "evaluation.figures=false"]
+    evaluate(*options, "evaluation.strata=classifier")
+    record = json.loads((folder / "evaluation.json").read_text())
+    counts, chosen = record["strata"]["counts"], record["weightings"][-1]
+    assert (record["recommended"], chosen["stratify"]) == ("auto", True)
+    shares = [(count + 0.5) / (sum(counts) + 5) for count in counts]
+    assert chosen["class_proportions"] == pytest.approx(shares, rel=1e-9)
+    assert "classifier" in record["seen"]  # the shares are its own, so it is no independent judge
+    plain = next(w for w in digits.record["weightings"] if w["name"] == "auto")
+    distance = [w["metrics"]["class_distance@classifier"]["value"] for w in (chosen, plain)]
+    assert distance[0] < 0.5 * distance[1]
+    assert run_script(module("tools/export.py").main, [str(folder), "--out", str(tmp_path / "out.npz")]) == 0
+    with np.load(tmp_path / "out.npz") as file:
+        assert 1 / np.square(file["weight"]).sum() == pytest.approx(chosen["ess"])
+    evaluate(*options)
+    assert "strata" not in json.loads((folder / "evaluation.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["evaluation.strata=label"], "data.generated has no column 'label'"),
+        (["evaluation.strata=pixels"], "expected one of none, label, classifier"),
+        (["evaluation.weightings=[{name: x, stratify: true}]"], "name the classes by evaluation.strata"),
+    ],
+)
+def test_classes_that_are_not_there(digits, monkeypatch, overrides, words):
+    monkeypatch.chdir(digits.cwd)
+    with pytest.raises(InputError, match=re.escape(words)):
+        evaluate(f"run={digits.folder}", *overrides)

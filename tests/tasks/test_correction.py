@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lfiw import Correction, InputError, Weighting, correct
 from lfiw.schemas import Evaluation, WeightingSpec
+from lfiw.tasks.correction import split_real
 
 SHIFT, DIMENSION = 0.5, 4
 QUICK: dict[str, Any] = {"classifier": LogisticRegression(), "folds": 3}
@@ -227,6 +228,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"gave \(36,\) of 36 samples|expected \(n, d\)",
     ),
     "option of the ratio": ({"folds": 1}, "folds=1 must be at least 2"),
+    "classes of one side": ({"strata": (np.zeros(60), None)}, r"strata of generated: expected one class per row"),
+    "classes": ({"strata": (np.zeros(3), np.zeros(60))}, r"strata of real: .*, \(60,\), got \(3,\)"),
+    "classes that are NaN": ({"strata": (np.zeros(60), np.full(60, np.nan))}, "strata of generated: 60 are NaN"),
+    "classes that are None": ({"strata": (np.array([None] * 60), np.zeros(60))}, "strata: the classes do not sort"),
+    "text and numbers": ({"strata": (np.array(["a"] * 60), np.zeros(60))}, "one side are text, those of the other"),
+    "other classes": ({"strata": (np.zeros(60), np.ones(60))}, "none of 60 rows is of a class that a real row has"),
     "groups": ({"groups": (np.zeros(3), None)}, r"groups of real: expected one per row, \(60,\), got \(3,\)"),
 }
 
@@ -237,3 +244,33 @@ def test_bad_arguments(case: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         correct(X, X + 1, **{**QUICK, **options})
     assert "\n" not in str(error.value)
+
+
+def two_classes(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of a mixture, of which `share` lie around 3 and are named "far"."""
+    random = np.random.default_rng(seed)
+    far = random.random(n) < share
+    return random.normal(size=(n, 2)) + 3 * far[:, None], np.where(far, "far", "near")
+
+
+def test_classes_get_the_shares_of_the_real_rows_that_are_not_scored() -> None:
+    (real, of_real), (generated, of_generated) = two_classes(2000, 0.5, 0), two_classes(2000, 0.2, 1)
+    found = correct(real, generated, strata=(of_real, of_generated), **QUICK)
+    assert found.verdict == "corrects"
+    assert found.weighting.stratify
+    assert "with class shares matched" in found.reason
+    fitting, _ = split_real(torch.from_numpy(real), None, 0.4, 0)
+    counted = (of_real[fitting.numpy()] == "far").sum()
+    share = (counted + 0.5) / (len(fitting) + 1)
+    assert found.weights[of_generated == "far"].sum() == pytest.approx(share, rel=1e-9)
+    drawn = found.resample(4000)
+    assert (drawn[:, 0] > 1.5).mean() == pytest.approx((real[:, 0] > 1.5).mean(), abs=0.03)
+
+
+def test_a_class_that_no_generated_row_has_is_named() -> None:
+    (real, of_real), (generated, of_generated) = two_classes(600, 0.5, 0), two_classes(600, 0.2, 1)
+    numbers = [(labels == "far").astype(int) for labels in (of_real, of_generated)]
+    numbers[0][:60] = 2
+    found = correct(real, generated, strata=tuple(numbers), **QUICK)
+    assert "without generated rows, and so without their share" in found.reason
+    assert found.reason.endswith("class 2")

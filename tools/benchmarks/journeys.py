@@ -20,7 +20,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from lfiw.data import TensorTable
 from lfiw.evaluation.module import FeatureColumn, LogitColumn
-from lfiw.evaluation.scoring import ScoredRows
+from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.scoring import score as score_rows
 from lfiw.metrics import (
     frechet_distance_from_features,

@@ -4,24 +4,27 @@ CIFAR-10's images and each generator's samples must be in caches: docs/results/c
 docs/own_features.md where EfficientNet-Lite0's weights come from. Classifiers on each network's features are trained
 once per generator and seed, in runs/carry_over; finished runs there are reused. A ratio of several networks is the mean
 of their log-ratios, as `join=mean` makes it; with `concatenate`, one classifier sees the features of all of them.
+Class shares are matched by ResNet-56's labels, as `evaluation.strata=resnet56` does; `resnet20=FILE` gives another
+network by whose labels the class distance is judged as well.
 """
 
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lfiw.config import load
 from lfiw.data.splits import GENERATED, Subset
 from lfiw.errors import InputError
 from lfiw.features import Extractor
+from lfiw.features.resnet import MEAN, STD, CifarResNet, load_weights
 from lfiw.metrics import inception_score
 from lfiw.metrics.frechet import FrechetReference
 from lfiw.metrics.influence import (
@@ -34,12 +37,14 @@ from lfiw.metrics.selection import choose_by_judges
 from lfiw.ratio.cross_fitting import joined_validation, log_ratio_column, write_log_ratios
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.tasks.inputs import build_datamodule, build_extractors, extract_all
-from lfiw.tasks.ratio import judging_rows, prepare
+from lfiw.tasks.ratio import judging_rows, prepare, validation_strata
+from lfiw.tasks.strata import ClassColumn, class_column
 from lfiw.training.run_folder import EVALUATION
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size, half_width
-from lfiw.weighting.gate import AUTO, UNIFORM, choose, min_ess_share
+from lfiw.weighting.gate import AUTO, UNIFORM, min_ess_share
+from lfiw.weighting.strata import Strata
 from lfiw.weighting.weights import Weighting
 from train import train
 
@@ -67,8 +72,10 @@ UNSCORED += [
 ]
 UNSCORED += ["evaluation.figures=false", "evaluation.extrapolate=false", "logger=none"]
 SHARES = (0.6, 0.3)  # ESS / n of two weightings, for comparisons at equal ESS
-BY_KL = "auto by KL gain"
+BY_RATIO = "auto, classes as they fall"  # the gate without class shares to match
+MATCHED = ", class shares matched"
 PERMUTED = ", permuted"
+JUDGE = "ResNet-20"  # whose labels judge class shares that ResNet-56's labels have matched
 RUNS = Path("runs") / "carry_over"
 
 
@@ -115,16 +122,17 @@ class Trained:
 
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Returns rows named `GENERATOR, RATIO: WEIGHTING`; the override `generator=NAME` selects one of GENERATORS."""
-    own = [o for o in overrides if o.startswith("generator=")]
+    own = [o for o in overrides if o.startswith(("generator=", "resnet20="))]
     shared = [o for o in overrides if o not in own]
-    named = [o.partition("=")[2] for o in own] or list(GENERATORS)
+    named = [o.partition("=")[2] for o in own if o.startswith("generator=")] or list(GENERATORS)
+    judge = next((Path(o.partition("=")[2]) for o in own if o.startswith("resnet20=")), None)
     if unknown := set(named) - set(GENERATORS):
         raise InputError(f"generator={unknown.pop()}: expected one of {', '.join(GENERATORS)}")
     rows: list[Row] = []
     for generator in named:
         found: Found = defaultdict(list)
         for seed in range(seeds):
-            make = partial(outcome, generator, seed, shared)
+            make = partial(outcome, generator, seed, shared, judge)
             for name, metric, value in kept.get(f"{generator} seed {seed}", make, settings=shared):
                 found[f"{generator}, {name}", metric].append(value)
         rows += rows_of(found)
@@ -132,7 +140,7 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
     return rows, [picture]
 
 
-def outcome(generator: str, seed: int, overrides: Sequence[str]) -> list[list[Any]]:
+def outcome(generator: str, seed: int, overrides: Sequence[str], judge: Path | None) -> list[list[Any]]:
     """Returns (ratio and weighting, metric, value) for all ratios of one generator and seed."""
     folders = {
         networks: trained(generator, networks, seed, overrides)
@@ -142,10 +150,18 @@ def outcome(generator: str, seed: int, overrides: Sequence[str]) -> list[list[An
     first = next(iter(runs.values())).datamodule
     real, generated = first.splits["evaluation"]
     extractors = scored_extractors(next(iter(folders.values())), overrides, first)
+    classes = class_column(NETWORKS[LABELLED], {NETWORKS[n]: e for n, e in extractors.items()}, first)
+    assert classes is not None
     weights: dict[str, Tensor] = {UNIFORM: torch.full((len(generated),), 1 / len(generated), dtype=torch.float64)}
+    weights[UNIFORM + MATCHED] = Weighting(0.0, stratify=True)(torch.zeros(len(generated)), classes.strata(generated))
     for ratio in RATIOS:
-        weights |= weights_of(ratio, [runs[t] for t in ratio.trainings()], extractors, seed)
-    scores = score(real, generated, extractors, weights)
+        weights |= weights_of(ratio, [runs[t] for t in ratio.trainings()], extractors, classes, seed)
+    labels = None
+    if judge is not None:
+        net = CifarResNet(blocks=3)
+        load_weights(net, judge, JUDGE)
+        labels = labels_by(net, real), labels_by(net, generated)
+    scores = score(real, generated, extractors, weights, labels)
     return [[name, metric, value] for name, of in scores.items() for metric, value in of.items()]
 
 
@@ -193,53 +209,81 @@ def scored_extractors(folder: Path, overrides: Sequence[str], datamodule: MixedD
 
 
 def weights_of(
-    ratio: Ratio, runs: Sequence[Trained], extractors: Mapping[str, Extractor], seed: int
+    ratio: Ratio, runs: Sequence[Trained], extractors: Mapping[str, Extractor], classes: ClassColumn, seed: int
 ) -> dict[str, Float[Tensor, " n"]]:
-    """Returns `RATIO: WEIGHTING` → weights: the gate's, plain ones, those at equal ESS, and some of these permuted.
+    """Returns `RATIO: WEIGHTING` → weights: the gate's, those at equal ESS, and some of these permuted.
 
     The gate judges by the features that the ratio saw and by class shares, and by none of the other scores.
     """
+    datamodule = runs[0].datamodule
     log_ratio = torch.stack([run.log_ratio for run in runs]).mean(0)
     validation = joined_validation([run.validation for run in runs])
     share = min_ess_share(max(extractors[n].num_features for n in extractors), len(log_ratio))
-    judging = judging_rows(runs[0].datamodule, validation)
-    assert judging is not None
-    judges = [judging.by_features(n, extractors[n].columns["features"]) for n in ratio.networks]
-    judges.append(judging.by_classes(extractors[LABELLED].columns["logits"]))
-    by_kid = choose_by_judges(judges, validation, ess_share=share, num_scored=len(log_ratio))
-    by_kl = choose(*validation.calibrated, ess_share=share, num_scored=len(log_ratio))
-    weightings = {AUTO: by_kid.weighting, BY_KL: by_kl.weighting}
-    weightings |= {f"ESS {share:.0%}": with_ess(log_ratio, share) for share in SHARES}
-    weights = {name: weighting(log_ratio) for name, weighting in weightings.items()}
+    strata = classes.strata(datamodule.splits["evaluation"][GENERATED])
+    matched = replace(validation, strata=validation_strata(classes, datamodule, validation))
+    weightings = {}
+    for name, of in ((AUTO, matched), (BY_RATIO, validation)):
+        judging = judging_rows(datamodule, of)
+        assert judging is not None
+        judges = [judging.by_features(n, extractors[n].columns["features"]) for n in ratio.networks]
+        judges.append(judging.by_classes(extractors[LABELLED].columns["logits"]))
+        weightings[name] = choose_by_judges(judges, of, ess_share=share, num_scored=len(log_ratio)).weighting
+    for share in SHARES:
+        weightings[f"ESS {share:.0%}"] = with_ess(log_ratio, share)
+        weightings[f"ESS {share:.0%}{MATCHED}"] = with_ess(log_ratio, share, strata)
+    weights = {name: weighting(log_ratio, strata) for name, weighting in weightings.items()}
     order = torch.randperm(len(log_ratio), generator=torch.Generator().manual_seed(seed))
-    weights |= {name + PERMUTED: weights[name][order] for name in (AUTO, f"ESS {SHARES[0]:.0%}")}
+    controlled = (AUTO, f"ESS {SHARES[0]:.0%}", f"ESS {SHARES[0]:.0%}{MATCHED}")
+    weights |= {name + PERMUTED: weights[name][order] for name in controlled}
     return {f"{ratio.name}: {name}": values for name, values in weights.items()}
 
 
-def with_ess(log_ratio: Float[Tensor, " n"], share: float) -> Weighting:
-    """Returns the flattened weighting with ESS / n = `share`, its exponent accurate to 0.001."""
+def with_ess(log_ratio: Float[Tensor, " n"], share: float, strata: Strata | None = None) -> Weighting:
+    """Returns the flattened weighting with ESS / n = `share`, its exponent accurate to 0.001.
+
+    Args:
+        strata: classes of the samples, if their shares are to be matched.
+    """
+    weighting = Weighting(smooth=True, stratify=strata is not None)
     low, high = 0.0, 1.0
     while high - low > 1e-3:
         middle = (low + high) / 2
-        effective = effective_sample_size(Weighting(flatten=middle, smooth=True)(log_ratio)).item()
+        effective = effective_sample_size(replace(weighting, flatten=middle)(log_ratio, strata)).item()
         low, high = (middle, high) if effective > share * len(log_ratio) else (low, middle)
-    return Weighting(flatten=low, smooth=True)
+    return replace(weighting, flatten=low)
+
+
+@torch.inference_mode()
+def labels_by(net: CifarResNet, subset: Subset) -> Int64[Tensor, " n"]:
+    """Returns the class of each image by a network that takes no other part in the study."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    parts = subset.column("image").split(500)
+    net.eval()
+    return torch.cat([net.linear(net((part / 255 - mean) / std)).argmax(dim=1) for part in parts])
 
 
 def score(
-    real: Subset, generated: Subset, extractors: Mapping[str, Extractor], weights: Mapping[str, Tensor]
+    real: Subset,
+    generated: Subset,
+    extractors: Mapping[str, Extractor],
+    weights: Mapping[str, Tensor],
+    labels: tuple[Tensor, Tensor] | None,
 ) -> dict[str, dict[str, float]]:
     """Returns weighting → metric → value.
 
     The metrics are FID and KID in every network's features, and the Inception Score and class distance by ResNet-56's
     labels; their changes relative to uniform weights; and the half-widths of these changes' 95 % intervals in this run.
+
+    Args:
+        labels: classes of the real and the generated rows by another network, for another class distance.
     """
     names = list(weights)
     columns = torch.stack([weights[name] for name in names], dim=1)
     found: dict[str, dict[str, float]] = {name: {"ess": effective_sample_size(weights[name]).item()} for name in names}
     # the dearest part of a score: one interval takes as long as several distances of 2,048 features
-    has_interval = [name.endswith((f": {AUTO}", f": ESS {SHARES[0]:.0%}")) for name in names]
-    for metric, values, widths in metrics(real, generated, extractors, columns, has_interval):
+    least = f": ESS {SHARES[0]:.0%}"
+    has_interval = [name.endswith((f": {AUTO}", least, least + MATCHED)) for name in names]
+    for metric, values, widths in metrics(real, generated, extractors, columns, has_interval, labels):
         for name, value, width in zip(names, values.tolist(), widths.tolist(), strict=True):
             found[name][metric] = value
             found[name][f"change_{metric}"] = value / values[0].item() - 1
@@ -254,6 +298,7 @@ def metrics(
     extractors: Mapping[str, Extractor],
     weights: Float[Tensor, "n k"],
     has_interval: Sequence[bool],
+    labels: tuple[Tensor, Tensor] | None,
 ) -> Iterator[tuple[str, Float[Tensor, " k"], Float[Tensor, " k"]]]:
     """Yields (metric, its value per weighting, half-widths of 95 % intervals of the differences to the first)."""
     k = weights.shape[1]
@@ -275,8 +320,10 @@ def metrics(
     of_real, of_generated = real.column(logits), generated.column(logits)
     probabilities = torch.softmax(of_generated.double(), dim=1)
     yield f"is@{LABELLED}", inception_score(probabilities, weights), unknown
-    distance = class_distance_contributions(of_real.argmax(1), of_generated.argmax(1), weights, num_classes)
-    yield f"class_distance@{LABELLED}", distance.score, half_widths(distance)
+    of_labelled = {LABELLED: (of_real.argmax(1), of_generated.argmax(1))}
+    for network, classes in (of_labelled | ({JUDGE: labels} if labels is not None else {})).items():
+        distance = class_distance_contributions(*classes, weights, num_classes)
+        yield f"class_distance@{network}", distance.score, half_widths(distance)
 
 
 def half_widths(contributions: Contributions) -> Float[Tensor, " k"]:

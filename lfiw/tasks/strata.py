@@ -1,0 +1,95 @@
+"""Classes whose shares weights are to match: an extractor's, by its largest logit, or the samples' own labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from lfiw.data.splits import REAL, Subset
+from lfiw.errors import InputError
+from lfiw.evaluation.record import StrataRecord
+from lfiw.features.extractor import Extractor
+from lfiw.ratio.mixed import MixedDataModule
+from lfiw.weighting.strata import Strata
+
+LABEL = "label"  # column of the samples' own classes
+
+
+@dataclass(frozen=True)
+class ClassColumn:
+    """A column of class logits or labels, and how many of the real rows that the ratio may see are of each class."""
+
+    name: str
+    column: str
+    counts: Int64[Tensor, " c"]
+
+    @classmethod
+    def read(cls, record: StrataRecord) -> "ClassColumn":
+        """Returns the one that an evaluation used."""
+        return cls(record.name, record.column, torch.tensor(record.counts))
+
+    def record(self) -> StrataRecord:
+        """Returns what evaluation.json keeps of it."""
+        return StrataRecord(self.name, self.column, tuple(self.counts.tolist()))
+
+    def strata(self, subset: Subset) -> Strata:
+        """Returns the classes of some rows."""
+        return Strata(classes_in(subset, self.column), self.counts)
+
+
+def class_column(name: str, extractors: Mapping[str, Extractor], datamodule: MixedDataModule) -> ClassColumn | None:
+    """Returns the classes that `evaluation.strata` names; None for `none`.
+
+    They are counted among the real training and validation rows; scored rows take no part.
+
+    Args:
+        extractors: that have been run on every table.
+
+    Raises:
+        InputError: there are no such classes.
+    """
+    if name == "none":
+        return None
+    check_strata(name, extractors, datamodule)
+    column = LABEL if name == LABEL else extractors[name].columns["logits"]
+    real = [datamodule.splits[split][REAL] for split in ("train", "validation")]
+    classes = torch.cat([classes_in(subset, column) for subset in real])
+    if name == LABEL:
+        sides = [classes, *(classes_in(subset, column) for subset in datamodule.splits["evaluation"])]
+        num_classes = 1 + max(int(side.max()) for side in sides if len(side))
+    else:
+        num_classes = extractors[name].num_classes or 0
+    return ClassColumn(name, column, torch.bincount(classes, minlength=num_classes))
+
+
+def check_strata(name: str, extractors: Mapping[str, Extractor], datamodule: MixedDataModule) -> None:
+    """Raises the InputError that `class_column` would raise, before hours of extraction and training."""
+    if name in ("none", LABEL):
+        tables = datamodule.tables if name == LABEL else {}
+        for side, table in tables.items():
+            if LABEL not in table.columns:
+                raise InputError(f"evaluation.strata={LABEL}: data.{side} has no column {LABEL!r}")
+        return
+    labelled = [known for known, extractor in extractors.items() if extractor.num_classes]
+    if name not in labelled:
+        known = ", ".join(["none", LABEL, *labelled])
+        raise InputError(
+            f"evaluation.strata={name}: expected one of {known}; an extractor must have class logits and be named by "
+            "evaluation.extractors or metrics.inception_score.classifier"
+        )
+
+
+def classes_in(subset: Subset, column: str) -> Int64[Tensor, " n"]:
+    """Returns the class of each row: the largest logit, or the label.
+
+    Raises:
+        InputError: labels that are no integers from 0 on.
+    """
+    values = subset.column(column)
+    if column != LABEL:
+        return values.argmax(dim=1)
+    if values.ndim != 1 or values.is_floating_point() or (len(values) and int(values.min()) < 0):
+        raise InputError(f"column {LABEL!r}: expected integers from 0 on, one per row")
+    return values.long()
