@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from test_report import LIMIT, Page, images
-from test_tables import RECORD
+from pages import LIMIT, Page, images
+from records import RECORD
 
 from lfiw.evaluation.comparison import (
     compare,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tables import RECORD, read
+from records import RECORD, read
 
 from lfiw.errors import InputError
 from lfiw.evaluation.record import METRICS, EvaluationRecord, Metric, TableRecord

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_tables import RECORD, read
+from records import RECORD, read
 
 from lfiw.data.table import TensorTable
 from lfiw.evaluation.record import EvaluationRecord

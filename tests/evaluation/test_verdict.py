@@ -4,7 +4,7 @@ import copy
 import math
 
 import pytest
-from test_tables import RECORD, read, weighting
+from records import RECORD, read, weighting
 
 from lfiw.evaluation.record import MIXED, UNCHANGED, WORSENS, EvaluationRecord, Metric
 from lfiw.evaluation.tables import verdict_line

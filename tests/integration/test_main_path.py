@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from integration.launch import QUICK, launch, module
-from test_report import Page, check_numbers
+from pages import Page, check_numbers
 
 from lfiw import RatioClassifier, Weighting
 from lfiw.cli import run_script

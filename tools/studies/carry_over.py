@@ -23,6 +23,7 @@ from torch import Tensor
 from lfiw.config import load
 from lfiw.data.splits import GENERATED, Subset
 from lfiw.errors import InputError
+from lfiw.evaluation.plots import contact_sheet, save
 from lfiw.features import Extractor
 from lfiw.features.resnet import MEAN, STD, CifarResNet, load_weights
 from lfiw.metrics import inception_score
@@ -137,7 +138,19 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
                 found[f"{generator}, {name}", metric].append(value)
         rows += rows_of(found)
     picture = draw(rows, f"ESS {SHARES[0]:.0%}", tuple(NETWORKS), Path(kept.folder).with_name("changes.png"))
-    return rows, [picture]
+    return rows, [picture, ranked(named, shared, Path(kept.folder).with_name("ranked.png"))]
+
+
+def ranked(generators: Sequence[str], overrides: Sequence[str], file: Path) -> Path:
+    """Draws the samples of highest and of lowest weight by the mean of all networks' log-ratios, seed 0."""
+    groups = {}
+    for generator in generators:
+        runs = [read(trained(generator, (network,), 0, overrides)) for network in NETWORKS]
+        order = torch.stack([run.log_ratio for run in runs]).mean(0).argsort(descending=True, stable=True)
+        images = runs[0].datamodule.splits["evaluation"][GENERATED].column("image")
+        groups[f"{generator}: highest weight"] = images[order[:64]]
+        groups[f"{generator}: lowest weight"] = images[order.flip(0)[:64]]
+    return save(contact_sheet(groups, columns=2), file)
 
 
 def outcome(generator: str, seed: int, overrides: Sequence[str], judge: Path | None) -> list[list[Any]]:
