@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lfiw.tasks.correction import Correction, correct
     from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
     from lfiw.weighting.resampling import sir
+    from lfiw.weighting.strata import Strata
     from lfiw.weighting.weights import Weighting, log_ratio_from_logits, pareto_k
 
 _HOMES = {
@@ -23,6 +24,7 @@ _HOMES = {
     "Correction": "tasks.correction",
     "RatioClassifier": "ratio.classifier",
     "RatioEstimator": "ratio.estimator",
+    "Strata": "weighting.strata",
     "Weighting": "weighting.weights",
     "correct": "tasks.correction",
     "effective_sample_size": "weighting.diagnostics",
@@ -38,6 +40,7 @@ __all__ = [
     "InputError",
     "RatioClassifier",
     "RatioEstimator",
+    "Strata",
     "Weighting",
     "__version__",
     "correct",

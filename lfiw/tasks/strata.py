@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from lfiw.data.splits import REAL, Subset
+from lfiw.data.splits import REAL, Subset, everything
 from lfiw.errors import InputError
 from lfiw.evaluation.record import StrataRecord
 from lfiw.features.extractor import Extractor
@@ -15,6 +15,7 @@ from lfiw.ratio.mixed import MixedDataModule
 from lfiw.weighting.strata import Strata
 
 LABEL = "label"  # column of the samples' own classes
+MOST_CLASSES = 100_000  # larger labels are no classes but names of rows
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ def class_column(name: str, extractors: Mapping[str, Extractor], datamodule: Mix
     real = [datamodule.splits[split][REAL] for split in ("train", "validation")]
     classes = torch.cat([classes_in(subset, column) for subset in real])
     if name == LABEL:
-        sides = [classes, *(classes_in(subset, column) for subset in datamodule.splits["evaluation"])]
-        num_classes = 1 + max(int(side.max()) for side in sides if len(side))
+        num_classes = 1 + max(int(classes_in(everything(t), column).max()) for t in datamodule.tables.values())
     else:
         num_classes = extractors[name].num_classes or 0
     return ClassColumn(name, column, torch.bincount(classes, minlength=num_classes))
@@ -67,10 +67,13 @@ def class_column(name: str, extractors: Mapping[str, Extractor], datamodule: Mix
 def check_strata(name: str, extractors: Mapping[str, Extractor], datamodule: MixedDataModule) -> None:
     """Raises the InputError that `class_column` would raise, before hours of extraction and training."""
     if name in ("none", LABEL):
-        tables = datamodule.tables if name == LABEL else {}
-        for side, table in tables.items():
+        for side, table in datamodule.tables.items() if name == LABEL else ():
             if LABEL not in table.columns:
                 raise InputError(f"evaluation.strata={LABEL}: data.{side} has no column {LABEL!r}")
+            try:
+                classes_in(everything(table), LABEL)
+            except InputError as error:
+                raise InputError(f"evaluation.strata={LABEL}: data.{side}: {error}") from None
         return
     labelled = [known for known, extractor in extractors.items() if extractor.num_classes]
     if name not in labelled:
@@ -85,11 +88,11 @@ def classes_in(subset: Subset, column: str) -> Int64[Tensor, " n"]:
     """Returns the class of each row: the largest logit, or the label.
 
     Raises:
-        InputError: labels that are no integers from 0 on.
+        InputError: labels that are no integers from 0 on, or too large.
     """
     values = subset.column(column)
     if column != LABEL:
         return values.argmax(dim=1)
-    if values.ndim != 1 or values.is_floating_point() or (len(values) and int(values.min()) < 0):
-        raise InputError(f"column {LABEL!r}: expected integers from 0 on, one per row")
+    if values.ndim != 1 or values.is_floating_point() or not 0 <= int(values.min()) <= int(values.max()) < MOST_CLASSES:
+        raise InputError(f"column {LABEL!r}: expected integers from 0 to {MOST_CLASSES - 1:,}, one per row")
     return values.long()

@@ -34,6 +34,7 @@ from lfiw.metrics.influence import (
     frechet_contributions,
     kernel_contributions,
 )
+from lfiw.metrics.projected import ProjectedSample
 from lfiw.metrics.selection import choose_by_judges
 from lfiw.ratio.cross_fitting import joined_validation, log_ratio_column, write_log_ratios
 from lfiw.ratio.mixed import MixedDataModule
@@ -86,6 +87,8 @@ class Ratio:
 
     networks: tuple[str, ...]
     concatenated: bool = False
+    brief: bool = False  # only at the first of the equal ESS
+    controlled: bool = False  # also with its weights permuted
 
     @property
     def name(self) -> str:
@@ -99,11 +102,11 @@ class Ratio:
 
 
 RATIOS = (
-    *(Ratio((network,)) for network in NETWORKS),
+    *(Ratio((network,), controlled=network == "Inception") for network in NETWORKS),
     Ratio(("Inception", "ResNet-56")),
-    Ratio(("Inception", "EfficientNet")),
-    Ratio(tuple(NETWORKS)),
-    Ratio(("Inception", "ResNet-56"), concatenated=True),
+    Ratio(("Inception", "EfficientNet"), brief=True),
+    Ratio(tuple(NETWORKS), controlled=True),
+    Ratio(("Inception", "ResNet-56"), concatenated=True, brief=True),
 )
 
 
@@ -137,7 +140,8 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
             for name, metric, value in kept.get(f"{generator} seed {seed}", make, settings=shared):
                 found[f"{generator}, {name}", metric].append(value)
         rows += rows_of(found)
-    picture = draw(rows, f"ESS {SHARES[0]:.0%}", tuple(NETWORKS), Path(kept.folder).with_name("changes.png"))
+    file = Path(kept.folder).with_name("changes.png")
+    picture = draw(rows, f"ESS {SHARES[0]:.0%}{MATCHED}", tuple(NETWORKS), LABELLED, file)
     return rows, [picture, ranked(named, shared, Path(kept.folder).with_name("ranked.png"))]
 
 
@@ -224,12 +228,15 @@ def scored_extractors(folder: Path, overrides: Sequence[str], datamodule: MixedD
 def weights_of(
     ratio: Ratio, runs: Sequence[Trained], extractors: Mapping[str, Extractor], classes: ClassColumn, seed: int
 ) -> dict[str, Float[Tensor, " n"]]:
-    """Returns `RATIO: WEIGHTING` → weights: the gate's, those at equal ESS, and some of these permuted.
+    """Returns `RATIO: WEIGHTING` → weights: those at equal ESS, the gate's, and some of these permuted.
 
     The gate judges by the features that the ratio saw and by class shares, and by none of the other scores.
     """
-    datamodule = runs[0].datamodule
     log_ratio = torch.stack([run.log_ratio for run in runs]).mean(0)
+    if ratio.brief:
+        name = f"ESS {SHARES[0]:.0%}"
+        return {f"{ratio.name}: {name}": with_ess(log_ratio, SHARES[0])(log_ratio)}
+    datamodule = runs[0].datamodule
     validation = joined_validation([run.validation for run in runs])
     share = min_ess_share(max(extractors[n].num_features for n in extractors), len(log_ratio))
     strata = classes.strata(datamodule.splits["evaluation"][GENERATED])
@@ -241,13 +248,14 @@ def weights_of(
         judges = [judging.by_features(n, extractors[n].columns["features"]) for n in ratio.networks]
         judges.append(judging.by_classes(extractors[LABELLED].columns["logits"]))
         weightings[name] = choose_by_judges(judges, of, ess_share=share, num_scored=len(log_ratio)).weighting
-    for share in SHARES:
+    for share in SHARES if len(ratio.networks) > 1 else SHARES[:1]:
         weightings[f"ESS {share:.0%}"] = with_ess(log_ratio, share)
         weightings[f"ESS {share:.0%}{MATCHED}"] = with_ess(log_ratio, share, strata)
     weights = {name: weighting(log_ratio, strata) for name, weighting in weightings.items()}
-    order = torch.randperm(len(log_ratio), generator=torch.Generator().manual_seed(seed))
-    controlled = (AUTO, f"ESS {SHARES[0]:.0%}", f"ESS {SHARES[0]:.0%}{MATCHED}")
-    weights |= {name + PERMUTED: weights[name][order] for name in controlled}
+    if ratio.controlled:
+        order = torch.randperm(len(log_ratio), generator=torch.Generator().manual_seed(seed))
+        controlled = (AUTO, f"ESS {SHARES[0]:.0%}", f"ESS {SHARES[0]:.0%}{MATCHED}")
+        weights |= {name + PERMUTED: weights[name][order] for name in controlled}
     return {f"{ratio.name}: {name}": values for name, values in weights.items()}
 
 
@@ -294,8 +302,7 @@ def score(
     columns = torch.stack([weights[name] for name in names], dim=1)
     found: dict[str, dict[str, float]] = {name: {"ess": effective_sample_size(weights[name]).item()} for name in names}
     # the dearest part of a score: one interval takes as long as several distances of 2,048 features
-    least = f": ESS {SHARES[0]:.0%}"
-    has_interval = [name.endswith((f": {AUTO}", least, least + MATCHED)) for name in names]
+    has_interval = [name.endswith(f": {AUTO}") for name in names]
     for metric, values, widths in metrics(real, generated, extractors, columns, has_interval, labels):
         for name, value, width in zip(names, values.tolist(), widths.tolist(), strict=True):
             found[name][metric] = value
@@ -321,8 +328,7 @@ def metrics(
         of_real, of_generated = real.column(column), generated.column(column)
         kid = kernel_contributions(of_real, of_generated, weights)
         yield f"kid@{network}", kid.score, half_widths(kid)
-        reference = FrechetReference(of_real)
-        values = torch.stack([reference.distance(of_generated, w) for w in weights.T])
+        values = ProjectedSample(FrechetReference(of_real), of_generated).distances(weights)
         chosen = [0, *(i for i in range(1, k) if has_interval[i])]
         widths = unknown.clone()
         widths[chosen] = half_widths(frechet_contributions(of_real, of_generated, weights[:, chosen]))

@@ -24,10 +24,13 @@ HEIGHT = 0.8  # of a judge's bars together
 PALE = 0.35
 
 
-def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], file: Path) -> Path:
+def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], counted: str, file: Path) -> Path:
     """Draws changes of FID and KID relative to unweighted samples, one row of panels per generator.
 
     Bars of a judge whose features the ratio saw are pale. Lines are the 95 % intervals over seeds.
+
+    Args:
+        counted: the judge by whose labels class shares are matched, and which therefore is no independent one.
     """
     found = {(r["name"], r["metric"]): r for r in rows}
     generators = list(dict.fromkeys(name.partition(", ")[0] for name, _ in found))
@@ -35,13 +38,13 @@ def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], file: Path)
     panels = figure.subplots(len(generators), 2, squeeze=False, sharey=True)
     for generator, pair in zip(generators, panels, strict=True):
         for score, axes in zip(("fid", "kid"), map(dressed, pair), strict=True):
-            bars(axes, found, generator, weighting, score, judges)
+            bars(axes, found, generator, weighting, score, judges, counted)
             axes.set_title(f"{generator}: {score.upper()}", fontsize=10, color=INK)
     for axes in panels[-1]:
         axes.set_xlabel("change by weighting, %")
     looks = [Patch(color=colour, label=f"ratio on {ratio}") for ratio, colour in RATIOS.items()]
     looks.append(Patch(color=FAINT, label="control: weights of Inception's ratio, permuted"))
-    looks.append(Patch(color=INK, alpha=PALE, label="pale: features that the ratio saw"))
+    looks.append(Patch(color=INK, alpha=PALE, label="pale: seen by the ratio, or by the count of classes"))
     figure.legend(handles=looks, loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return save(figure, file)
 
@@ -53,6 +56,7 @@ def bars(
     weighting: str,
     score: str,
     judges: Sequence[str],
+    counted: str,
 ) -> None:
     """Draws the bars of one generator and score, one group per judge."""
     subjects = [*((ratio, weighting) for ratio in RATIOS), ("Inception", weighting + CONTROL)]
@@ -63,7 +67,7 @@ def bars(
             row = found.get((f"{generator}, {ratio}: {of}", f"change_{score}@{judge}"))
             if row is None:
                 continue
-            seen = judge in ratio and not control
+            seen = (judge in ratio or judge == counted) and not control
             y = j - HEIGHT / 2 + (k + 0.5) * step
             colour = FAINT if control else RATIOS[ratio]
             axes.barh(y, 100 * row["mean"], step * 0.9, color=colour, alpha=PALE if seen else 1.0)

@@ -1,47 +1,61 @@
 """Tables of how far a ratio corrects features that it saw, and others."""
 
-from .cells import Row, Study, by_name, markdown, names_of, plus_minus
+from .cells import Row, Study, by_name, markdown, names_of
 
 JUDGES = ("Inception", "EfficientNet", "ResNet-56")
-LABELS = "class_distance@ResNet-56"
+SHARES = "class_distance@ResNet-20"
+COUNTED = "ResNet-56"  # by whose labels class shares are matched
+EQUAL = "ESS 60%"
+MATCHED, PERMUTED = ", class shares matched", ", permuted"
+# weighting in the study → how the table tells it
+GATE = {"auto": "matched", "auto, classes as they fall": "as they fall"}
+AT_EQUAL_ESS = {
+    EQUAL: "as they fall",
+    EQUAL + MATCHED: "matched",
+    EQUAL + PERMUTED: "as they fall, weights permuted",
+    EQUAL + MATCHED + PERMUTED: "matched, weights permuted",
+}
 
 
 def by_gate(study: Study) -> str:
-    """Lists the effect of the gate's choice, one row per generator and ratio."""
-    return changes(study, "auto")
+    """Lists the effect of the gate's choice, one row per generator, ratio and treatment of class shares."""
+    return changes(study, GATE, ess=True)
 
 
 def at_equal_ess(study: Study) -> str:
-    """Lists the same at equal ESS, 60 % of the samples, with the control: these weights permuted."""
-    return changes(study, "ESS 60%", control=True)
+    """Lists the same at equal ESS, 60 % of the samples, with the controls: these weights permuted."""
+    return changes(study, AT_EQUAL_ESS, ess=False)
 
 
-def changes(study: Study, weighting: str, *, control: bool = False) -> str:
+def changes(study: Study, weightings: dict[str, str], *, ess: bool) -> str:
     """Lists changes relative to unweighted samples, in per cent; italics mark features that the ratio saw."""
     found = by_name(study)
-    titles = ["generator", "ratio on", "ESS", *(f"FID, {j}" for j in JUDGES), *(f"KID, {j}" for j in JUDGES)]
+    titles = ["generator", "ratio on", "class shares", *(["ESS"] if ess else [])]
+    titles += [*(f"FID, {j}" for j in JUDGES), *(f"KID, {j}" for j in JUDGES), "class distance, by ResNet-20"]
     rows = []
     for name in names_of(study, "ess"):
         subject, _, of = name.partition(": ")
-        if of not in (weighting, *([f"{weighting}, permuted"] if control else [])):
+        if of not in weightings:
             continue
         generator, _, ratio = subject.partition(", ")
-        permuted = of != weighting
+        seen = {judge for judge in JUDGES if judge in ratio} | ({COUNTED} if weightings[of] == "matched" else set())
+        if of.endswith(PERMUTED):
+            seen = set()
         cells = [
-            change(found.get((name, f"change_{score}@{judge}")), seen=judge in ratio and not permuted)
+            change(found.get((name, f"change_{score}@{judge}")), seen=judge in seen)
             for score in ("fid", "kid")
             for judge in JUDGES
         ]
-        shares = change(found.get((name, f"change_{LABELS}")), seen="ResNet-56" in ratio and not permuted)
-        ess = f"{found[name, 'ess']['mean']:,.0f}"
-        rows.append([generator, f"{ratio}, permuted" if permuted else ratio, ess, *cells, shares])
-    return markdown([*titles, "class distance, by ResNet-56"], rows)
+        shares = change(found.get((name, f"change_{SHARES}")), seen=False)
+        effective = [f"{found[name, 'ess']['mean']:,.0f}"] if ess else []
+        rows.append([generator, ratio, weightings[of], *effective, *cells, shares])
+    return markdown(titles, rows)
 
 
 def change(row: Row | None, *, seen: bool) -> str:
     """Formats `−12.4 ± 0.3 %`, in italics if the ratio saw these features."""
     if row is None:
         return "–"
-    mean = plus_minus(100 * row["mean"], None if row["se"] is None else 100 * row["se"])
-    text = f"{mean} %".replace("-", "−")
+    error = "" if row["se"] is None else f" ± {100 * row['se']:.1f}"
+    text = f"{100 * row['mean']:.1f}{error} %".replace("-", "−")
     return f"*{text}*" if seen else text
