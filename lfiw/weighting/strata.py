@@ -22,16 +22,21 @@ class Strata:
         counts: (c,) of the classes among real rows.
 
     Raises:
-        InputError: a class has no count, or no row is of a class that real rows have.
+        InputError: not integers, a class without a count, a negative count, or no row of a class that real rows have.
     """
 
     of_row: Int64[Tensor, " n"]
     counts: Int64[Tensor, " c"]
 
     def __post_init__(self) -> None:
+        for name, values in (("of_row", self.of_row), ("counts", self.counts)):
+            if not isinstance(values, Tensor) or values.ndim != 1 or not len(values) or values.is_floating_point():
+                raise InputError(f"strata: {name} must be a non-empty vector of integers, a torch tensor")
         low, high = (int(x) for x in self.of_row.aminmax())
         if not 0 <= low <= high < len(self.counts):
             raise InputError(f"strata: classes {low} … {high} must lie in 0 … {len(self.counts) - 1}")
+        if (self.counts < 0).any():
+            raise InputError(f"strata: the smallest count is {int(self.counts.min())}; counts must be ≥ 0")
         if not (self.counts[self.of_row] > 0).any():
             raise InputError(f"strata: none of {len(self.of_row):,} rows is of a class that a real row has")
 
@@ -64,11 +69,13 @@ class Strata:
 
         A class without rows cannot be given a share; its shift is 0, and the others keep their proportions.
         """
-        highest = log_weights.max()
-        sums = torch.zeros(len(self.shares), dtype=torch.float64)
-        sums.index_add_(0, self.of_row, (log_weights - highest).double().exp())
-        shifts = self.shares.log() - sums.log() + sums.sum().log()
-        return torch.where(sums > 0, shifts, 0.0)
+        log_w, rows = log_weights.double(), self.of_row.long()
+        # each class on its own scale: its weights may all be too small for that of the largest
+        highest = torch.full((len(self.counts),), -torch.inf, dtype=torch.float64)
+        highest.scatter_reduce_(0, rows, log_w, "amax")
+        log_sums = torch.zeros_like(highest).index_add_(0, rows, (log_w - highest[rows]).exp()).log() + highest
+        shifts = self.shares.log() - log_sums + torch.logsumexp(log_w, dim=0)
+        return torch.where(log_sums.isneginf() | log_sums.isnan(), 0.0, shifts)
 
     def balance(self, log_weights: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Returns log-weights whose classes sum to their shares."""

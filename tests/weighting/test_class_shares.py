@@ -98,6 +98,14 @@ def test_a_class_without_real_rows_has_almost_no_weight() -> None:
     assert not strata.lacking_in_words()
 
 
+def test_a_class_of_tiny_weights_has_its_share_too() -> None:
+    """Its weights are 0 in float64 beside the largest one."""
+    strata = Strata(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 3]))
+    weights = Weighting(stratify=True)(torch.tensor([-900.0, -900.0, 700.0, 710.0]), strata)
+    torch.testing.assert_close(class_sums(weights, strata), strata.shares)
+    torch.testing.assert_close(weights[0], weights[1])
+
+
 def test_rows_and_blocks() -> None:
     strata = Strata(torch.tensor([2, 0, 1]), torch.tensor([1, 2, 3]))
     assert strata[torch.tensor([2, 0])].of_row.tolist() == [1, 2]
@@ -112,6 +120,8 @@ def test_rows_and_blocks() -> None:
             lambda: Strata(torch.tensor([1, 1]), torch.tensor([5, 0])),
             "none of 2 rows is of a class that a real row has",
         ),
+        (lambda: Strata(torch.tensor([0, 1]), torch.tensor([2, -1])), "the smallest count is -1"),
+        (lambda: Strata(torch.tensor([], dtype=torch.long), torch.tensor([1])), "of_row must be a non-empty vector"),
         (lambda: Weighting(stratify=True)(torch.zeros(3)), "expected the class of each of 3 rows, none given"),
         (
             lambda: Weighting(stratify=True)(torch.zeros(3), Strata(torch.tensor([0, 0]), torch.tensor([1]))),
