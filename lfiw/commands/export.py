@@ -10,35 +10,19 @@ read them in a Parquet file (extra: parquet), as (N, H, W, C) in an .npz, as PNG
 """
 
 import argparse
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lfiw.cli import Parser, run_script
-from lfiw.errors import InputError, nearest
+from lfiw.errors import InputError
 from lfiw.files import user_location, user_run
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lfiw.data import SampleCache
-    from lfiw.data.table import Table
-    from lfiw.evaluation.record import EvaluationRecord
-    from lfiw.weighting.weights import Weighting
+    from lfiw.tasks.run_weights import WeightedSamples
 
 TO = ("parquet", "npz", "folder")
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """Rows (n,) of a table, their log-ratios and weights, and a description of the weighting."""
-
-    table: "Table"
-    rows: "Tensor"
-    log_ratio: "Tensor"
-    weights: "Tensor"
-    words: str
 
 
 def main(arguments: list[str]) -> None:
@@ -80,7 +64,7 @@ def form_of(out: Path) -> str:
     return out.suffix[1:] or "folder"
 
 
-def rows_of(options: argparse.Namespace) -> Weighted:
+def rows_of(options: argparse.Namespace) -> "WeightedSamples":
     """Returns the rows to export from a run or a cache.
 
     Raises:
@@ -92,59 +76,20 @@ def rows_of(options: argparse.Namespace) -> Weighted:
         if getattr(options, name) not in (None, False):
             kind, other = ("run", "cache") if is_run else ("cache", "run")
             raise InputError(f"{options.source} is a {kind}: --{name.replace('_', '-')} goes with a {other}")
-    return rows_of_run(options) if is_run else rows_of_cache(options)
+    if not is_run:
+        return rows_of_cache(options)
+    from lfiw.tasks.run_weights import weights_of_run
+
+    return weights_of_run(user_run(options.source), options.weighting)
 
 
-def rows_of_run(options: argparse.Namespace) -> Weighted:
-    """Returns the generated rows that a run scored, weighted as its evaluation.json says."""
-    from lfiw.config import load
-    from lfiw.data.splits import GENERATED
-    from lfiw.evaluation.record import EvaluationRecord
-    from lfiw.ratio.cross_fitting import log_ratio_column
-    from lfiw.tasks.inputs import build_datamodule
-    from lfiw.tasks.strata import ClassColumn
-    from lfiw.training.run_folder import EVALUATION, task_of
-
-    run = user_run(options.source)
-    if (task := task_of(run / "config.yaml")) != "ratio":
-        raise InputError(f"{run}: a run of task={task} has no weights of samples: give a run of task=ratio, or a cache")
-    if not (run / EVALUATION).is_file():
-        raise InputError(f"{run} was not evaluated: it has no {EVALUATION}; run python evaluate.py run={run}")
-    record = EvaluationRecord.read(run / EVALUATION)
-    name, weighting = weighting_of(record, options.weighting)
-    config = load(run).config
-    datamodule = build_datamodule(config.data, config.seed, config.folds)
-    datamodule.prepare_data()
-    datamodule.open_tables()
-    datamodule.input = datamodule.samples  # the split needs no features
-    datamodule.setup()
-    scored = datamodule.splits["evaluation"][GENERATED]
-    table, column = scored.table, log_ratio_column(run)
-    if column not in table.columns:
-        raise InputError(f"{run}: its log-ratios are no longer in {table}: run python evaluate.py run={run}")
-    log_ratio = scored.column(column).double()
-    strata = ClassColumn.read(record.strata).strata(scored) if record.strata is not None else None
-    return Weighted(table, scored.rows, log_ratio, weighting(log_ratio, strata), f"weighting {name} of {run}")
-
-
-def weighting_of(record: "EvaluationRecord", name: str | None) -> "tuple[str, Weighting]":
-    """Returns the weighting of that name, or the gate's choice, with its name."""
-    from lfiw.evaluation.record import EXACT
-
-    names = [known.name for known in record.weightings if known.name != EXACT]
-    if name is None:
-        name = record.recommended
-    if name not in names:
-        raise InputError(f"--weighting {name}: no such weighting{nearest(name, names)}; the run has {', '.join(names)}")
-    return name, record.named(name).weighting
-
-
-def rows_of_cache(options: argparse.Namespace) -> Weighted:
+def rows_of_cache(options: argparse.Namespace) -> "WeightedSamples":
     """Returns all rows of a cache, weighted as the options say."""
     import torch
 
     from lfiw.commands.resample import log_ratio_of
     from lfiw.data import SampleCache
+    from lfiw.tasks.run_weights import WeightedSamples
     from lfiw.weighting.weights import Weighting
 
     cache = SampleCache(user_location(options.source))
@@ -155,7 +100,8 @@ def rows_of_cache(options: argparse.Namespace) -> Weighted:
         options.smooth,
     )
     log_ratio = log_ratio_of(cache, column)
-    return Weighted(cache, torch.arange(len(cache)), log_ratio, weighting(log_ratio), f"weighted by {column}")
+    weights, words = weighting(log_ratio), f"weighted by {column}"
+    return WeightedSamples(cache, torch.arange(len(cache)), log_ratio, weights, words)
 
 
 def log_ratio_column(cache: "SampleCache") -> str:

@@ -1,13 +1,15 @@
 """Turn weighted samples into an unweighted set, from a cache or from new candidates until there are enough.
 
+python tools/resample.py --weights runs/images/ID --num 10000 --out cache/better           by the weights of that run
 python tools/resample.py --cache cache/mine --log-ratio log_ratio/ID --pool 16 --num 10000 --out cache/better
 python tools/resample.py --cache cache/mine --log-ratio weights.npz --method systematic --num 5000 --images better.npz
 python tools/resample.py --cache cache/mine --log-ratio log_ratio/ID --method mh --real cache/real --num 1000 --out DIR
 python tools/resample.py --generator digits --method mh --num 1000 --out cache/better          with the latest run
 python tools/resample.py --generator cache --cache cache/mine --run runs/images/ID --num 500 --out cache/better
 
+--weights names a run: its scored samples are drawn by the weights that its gate chose, or by --weighting.
 --log-ratio names the log-ratios of the rows of --cache. The set then points to the chosen rows: without --copy no image
-is copied. It reads as any cache does, with all columns of --cache. With --generator, the classifier of a run scores
+is copied. It reads as any cache does, with all columns. With --generator, the classifier of a run scores
 candidates one batch after another: `digits` draws them as a run of experiment=digits does, `trained` from a generator
 that train.py made (--checkpoint), and `cache` takes each row of --cache once, in order.
 --images writes PNG files, or one .npz with arr_0, uint8 (N, H, W, C).
@@ -50,6 +52,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--cache", type=location_argument, metavar="DIR", help="cache of the samples")
     parser.add_argument("--log-ratio", metavar="NAME", help="column log_ratio/RUN, or an .npz file of tools/score.py")
+    parser.add_argument("--weights", type=Path, metavar="RUN", help="the run whose samples and weights to take")
+    parser.add_argument("--weighting", metavar="NAME", help="with --weights: its weighting (default: the gate's)")
     parser.add_argument("--generator", metavar="NAME", help=f"where candidates come from: {', '.join(GENERATORS)}")
     parser.add_argument("--checkpoint", type=Path, metavar="RUN|FILE", help="with --generator trained: the generator")
     parser.add_argument("--run", metavar="RUN", help="run whose classifier scores them (default: the latest)")
@@ -86,7 +90,14 @@ def check(options: argparse.Namespace) -> None:
     streamed = options.generator is not None
     if streamed and options.generator not in GENERATORS:
         raise InputError(f"generator={options.generator}: expected one of {', '.join(GENERATORS)}")
-    needed = {"cache": ["cache"], "trained": ["checkpoint"], "digits": [], None: ["cache", "log_ratio"]}
+    of_run = ("cache", "log_ratio", "generator", "real", "clip", "smooth") if options.weights else ("weighting",)
+    for name in of_run:
+        if getattr(options, name):
+            raise InputError(f"{flag(name)} goes {'without' if options.weights else 'with'} --weights")
+    if options.weights and (options.flatten != 1 or options.method == "mh"):
+        raise InputError("--weights are taken as they are, by any method but mh: --flatten and mh go with --cache")
+    by_column = [] if options.weights else ["cache", "log_ratio"]
+    needed = {"cache": ["cache"], "trained": ["checkpoint"], "digits": [], None: by_column}
     absent = [name for name in (*needed[options.generator], "num") if getattr(options, name) is None]
     if absent:
         what = f"--generator {options.generator}" if streamed else "without --generator"
@@ -120,42 +131,67 @@ def method_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def resample_cache(options: argparse.Namespace) -> None:
-    """Chooses rows of a cache by their log-ratios."""
+    """Chooses rows of a cache by their log-ratios, or the samples of a run by their weights."""
     import torch
 
     from lfiw.data import SampleCache, write_rows
     from lfiw.weighting.diagnostics import effective_sample_size
-    from lfiw.weighting.resampling import check_candidates
     from lfiw.weighting.streaming import resample
-    from lfiw.weighting.weights import Weighting, pareto_k
+    from lfiw.weighting.weights import pareto_k
 
-    cache = SampleCache(options.cache)
+    cache, rows, log_weights = weighted_run(options) if options.weights else weighted_cache(options)
     if options.images is not None:
         check_has_images(cache)
-    weighting = Weighting(options.flatten, options.clip, options.smooth)
-    log_weights = weighting.log_weights(check_candidates(log_ratio_of(cache, options.log_ratio)))
     generator = torch.Generator().manual_seed(options.seed)
     start = None
     if options.real is not None:
         start = start_of(options, log_ratio_of(SampleCache(options.real), options.log_ratio), generator)
     found = resample(options.method, log_weights, options.num, generator, start=start, **method_options(options))
     if options.out is not None:
-        stamp = {} if options.log_ratio.endswith(".npz") else cache.column(options.log_ratio).stamp
+        by_file = options.log_ratio is None or options.log_ratio.endswith(".npz")
+        stamp = {} if by_file else cache.column(options.log_ratio).stamp
         counts = {"candidates": found.candidates, "acceptance_rate": found.acceptance_rate, "log_ratio_stamp": stamp}
         source = {"resampling": chosen(options) | counts, "of": cache.identity, "samples": cache.source}
         if options.copy:
-            copy_rows(options.out, cache, found.rows, source, options.overwrite)
+            copy_rows(options.out, cache, rows[found.rows], source, options.overwrite)
         else:
-            write_rows(options.out, cache, found.rows, source=source, overwrite=options.overwrite)
-        copied = "copied" if options.copy else f"rows of {options.cache}"
+            write_rows(options.out, cache, rows[found.rows], source=source, overwrite=options.overwrite)
+        copied = "copied" if options.copy else f"rows of {options.cache or options.weights}"
         print(f"{options.out}: {options.num:,} samples, {copied}, identity {SampleCache(options.out).identity[:12]}")
-    write_pictures(options, cache, found.rows)
+    write_pictures(options, cache, rows[found.rows])
     ess = effective_sample_size(torch.softmax(log_weights, 0)).item()
     rate = "" if found.acceptance_rate is None else f", {found.acceptance_rate:.1%} accepted"
     print(
-        f"  {len(found.rows.unique()):,} of {len(cache):,} samples were chosen, {found.candidates / options.num:.1f} "
+        f"  {len(found.rows.unique()):,} of {len(rows):,} samples were chosen, {found.candidates / options.num:.1f} "
         f"candidates per sample{rate}; ESS of the weights {ess:,.1f}, Pareto k̂ {pareto_k(log_weights):.2f}"
     )
+
+
+def weighted_cache(options: argparse.Namespace) -> "tuple[SampleCache, Tensor, Tensor]":
+    """Returns a cache, its row numbers and their log-weights."""
+    import torch
+
+    from lfiw.data import SampleCache
+    from lfiw.weighting.resampling import check_candidates
+    from lfiw.weighting.weights import Weighting
+
+    cache = SampleCache(options.cache)
+    weighting = Weighting(options.flatten, options.clip, options.smooth)
+    log_weights = weighting.log_weights(check_candidates(log_ratio_of(cache, options.log_ratio)))
+    return cache, torch.arange(len(cache)), log_weights
+
+
+def weighted_run(options: argparse.Namespace) -> "tuple[SampleCache, Tensor, Tensor]":
+    """Returns the cache that a run scored, the numbers of the scored rows and their log-weights."""
+    import torch
+
+    from lfiw.data import SampleCache
+    from lfiw.tasks.run_weights import weights_of_run
+
+    found = weights_of_run(user_run(str(options.weights)), options.weighting)
+    if not isinstance(found.table, SampleCache):
+        raise InputError(f"{options.weights}: its samples are in no cache")
+    return found.table, found.rows, found.weights.clamp(min=torch.finfo(torch.float64).tiny).log()
 
 
 def resample_stream(options: argparse.Namespace) -> None:
@@ -204,8 +240,9 @@ def resample_stream(options: argparse.Namespace) -> None:
 
 def chosen(options: argparse.Namespace) -> dict[str, Any]:
     """Describes how a set was made, for the provenance in its cache."""
-    names = ("generator", "method", "log_ratio", "num", "flatten", "clip", "smooth", "seed")
+    names = ("generator", "method", "log_ratio", "weighting", "num", "flatten", "clip", "smooth", "seed")
     made = {name: getattr(options, name) for name in names} | method_options(options)
+    made["weights"] = str(options.weights) if options.weights else None
     return {name: value for name, value in made.items() if value is not None}
 
 

@@ -104,6 +104,22 @@ def test_every_method(here, digits, generated, column, capfd, method):
     assert torch.equal(SampleCache("set")["row"], rows)  # the same seed
 
 
+def test_the_weights_of_a_run(here, digits, generated, capfd, monkeypatch):
+    """Its scored samples, by the gate's weights: the classes have the shares of the weighted table."""
+    monkeypatch.chdir(digits.cwd)
+    run = ["--weights", digits.folder, "--method", "systematic", "--num", 3000, "--out", here / "set"]
+    told = ended_well(capfd, "tools/resample.py", *run)
+    chosen = next(w for w in digits.record["weightings"] if w["name"] == digits.record["recommended"])
+    assert f"of {digits.record['num_generated']:,} samples were chosen" in told
+    assert f"ESS of the weights {chosen['ess']:,.1f}" in told
+    logits = next(name for name in SampleCache(generated).columns if name.startswith("logits/"))
+    shares = torch.bincount(SampleCache(here / "set")[logits].argmax(1), minlength=10) / 3000
+    np.testing.assert_allclose(shares, chosen["class_proportions"], atol=0.01)
+    ended_well(capfd, "tools/resample.py", *run[:-1], here / "other", "--weighting", "uniform")
+    rows = SampleCache(here / "other")["row"]
+    assert len(rows.unique()) == min(3000, digits.record["num_generated"])
+
+
 def test_images_and_copies(here, generated, column, capfd):
     arguments = ["--cache", generated, "--log-ratio", column, "--num", 30]
     ended_well(capfd, "tools/resample.py", *arguments, "--images", "set.npz", "--out", "copy", "--copy")
@@ -144,6 +160,8 @@ def test_log_ratios_in_a_file(here, generated, column, capfd):
         (["--num", 0], ["num=0"]),
         (["--pool", 0], ["pool_size=0"]),
         (["--run", "runs/a"], ["--run goes with --generator"]),
+        (["--weights", "runs/a"], ["--cache goes without --weights"]),
+        (["--weighting", "auto"], ["--weighting goes with --weights"]),
         (["--flatten", "-1"], ["flatten=-1"]),
         (["--cache", "nowhere"], ["nowhere", "no cache there"]),
         (["--out", "taken"], ["taken: exists already"]),
@@ -164,6 +182,27 @@ def test_bad_input_of_resample_leaves_nothing(here, generated, column, capfd, ar
     for name in names:
         assert name in told
     assert sorted(os.walk(here)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--weights", "nowhere"], ["nowhere is not a run folder"]),
+        (["--weighting", "best"], ["--weighting best: no such weighting", "auto"]),
+        (["--method", "mh"], ["by any method but mh"]),
+        (["--flatten", "0.5"], ["--weights are taken as they are"]),
+        (["--smooth", None], ["--smooth goes without --weights"]),
+    ],
+)
+def test_weights_of_no_run(here, digits, capfd, monkeypatch, arguments, names):
+    monkeypatch.chdir(digits.cwd)
+    options = {"--weights": digits.folder, "--num": 20, "--out": here / "set"}
+    options |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    words = [word for pair in options.items() for word in pair if word is not None]
+    told = refused(capfd, "tools/resample.py", *words)
+    for name in names:
+        assert name in told
+    assert not list(here.iterdir())
 
 
 def test_nothing_to_write_and_no_images(here, generated, column, capfd):

@@ -1,0 +1,78 @@
+"""The generated rows that a finished run scored, with the weights that it recommends."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lfiw.config import load
+from lfiw.data.splits import GENERATED
+from lfiw.data.table import Table
+from lfiw.errors import InputError, nearest
+from lfiw.evaluation.record import EXACT, EvaluationRecord
+from lfiw.ratio.cross_fitting import log_ratio_column
+from lfiw.tasks.inputs import build_datamodule
+from lfiw.tasks.strata import ClassColumn
+from lfiw.training.run_folder import EVALUATION, task_of
+from lfiw.weighting.weights import Weighting
+
+
+@dataclass(frozen=True)
+class WeightedSamples:
+    """Rows of a table, their log-ratios and weights.
+
+    Args:
+        weights: float64, summing to 1.
+        words: which weights they are, in a few words.
+    """
+
+    table: Table
+    rows: Int64[Tensor, " n"]
+    log_ratio: Float[Tensor, " n"]
+    weights: Float[Tensor, " n"]
+    words: str
+
+
+def weights_of_run(run: Path, name: str | None = None) -> WeightedSamples:
+    """Returns the generated rows that a run scored, weighted as its evaluation.json says.
+
+    Args:
+        run: its folder.
+        name: of one of its weightings. If None, the recommended one.
+
+    Raises:
+        InputError: not a run of task=ratio, not evaluated, no such weighting, or its columns are gone.
+    """
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"{run} is not a run folder: it has no config.yaml")
+    if (task := task_of(run / "config.yaml")) != "ratio":
+        raise InputError(f"{run}: a run of task={task} has no weights of samples: give a run of task=ratio, or a cache")
+    if not (run / EVALUATION).is_file():
+        raise InputError(f"{run} was not evaluated: it has no {EVALUATION}; run python evaluate.py run={run}")
+    record = EvaluationRecord.read(run / EVALUATION)
+    name, weighting = weighting_of(record, name)
+    config = load(run).config
+    datamodule = build_datamodule(config.data, config.seed, config.folds)
+    datamodule.prepare_data()
+    datamodule.open_tables()
+    datamodule.input = datamodule.samples  # the split needs no features
+    datamodule.setup()
+    scored = datamodule.splits["evaluation"][GENERATED]
+    classes = ClassColumn.read(record.strata) if record.strata is not None else None
+    for column in (log_ratio_column(run), *([classes.column] if classes is not None else [])):
+        if column not in scored.table.columns:
+            raise InputError(f"{run}: {column} is no longer in {scored.table}: run python evaluate.py run={run}")
+    log_ratio = scored.column(log_ratio_column(run)).double()
+    weights = weighting(log_ratio, classes.strata(scored) if classes is not None else None)
+    return WeightedSamples(scored.table, scored.rows, log_ratio, weights, f"weighting {name} of {run}")
+
+
+def weighting_of(record: EvaluationRecord, name: str | None) -> tuple[str, Weighting]:
+    """Returns the weighting of that name, or the recommended one, with its name."""
+    names = [known.name for known in record.weightings if known.name != EXACT]
+    if name is None:
+        name = record.recommended
+    if name not in names:
+        raise InputError(f"--weighting {name}: no such weighting{nearest(name, names)}; the run has {', '.join(names)}")
+    return name, record.named(name).weighting
