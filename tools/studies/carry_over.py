@@ -34,6 +34,7 @@ from lfiw.metrics.influence import (
     frechet_contributions,
     kernel_contributions,
 )
+from lfiw.metrics.neighbours import precision_recall
 from lfiw.metrics.projected import ProjectedSample
 from lfiw.metrics.selection import choose_by_judges
 from lfiw.ratio.cross_fitting import joined_validation, log_ratio_column, write_log_ratios
@@ -63,6 +64,7 @@ GENERATORS = {
 # network's name in the tables → its extractor
 NETWORKS = {"Inception": "inception", "EfficientNet": "timm-tf_efficientnet_lite0", "ResNet-56": "resnet56"}
 LABELLED = "ResNet-56"  # the network that knows CIFAR-10's classes
+UNSEEN = "EfficientNet"  # the network whose neighbourhoods judge
 # ResNet-56 has 64 features, the others 1,280 and 2,048
 SMALLER = ["model.width=128", "model.dropout=0.2", "optimizer.lr=1e-3"]
 UNSCORED = ["evaluation.extractors=[resnet56]", "evaluation.intervals=false", "evaluation.permutations=0"]
@@ -309,7 +311,19 @@ def score(
             found[name][f"change_{metric}"] = value / values[0].item() - 1
             if width == width:
                 found[name][f"half_width_{metric}"] = width / abs(values[0].item())
+    chosen = [i for i, name in enumerate(names) if name in (UNIFORM, UNIFORM + MATCHED) or name.endswith(f": {AUTO}")]
+    for metric, values in neighbourhoods(real, generated, extractors[UNSEEN], columns[:, chosen]).items():
+        for i, value in zip(chosen, values.tolist(), strict=True):
+            found[names[i]][f"{metric}@{UNSEEN}"] = value
     return found
+
+
+def neighbourhoods(
+    real: Subset, generated: Subset, extractor: Extractor, weights: Float[Tensor, "n k"]
+) -> dict[str, Float[Tensor, " k"]]:
+    """Returns precision, recall, density and coverage per weighting."""
+    column = extractor.columns["features"]
+    return precision_recall(real.column(column), generated.column(column), None, weights)
 
 
 def metrics(

@@ -27,6 +27,25 @@ def at_equal_ess(study: Study) -> str:
     return changes(study, AT_EQUAL_ESS, ess=False)
 
 
+def by_neighbours(study: Study) -> str:
+    """Lists scores that ask for quality and diversity one by one, unweighted and under the gate's weights."""
+    found = by_name(study)
+    kinds = ("precision", "recall", "density", "coverage")
+    rows = []
+    for name in names_of(study, f"{kinds[0]}@EfficientNet"):
+        subject, _, of = name.partition(": ")
+        generator, _, ratio = subject.partition(", ")
+        cells = [found[name, f"{kind}@EfficientNet"] for kind in kinds]
+        cells += [found[name, "is@ResNet-56"], found[name, SHARES]]
+        rows.append([generator, ratio if of else "–", "auto" if of else ratio, *map(absolute, cells)])
+    titles = ["generator", "ratio on", "weights", *kinds, "IS, by ResNet-56", "class distance, by ResNet-20"]
+    return markdown(titles, rows)
+
+
+def absolute(row: Row) -> str:
+    return f"{row['mean']:.3f}" + ("" if row["se"] is None else f" ± {row['se']:.3f}")
+
+
 def changes(study: Study, weightings: dict[str, str], *, ess: bool) -> str:
     """Lists changes relative to unweighted samples, in per cent; italics mark features that the ratio saw."""
     found = by_name(study)
