@@ -33,12 +33,11 @@ from lfiw.tasks.inputs import (
     logit_columns,
     prepare_inputs,
 )
-from lfiw.tasks.strata import ClassColumn, check_strata, class_column
+from lfiw.tasks.strata import check_strata, class_column, validation_strata
 from lfiw.training.processes import by_first_process
 from lfiw.training.run_folder import EVALUATION, keep_evaluation, timed
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
-from lfiw.weighting.strata import Strata
 
 Outcome = tuple[dict[str, float], dict[str, Any]]
 
@@ -92,13 +91,14 @@ def finish(config: Config, run_dir: Path, trainer: Trainer, datamodule: MixedDat
         extractors = build_extractors(config, datamodule)
         for extractor in extractors.values():
             extract_all(trainer, extractor, datamodule)
-        classes = class_column(config.evaluation.strata, extractors, datamodule)
         rows = scored_rows(config, datamodule, log_ratio_column(run_dir))
+        classes = class_column(config.evaluation.strata, extractors, datamodule)
         if classes is not None:
             rows = replace(rows, strata=classes.strata(rows.generated))
             validation = replace(validation, strata=validation_strata(classes, datamodule, validation))
         record = evaluation_of(config, run_dir, trainer, datamodule, extractors, rows, validation)
-        record = replace(record, strata=classes.record() if classes is not None else None)
+        if classes is not None:
+            record = replace(record, strata=classes.record())
         if trainer.is_global_zero:
             keep_evaluation(run_dir, record.to_json())
             record.write(run_dir / EVALUATION)
@@ -190,20 +190,6 @@ def judging_rows(datamodule: MixedDataModule, validation: Validation) -> Judging
         Subset(datamodule.generated, of_generated),
         validation.calibrated[1],
         validation.strata[1] if validation.strata is not None else None,
-    )
-
-
-def validation_strata(
-    classes: ClassColumn, datamodule: MixedDataModule, validation: Validation
-) -> tuple[Strata, Strata]:
-    """Returns the classes of the validation rows of both sides."""
-    assert validation.rows is not None
-    assert datamodule.real is not None
-    assert datamodule.generated is not None
-    of_real, of_generated = validation.rows
-    return (
-        classes.strata(Subset(datamodule.real, of_real)),
-        classes.strata(Subset(datamodule.generated, of_generated)),
     )
 
 

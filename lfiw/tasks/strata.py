@@ -12,6 +12,7 @@ from lfiw.errors import InputError
 from lfiw.evaluation.record import StrataRecord
 from lfiw.features.extractor import Extractor
 from lfiw.ratio.mixed import MixedDataModule
+from lfiw.weighting.calibration import Validation
 from lfiw.weighting.strata import Strata
 
 LABEL = "label"  # column of the samples' own classes
@@ -62,6 +63,20 @@ def class_column(name: str, extractors: Mapping[str, Extractor], datamodule: Mix
     else:
         num_classes = extractors[name].num_classes or 0
     return ClassColumn(name, column, torch.bincount(classes, minlength=num_classes))
+
+
+def validation_strata(
+    classes: ClassColumn, datamodule: MixedDataModule, validation: Validation
+) -> tuple[Strata, Strata]:
+    """Returns the classes of the validation rows of both sides."""
+    assert validation.rows is not None
+    assert datamodule.real is not None
+    assert datamodule.generated is not None
+    of_real, of_generated = validation.rows
+    return (
+        classes.strata(Subset(datamodule.real, of_real)),
+        classes.strata(Subset(datamodule.generated, of_generated)),
+    )
 
 
 def check_strata(name: str, extractors: Mapping[str, Extractor], datamodule: MixedDataModule) -> None:

@@ -40,8 +40,8 @@ from lfiw.metrics.selection import choose_by_judges
 from lfiw.ratio.cross_fitting import joined_validation, log_ratio_column, write_log_ratios
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.tasks.inputs import build_datamodule, build_extractors, extract_all
-from lfiw.tasks.ratio import judging_rows, prepare, validation_strata
-from lfiw.tasks.strata import ClassColumn, class_column
+from lfiw.tasks.ratio import judging_rows, prepare
+from lfiw.tasks.strata import ClassColumn, class_column, validation_strata
 from lfiw.training.run_folder import EVALUATION
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
