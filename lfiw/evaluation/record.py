@@ -277,6 +277,7 @@ class EvaluationRecord:
         recommended: name of a weighting; reason: of the gate for it.
         verdict, summary: of everything that was seen, a few words and a sentence (`lfiw.evaluation.verdict`).
         seen: extractors whose features the ratio saw, '' for the main one.
+        left_out: weightings that are not here, since one row carries all of their weight.
         lost: why a score is not a number: float64 cannot hold its digits.
         pareto_k_threshold: k̂ above which a weighted mean of the generated rows is not to be trusted.
         weightings: the first one is uniform; all with the same metrics.
@@ -307,6 +308,7 @@ class EvaluationRecord:
     seen: tuple[str, ...] | None = None
     summary: str | None = None
     strata: StrataRecord | None = None
+    left_out: tuple[str, ...] | None = None
     tables: tuple[TableRecord, ...] = ()
 
     def __post_init__(self) -> None:

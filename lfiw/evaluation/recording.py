@@ -99,6 +99,7 @@ def evaluation_record(
     classifier: ClassifierRecord,
     flattening: Flattening | None,
     seen: Sequence[str] = (),
+    left_out: Sequence[str] = (),
 ) -> EvaluationRecord:
     """The record of an evaluation; which run and which tables it is of stands nowhere in it yet.
 
@@ -112,6 +113,7 @@ def evaluation_record(
         uncertainties: by the standard metrics' names; empty where they were not asked for.
         choice: of the gate; recommended: name of the weighting to recommend.
         seen: extractors whose features the ratio saw; '' is the main one.
+        left_out: names of weightings that have no score, since one row carries all of their weight.
     """
     lost = {Metric.named(name): reason for e in [evaluation, *blocks] for name, reason in e.lost.items()}
     named = f"named by weighting={recommended}; auto says: {choice.verdict}: {choice.reason}"
@@ -150,6 +152,7 @@ def evaluation_record(
         ),
         flattening=flattening,
         seen=tuple(seen),
+        left_out=tuple(left_out) or None,
     )
     return EvaluationRecord.from_json(record.to_json())  # as the file has it: what is not finite is nan
 

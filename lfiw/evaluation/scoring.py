@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from pytorch_lightning import Trainer
 from torch import Tensor
 
@@ -22,14 +22,17 @@ from lfiw.evaluation.uncertainty import Columns, beside_scores
 from lfiw.evaluation.verdict import with_verdict
 from lfiw.features.hog import histograms
 from lfiw.metrics.selection import Judge, JudgingRows, choose_by_judges
+from lfiw.metrics.weighted_metric import carried_by_one_row
 from lfiw.schemas import Evaluation as Options
 from lfiw.schemas import Trainer as TrainerOptions
 from lfiw.schemas import check_values
 from lfiw.training.trainer import build_trainer
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
-from lfiw.weighting.gate import AUTO, UNIFORM, judge_all, min_ess_share
+from lfiw.weighting.gate import AUTO, CANNOT, UNIFORM, Choice, in_words, judge_all, min_ess_share
 from lfiw.weighting.weights import Weighting
+
+Name = TypeVar("Name")
 
 
 def score(
@@ -70,7 +73,8 @@ def score(
         The record, the same in every process; it does not yet say of which run it is.
 
     Raises:
-        InputError: an option has no such value.
+        InputError: an option has no such value, or one scored row carries all weight of the recommended weighting. Of
+            another weighting, that leaves it out of the record.
     """
     options = options or Options()
     if trainer is None or not has_float64(trainer.strategy.root_device):
@@ -83,15 +87,28 @@ def score(
     )
     if rows.strata is not None:
         choice = replace(choice, reason=choice.reason + rows.strata.lacking_in_words())
-    weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
     check_options(options, weighting)
+    compared = evenly_spaced(len(rows.generated), options.pair_rows)
+    weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
+    left_out = without_spread({name: rows.weights(w) for name, w in weightings.items()}, compared)
+    if AUTO in left_out:
+        choice = Choice(
+            weightings[UNIFORM], CANNOT, f"one scored row carries all weight of {in_words(choice.weighting)}"
+        )
+        weightings[AUTO] = choice.weighting
+        left_out.remove(AUTO)
+    if weighting in left_out:
+        raise InputError(f"weighting={weighting}: one scored row carries all of its weight: flatten or clip it")
+    weightings = {name: w for name, w in weightings.items() if name not in left_out}
+    if rows.exact is not None and without_spread({EXACT: torch.softmax(rows.exact, 0)}, compared):
+        rows = replace(rows, exact=None)
+        left_out.append(EXACT)
+    powers = {alpha: Weighting(alpha)(rows.log_ratio) for alpha in options.exponents}
+    curve = [alpha for alpha in powers if alpha not in without_spread(powers, compared)]
 
     weights = weights_of(weightings, rows, "standard")
-    lacking = lacking_exponents(weightings, options.exponents)
-    exponents = (
-        torch.stack([Weighting(alpha)(rows.log_ratio) for alpha in lacking], dim=1) if lacking else weights[:, :0]
-    )
-    compared = evenly_spaced(len(rows.generated), options.pair_rows)
+    lacking = lacking_exponents(weightings, curve)
+    exponents = torch.stack([powers[alpha] for alpha in lacking], dim=1) if lacking else weights[:, :0]
     columns, columns_of_pairs = (
         Columns.of(weights, exponents, chosen, options.permutations, seed) for chosen in (None, compared)
     )
@@ -152,8 +169,9 @@ def score(
                 choice=choice,
                 recommended=weighting,
                 classifier=held_out_scores(validation.raw, validation.calibrated),
-                flattening=flattening_curves(standard, beside.exponents, rows.log_ratio, weightings, options.exponents),
+                flattening=flattening_curves(standard, beside.exponents, rows.log_ratio, weightings, curve),
                 seen=[column.suffix.removeprefix("@") for column in features if column.seen],
+                left_out=left_out,
             )
         ]
         if options.balance:
@@ -163,6 +181,18 @@ def score(
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
     return with_verdict(shared)
+
+
+def without_spread(weights: Mapping[Name, Float[Tensor, " n"]], compared: Bool[Tensor, " n"]) -> list[Name]:
+    """Returns the names of weights that have no score: one row has all of them, among all or among compared rows."""
+    if not weights:
+        return []
+    columns = torch.stack(list(weights.values()), dim=1)
+    # among few compared rows there may be none with any weight
+    some = columns[compared].sum(dim=0) > 0
+    lost = carried_by_one_row(columns) | ~some
+    lost[some] |= carried_by_one_row(columns[compared][:, some])
+    return [name for name, is_lost in zip(weights, lost.tolist(), strict=True) if is_lost]
 
 
 def judges_of(judging: JudgingRows, features: Sequence[FeatureColumn], logits: Sequence[LogitColumn]) -> list[Judge]:

@@ -165,6 +165,8 @@ def print_evaluation(record: EvaluationRecord) -> None:
     titles, infinite = infinite_rows(record)
     if infinite:
         print_table("extrapolated to infinitely many samples", titles, infinite)
+    for name in record.left_out or ():
+        print(f"{name} –: one row carries all of its weight, so that it has no scores")
     for metric, reason in (record.lost or {}).items():
         print(f"{metric.title} –: {reason}")
     if record.metrics(paper=True):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
@@ -119,6 +119,15 @@ def normalised_columns(columns: Float[Tensor, "n k"], side: str) -> Float[Tensor
         raise InputError(f"the {side} weights are all zero or there are no {side} rows, expected a positive weight")
     scaled = columns / largest  # scale first, since the sum of huge weights must not overflow
     return scaled / scaled.sum(dim=0)
+
+
+def carried_by_one_row(weights: Float[Tensor, "n k"]) -> Bool[Tensor, " k"]:
+    """Returns for which weightings one row has all of the weight, up to rounding: they have no second-order statistic.
+
+    Raises:
+        InputError: a column has no positive weight.
+    """
+    return 1 - normalised_columns(weights.double(), "sample").square().sum(dim=0) < _SMALLEST_SPREAD
 
 
 def reliability_correction(

@@ -69,6 +69,11 @@ def test_what_it_says(tmp_path: Path) -> None:
     assert [a for tag, a in made.tags if tag == "tr" and a.get("class") == "marked"]
 
 
+def test_weightings_without_scores_are_named(tmp_path: Path) -> None:
+    made = page(tmp_path, record={**RECORD, "left_out": ["self-normalised <b>"]})
+    assert "self-normalised <b> is not in the table: one row carries all of its weight" in made.text
+
+
 def test_markup(tmp_path: Path) -> None:
     """What assistive technology goes by: one language, headings in order, captions and scopes."""
     made = page(tmp_path, pictures=PICTURES, seconds={"training": 1.0})

@@ -10,7 +10,7 @@ from lfiw.evaluation.module import FeatureColumn
 from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.scoring import score
 from lfiw.evaluation.tables import print_evaluation
-from lfiw.schemas import Evaluation
+from lfiw.schemas import Evaluation, WeightingSpec
 from lfiw.weighting.calibration import Validation
 
 
@@ -74,3 +74,52 @@ def test_a_score_that_float64_cannot_hold_is_lost_with_a_reason_and_the_others_s
     print_evaluation(record)
     out = capsys.readouterr().out
     assert "FID ↓ @huge –: " in out
+
+
+def one_heavy_row(spread: float) -> tuple[ScoredRows, Validation]:
+    """Scored rows of which one has a log-ratio of 100, and validation rows that know nothing of it."""
+    generator = torch.Generator().manual_seed(2)
+    real, _ = samples(generator, 600, 0.5)
+    generated, log_ratio = samples(generator, 800, 0.0)
+    sides = samples(generator, 500, 0.5)[1], samples(generator, 500, 0.0)[1]
+    log_ratio = spread * log_ratio
+    log_ratio[7] = 100.0
+    return ScoredRows.of_tensors({"f": real}, {"f": generated}, log_ratio), Validation(sides, sides)
+
+
+def test_a_weighting_whose_weight_one_row_carries_is_left_out(capsys) -> None:
+    rows, validation = one_heavy_row(1.0)
+    options = Evaluation(
+        weightings=[WeightingSpec("plain"), WeightingSpec("half", flatten=0.5), WeightingSpec("flat", flatten=0.01)],
+        exponents=[0.0, 0.02, 0.5, 1.0],
+        permutations=2,
+    )
+    record = score(rows, validation, [FeatureColumn("f", 3)], options=options)
+    assert record.left_out == ("plain", "half")
+    assert [w.name for w in record.weightings] == ["uniform", "flat", "auto"]
+    assert record.flattening is not None
+    assert record.flattening.exponents == (0.0, 0.02)
+    assert all(np.isfinite(s.value) for w in record.weightings for s in w.metrics.values())
+    assert "do not trust the weighted scores" in (record.summary or "")  # of auto, which smoothing keeps from one row
+    print_evaluation(record)
+    assert "plain –: one row carries all of its weight" in capsys.readouterr().out
+    with pytest.raises(InputError, match="weighting=half: one scored row carries all of its weight"):
+        score(rows, validation, [FeatureColumn("f", 3)], options=options, weighting="half")
+
+
+def test_what_the_gate_chose_is_given_up_where_one_row_carries_all() -> None:
+    """The validation rows know nothing of that row, and twenty rows have no tail to smooth."""
+    rows, validation = one_heavy_row(1.0)
+    few = rows.block(torch.arange(20))
+    record = score(few, validation, [FeatureColumn("f", 3)], options=Evaluation(exponents=[], permutations=0))
+    assert record.chosen.is_uniform
+    assert record.reason == "one scored row carries all weight of ŵ"
+    assert record.left_out is None
+
+
+def test_a_weighting_without_weight_among_compared_rows_is_left_out() -> None:
+    """KID compares some of the rows; none of them has the heavy row's weight beside it."""
+    rows, validation = one_heavy_row(0.0)
+    options = Evaluation(weightings=[WeightingSpec("steep", flatten=20.0)], exponents=[], permutations=0, pair_rows=100)
+    record = score(rows, validation, [FeatureColumn("f", 3)], options=options)
+    assert record.left_out == ("steep",)
