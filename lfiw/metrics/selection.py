@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -134,15 +134,35 @@ def choose_by_judges(
 ) -> Choice:
     """Returns the gate's choice: by the KID; without judges, or if float64 cannot hold a kernel, by the KL gain.
 
-    If the validation rows' classes are given, every weighting matches the classes' shares.
+    If the validation rows' classes are given, it tries weightings that match the classes' shares first, and others only
+    if none of those is allowed: a class that hardly any generated row has can leave too few effective samples.
 
     Args:
         judges: as in `choose_by_kernel_distance`; may be empty.
         validation: log-ratios, and perhaps classes, of all validation rows that judge.
         ess_share, num_scored: as in `choose`.
     """
-    options: Any = {"ess_share": ess_share, "num_scored": num_scored, "strata": validation.strata}
-    options["grid"] = GRID if validation.strata is None else STRATIFIED_GRID
+    judge = partial(_choose_by_judges, judges, validation, ess_share, num_scored)
+    if validation.strata is None:
+        return judge(GRID, None)
+    matched = judge(STRATIFIED_GRID, validation.strata)
+    if matched.verdict == CORRECTS:
+        return matched
+    plain = judge(GRID, None)
+    if plain.verdict != CORRECTS:
+        return matched
+    return replace(plain, reason=f"{plain.reason}; class shares are not matched: {matched.reason}")
+
+
+def _choose_by_judges(
+    judges: Sequence[Judge],
+    validation: Validation,
+    ess_share: float,
+    num_scored: int | None,
+    grid: Sequence[Weighting],
+    strata: tuple[Strata, Strata] | None,
+) -> Choice:
+    options: Any = {"grid": grid, "ess_share": ess_share, "num_scored": num_scored, "strata": strata}
     if judges:
         with suppress(LostScore):
             return choose_by_kernel_distance(judges, *validation.calibrated, **options)

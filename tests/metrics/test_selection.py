@@ -7,8 +7,10 @@ import torch
 from lfiw import Weighting
 from lfiw.data.splits import Subset, everything
 from lfiw.data.table import TensorTable
-from lfiw.metrics.selection import JUDGING_ROWS, Judge, JudgingRows, choose_by_kernel_distance
+from lfiw.metrics.selection import JUDGING_ROWS, Judge, JudgingRows, choose_by_judges, choose_by_kernel_distance
+from lfiw.weighting.calibration import Validation
 from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING
+from lfiw.weighting.strata import Strata
 
 
 def rows(n: int, shift: float, seed: int) -> torch.Tensor:
@@ -109,3 +111,36 @@ def test_images_are_judged_by_a_function_of_them() -> None:
     judge = JudgingRows.of(table, table, torch.zeros(6)).by_images("brightness", lambda x: x.float().mean((2, 3)))
     torch.testing.assert_close(judge.real, images.float().mean((2, 3)))
     assert judge.name == "brightness"
+
+
+def with_classes(rare: int) -> tuple[Validation, JudgingRows]:
+    """Half of the real rows are of class 1, but only so many of the generated ones."""
+    counts = torch.tensor([750, 750])
+    of_real, of_generated = (torch.zeros(1500, dtype=torch.long) for _ in range(2))
+    of_real[:750] = of_generated[:rare] = 1
+    strata = Strata(of_real, counts), Strata(of_generated, counts)
+    sides = log_ratio(REAL), log_ratio(GENERATED)
+    table = [TensorTable({"x": x}) for x in (REAL, GENERATED)]
+    judging = JudgingRows.of(everything(table[0]), everything(table[1]), sides[1], strata[1])
+    return Validation(sides, sides, strata=strata), judging
+
+
+@pytest.mark.parametrize(("rare", "matched"), [(500, True), (10, False)])
+def test_class_shares_are_matched_if_that_leaves_enough_samples(rare: int, matched: bool) -> None:
+    validation, judging = with_classes(rare)
+    choice = choose_by_judges([judging.by_features("x", "x")], validation)
+    assert (choice.verdict, choice.weighting.stratify) == (CORRECTS, matched)
+    assert choice.reason.startswith("on validation rows ŵ")
+    if matched:
+        assert "with class shares matched lowers the KID (x)" in choice.reason
+    else:
+        assert "; class shares are not matched: plain weights leave ESS" in choice.reason
+
+
+def test_rows_of_several_folds_keep_their_class() -> None:
+    table = TensorTable({"x": torch.arange(5.0)[:, None]})
+    picked = torch.tensor([3, 1, 3, 4])
+    strata = Strata(torch.tensor([2, 0, 2, 1]), torch.tensor([1, 1, 1]))
+    judging = JudgingRows.of(Subset(table, picked), Subset(table, picked), torch.zeros(4), strata)
+    assert judging.strata is not None
+    assert judging.strata.of_row.tolist() == [0, 2, 1]  # of rows 1, 3, 4
