@@ -143,7 +143,8 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
                 found[f"{generator}, {name}", metric].append(value)
         rows += rows_of(found)
     file = Path(kept.folder).with_name("changes.png")
-    picture = draw(rows, f"ESS {SHARES[0]:.0%}{MATCHED}", tuple(NETWORKS), LABELLED, file)
+    equal = f"ESS {SHARES[0]:.0%}"
+    picture = draw(rows, (equal + MATCHED, equal), tuple(NETWORKS), LABELLED, file)
     return rows, [picture, ranked(named, shared, Path(kept.folder).with_name("ranked.png"))]
 
 

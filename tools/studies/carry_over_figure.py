@@ -24,12 +24,13 @@ HEIGHT = 0.8  # of a judge's bars together
 PALE = 0.35
 
 
-def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], counted: str, file: Path) -> Path:
+def draw(rows: Sequence[Row], weightings: Sequence[str], judges: Sequence[str], counted: str, file: Path) -> Path:
     """Draws changes of FID and KID relative to unweighted samples, one row of panels per generator.
 
     Bars of a judge whose features the ratio saw are pale. Lines are the 95 % intervals over seeds.
 
     Args:
+        weightings: of each generator the first one that leaves as many effective samples as the last one.
         counted: the judge by whose labels class shares are matched, and which therefore is no independent one.
     """
     found = {(r["name"], r["metric"]): r for r in rows}
@@ -37,9 +38,12 @@ def draw(rows: Sequence[Row], weighting: str, judges: Sequence[str], counted: st
     figure = new_figure(9.5, 1.1 + 2.6 * len(generators))
     panels = figure.subplots(len(generators), 2, squeeze=False, sharey=True)
     for generator, pair in zip(generators, panels, strict=True):
+        ess = {of: found[f"{generator}, Inception: {of}", "ess"]["mean"] for of in weightings}
+        weighting = next(of for of in weightings if abs(ess[of] / ess[weightings[-1]] - 1) < 0.01)
+        note = "" if weighting == weightings[0] else ", class shares as they fall"
         for score, axes in zip(("fid", "kid"), map(dressed, pair), strict=True):
-            bars(axes, found, generator, weighting, score, judges, counted)
-            axes.set_title(f"{generator}: {score.upper()}", fontsize=10, color=INK)
+            bars(axes, found, generator, weighting, score, judges, counted if not note else "")
+            axes.set_title(f"{generator}: {score.upper()}{note}", fontsize=10, color=INK)
     for axes in panels[-1]:
         axes.set_xlabel("change by weighting, %")
     looks = [Patch(color=colour, label=f"ratio on {ratio}") for ratio, colour in RATIOS.items()]
