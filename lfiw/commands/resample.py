@@ -52,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--cache", type=location_argument, metavar="DIR", help="cache of the samples")
     parser.add_argument("--log-ratio", metavar="NAME", help="column log_ratio/RUN, or an .npz file of tools/score.py")
-    parser.add_argument("--weights", type=Path, metavar="RUN", help="the run whose samples and weights to take")
+    parser.add_argument("--weights", metavar="RUN", help="the run whose samples and weights to take")
     parser.add_argument("--weighting", metavar="NAME", help="with --weights: its weighting (default: the gate's)")
     parser.add_argument("--generator", metavar="NAME", help=f"where candidates come from: {', '.join(GENERATORS)}")
     parser.add_argument("--checkpoint", type=Path, metavar="RUN|FILE", help="with --generator trained: the generator")
@@ -188,7 +188,7 @@ def weighted_run(options: argparse.Namespace) -> "tuple[SampleCache, Tensor, Ten
     from lfiw.data import SampleCache
     from lfiw.tasks.run_weights import weights_of_run
 
-    found = weights_of_run(user_run(str(options.weights)), options.weighting)
+    found = weights_of_run(user_run(options.weights), options.weighting)
     if not isinstance(found.table, SampleCache):
         raise InputError(f"{options.weights}: its samples are in no cache")
     return found.table, found.rows, found.weights.clamp(min=torch.finfo(torch.float64).tiny).log()
@@ -240,9 +240,8 @@ def resample_stream(options: argparse.Namespace) -> None:
 
 def chosen(options: argparse.Namespace) -> dict[str, Any]:
     """Describes how a set was made, for the provenance in its cache."""
-    names = ("generator", "method", "log_ratio", "weighting", "num", "flatten", "clip", "smooth", "seed")
+    names = ("generator", "method", "log_ratio", "weights", "weighting", "num", "flatten", "clip", "smooth", "seed")
     made = {name: getattr(options, name) for name in names} | method_options(options)
-    made["weights"] = str(options.weights) if options.weights else None
     return {name: value for name, value in made.items() if value is not None}
 
 

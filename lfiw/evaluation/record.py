@@ -154,7 +154,7 @@ class WeightingRecord:
         Raises:
             InputError: exact weights are none of the log-ratio.
         """
-        return Weighting(self.flatten, self.clip, bool(self.smooth), bool(self.stratify))
+        return Weighting(self.flatten, self.clip, bool(self.smooth), stratify=bool(self.stratify))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -31,8 +31,6 @@ from lfiw.weighting.calibration import Validation
 from lfiw.weighting.diagnostics import effective_sample_size
 from lfiw.weighting.gate import AUTO, CANNOT, UNIFORM, Choice, in_words, judge_all, min_ess_share
 from lfiw.weighting.weights import Weighting
-
-Name = TypeVar("Name")
 
 
 def score(
@@ -90,25 +88,25 @@ def score(
     check_options(options, weighting)
     compared = evenly_spaced(len(rows.generated), options.pair_rows)
     weightings = {**named_weightings(options.weightings), AUTO: choice.weighting}
-    left_out = without_spread({name: rows.weights(w) for name, w in weightings.items()}, compared)
-    if AUTO in left_out:
-        choice = Choice(
-            weightings[UNIFORM], CANNOT, f"one scored row carries all weight of {in_words(choice.weighting)}"
-        )
-        weightings[AUTO] = choice.weighting
-        left_out.remove(AUTO)
+    weights = weights_of(weightings, rows, "standard")
+    lost = without_spread(weights, compared)
+    auto = list(weightings).index(AUTO)
+    if lost[auto]:
+        reason = f"one scored row carries all weight of {in_words(choice.weighting)}"
+        choice = Choice(weightings[UNIFORM], CANNOT, reason)
+        weightings[AUTO], weights[:, auto], lost[auto] = choice.weighting, weights[:, 0], False
+    names = [*weightings, EXACT][: weights.shape[1]]
+    left_out = [name for name, is_lost in zip(names, lost.tolist(), strict=True) if is_lost]
     if weighting in left_out:
         raise InputError(f"weighting={weighting}: one scored row carries all of its weight: flatten or clip it")
+    weights = weights[:, ~lost]
     weightings = {name: w for name, w in weightings.items() if name not in left_out}
-    if rows.exact is not None and without_spread({EXACT: torch.softmax(rows.exact, 0)}, compared):
+    if EXACT in left_out:
         rows = replace(rows, exact=None)
-        left_out.append(EXACT)
-    powers = {alpha: Weighting(alpha)(rows.log_ratio) for alpha in options.exponents}
-    curve = [alpha for alpha in powers if alpha not in without_spread(powers, compared)]
 
-    weights = weights_of(weightings, rows, "standard")
+    curve = with_spread(options.exponents, rows.log_ratio, compared)
     lacking = lacking_exponents(weightings, curve)
-    exponents = torch.stack([powers[alpha] for alpha in lacking], dim=1) if lacking else weights[:, :0]
+    exponents = powers_of(lacking, rows.log_ratio)
     columns, columns_of_pairs = (
         Columns.of(weights, exponents, chosen, options.permutations, seed) for chosen in (None, compared)
     )
@@ -183,16 +181,26 @@ def score(
     return with_verdict(shared)
 
 
-def without_spread(weights: Mapping[Name, Float[Tensor, " n"]], compared: Bool[Tensor, " n"]) -> list[Name]:
-    """Returns the names of weights that have no score: one row has all of them, among all or among compared rows."""
-    if not weights:
-        return []
-    columns = torch.stack(list(weights.values()), dim=1)
-    # among few compared rows there may be none with any weight
-    some = columns[compared].sum(dim=0) > 0
-    lost = carried_by_one_row(columns) | ~some
-    lost[some] |= carried_by_one_row(columns[compared][:, some])
-    return [name for name, is_lost in zip(weights, lost.tolist(), strict=True) if is_lost]
+def without_spread(weights: Float[Tensor, "n k"], compared: Bool[Tensor, " n"]) -> Bool[Tensor, " k"]:
+    """Returns which weights have no score: one row has all of them, among all rows or among those that KID compares."""
+    lost = carried_by_one_row(weights)
+    some = weights[compared].sum(dim=0) > 0  # few rows may have no weight at all
+    lost[some] |= carried_by_one_row(weights[compared][:, some])
+    return lost | ~some
+
+
+def powers_of(exponents: Sequence[float], log_ratio: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    """Weights ŵ^α, one column per exponent."""
+    columns = [Weighting(alpha)(log_ratio) for alpha in exponents]
+    return torch.stack(columns, dim=1) if columns else torch.empty(len(log_ratio), 0, dtype=torch.float64)
+
+
+def with_spread(
+    exponents: Sequence[float], log_ratio: Float[Tensor, " n"], compared: Bool[Tensor, " n"]
+) -> list[float]:
+    """Returns the exponents whose weights have scores."""
+    lost = without_spread(powers_of(exponents, log_ratio), compared)
+    return [alpha for alpha, is_lost in zip(exponents, lost.tolist(), strict=True) if not is_lost]
 
 
 def judges_of(judging: JudgingRows, features: Sequence[FeatureColumn], logits: Sequence[LogitColumn]) -> list[Judge]:
@@ -237,7 +245,7 @@ def named_weightings(specs: list[Any]) -> dict[str, Weighting]:
             raise InputError(
                 f"evaluation.weightings: two are named {spec.name!r} ({UNIFORM}, {AUTO} and {EXACT} are always taken)"
             )
-        weightings[spec.name] = Weighting(spec.flatten, spec.clip, spec.smooth, spec.stratify)
+        weightings[spec.name] = Weighting(spec.flatten, spec.clip, spec.smooth, stratify=spec.stratify)
     return weightings
 
 

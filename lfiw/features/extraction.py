@@ -33,7 +33,7 @@ class FeatureExtraction(LightningModule):
 
 
 class Computed:
-    """What a batch gave, on its way from the device to pinned memory; the host goes on meanwhile.
+    """What a batch gave, on its way from the device to pinned memory, while the host continues.
 
     Args:
         table: number of the table that the rows belong to.

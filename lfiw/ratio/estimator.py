@@ -213,14 +213,13 @@ class RatioEstimator(BaseEstimator):
         if self.match_moments and choice.verdict == CORRECTS and len(encoding.shape) == 1:
             real, generated = (own[encoding.column] for own in columns)
             weights = match_moments(weights, real, generated, columns[REAL].get(WEIGHT))
-        unsmoothed = Weighting(choice.weighting.flatten, choice.weighting.clip)
         found = {
             "weighting": asdict(choice.weighting),
             "verdict": choice.verdict,
             "reason": choice.reason,
             "scores": held_out_scores(*fitted.validation.calibrated),
             "ess": effective_sample_size(weights).item(),
-            "pareto_k": pareto_k(unsmoothed.log_weights(fitted.generated)),
+            "pareto_k": pareto_k(choice.weighting.unsmoothed.log_weights(fitted.generated)),
         }
         return self.restore(encoding, fitted, weights, found)
 

@@ -47,14 +47,11 @@ def class_column(name: str, extractors: Mapping[str, Extractor], datamodule: Mix
     They are counted among the real training and validation rows; scored rows take no part.
 
     Args:
+        name: as `check_strata` found it right.
         extractors: that have been run on every table.
-
-    Raises:
-        InputError: there are no such classes.
     """
     if name == "none":
         return None
-    check_strata(name, extractors, datamodule)
     column = LABEL if name == LABEL else extractors[name].columns["logits"]
     real = [datamodule.splits[split][REAL] for split in ("train", "validation")]
     classes = torch.cat([classes_in(subset, column) for subset in real])

@@ -75,7 +75,7 @@ class Strata:
         highest.scatter_reduce_(0, rows, log_w, "amax")
         log_sums = torch.zeros_like(highest).index_add_(0, rows, (log_w - highest[rows]).exp()).log() + highest
         shifts = self.shares.log() - log_sums + torch.logsumexp(log_w, dim=0)
-        return torch.where(log_sums.isneginf() | log_sums.isnan(), 0.0, shifts)
+        return torch.where(log_sums.isneginf(), 0.0, shifts)
 
     def balance(self, log_weights: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Returns log-weights whose classes sum to their shares."""

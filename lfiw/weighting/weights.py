@@ -168,8 +168,9 @@ class Weighting:
             an over-confident classifier calls generated keeps some weight.
         smooth: replace the upper tail by the quantiles of a generalised Pareto distribution fitted to it
             (Vehtari et al. 2024). Tails that cannot be fitted stay as they are.
-        stratify: give each class the share that it has among real rows (`Strata`), whatever the log-ratios say.
         normalize: divide by the sum (self-normalised importance weights).
+        stratify: give each class the share that it has among real rows (`Strata`), whatever the log-ratios say; done
+            before normalising.
 
     Raises:
         InputError: flatten or clip is negative or not finite.
@@ -178,8 +179,8 @@ class Weighting:
     flatten: float = 1.0
     clip: float = 0.0
     smooth: bool = False
-    stratify: bool = False
     normalize: bool = True
+    stratify: bool = False
 
     def __post_init__(self) -> None:
         for name in ("flatten", "clip"):

@@ -52,6 +52,11 @@ def test_order_flatten_then_clip_then_normalise() -> None:
     np.testing.assert_allclose(got, expected / expected.sum(), rtol=1e-14)
 
 
+def test_the_order_of_its_arguments_stays() -> None:
+    log_ratio = torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(Weighting(1.0, 0.0, False, False)(log_ratio), log_ratio.exp())
+
+
 def test_flatten_zero_is_uniform() -> None:
     w = Weighting(flatten=0.0)(torch.tensor([-1e308, 0.0, 1e308], dtype=torch.float64))
     np.testing.assert_allclose(w, [1 / 3] * 3, rtol=1e-15)

@@ -48,7 +48,7 @@ def draw(rows: Sequence[Row], weightings: Sequence[str], judges: Sequence[str], 
         axes.set_xlabel("change by weighting, %")
     looks = [Patch(color=colour, label=f"ratio on {ratio}") for ratio, colour in RATIOS.items()]
     looks.append(Patch(color=FAINT, label="control: weights of Inception's ratio, permuted"))
-    looks.append(Patch(color=INK, alpha=PALE, label="pale: seen by the ratio, or by the count of classes"))
+    looks.append(Patch(color=INK, alpha=PALE, label="pale: seen by the ratio, or used to count classes"))
     figure.legend(handles=looks, loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return save(figure, file)
 

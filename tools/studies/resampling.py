@@ -229,8 +229,7 @@ def score(
     generator: torch.Generator,
 ) -> dict[str, float] | None:
     """Scores one set and its cost; None if there are too few candidates."""
-    unsmoothed = Weighting(weighting.flatten, weighting.clip)
-    real_start = unsmoothed.log_weights(torch.tensor([start], dtype=torch.float64)).item()
+    real_start = weighting.unsmoothed.log_weights(torch.tensor([start], dtype=torch.float64)).item()
     outcome = choose_rows(setting, weighting.log_weights(log_ratio), real_start, num, generator)
     return None if outcome is None else {**bench.scores(outcome[0]), "candidates": outcome[1]}
 

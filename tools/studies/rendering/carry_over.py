@@ -9,7 +9,7 @@ EQUAL = "ESS 60%"
 SAME = f"GAN, Inception: {EQUAL}"  # whose ESS the others must have; where class shares are far off, theirs is lower
 MATCHED, PERMUTED = ", class shares matched", ", permuted"
 # weighting in the study → how the table tells it
-GATE = {"auto": "matched if it can", "auto, classes as they fall": "as they fall"}
+GATE = {"auto": "matched where possible", "auto, classes as they fall": "as they fall"}
 AT_EQUAL_ESS = {
     EQUAL: "as they fall",
     EQUAL + MATCHED: "matched",
@@ -64,9 +64,8 @@ def changes(study: Study, weightings: dict[str, str], *, names: list[str], ess: 
         if of not in weightings:
             continue
         generator, _, ratio = subject.partition(", ")
-        seen = {judge for judge in JUDGES if judge in ratio} | (
-            {COUNTED} if weightings[of].startswith("matched") else set()
-        )
+        matched = weightings[of].startswith("matched")
+        seen = {judge for judge in JUDGES if judge in ratio or (matched and judge == COUNTED)}
         if of.endswith(PERMUTED):
             seen = set()
         cells = [

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from .carry_over import SHARES
 from .cells import Study, by_name, markdown, plus_minus
 
 # study → its page below docs/results
@@ -15,7 +16,7 @@ PAGES = {
     "ope_distances": "off_policy",
     "carry_over": "carry_over",
 }
-BOTH, SHARES = "mean of Inception + ResNet-56: auto", "class_distance@ResNet-20"
+BOTH = "mean of Inception + ResNet-56: auto"
 CHEETAH, SWIMMER = "HalfCheetah-v5, λ=1", "Swimmer-v5, λ=1"
 # what, score, study, metric, name without weights, name with weights
 ROWS = (
