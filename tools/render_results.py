@@ -56,6 +56,8 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "ope_estimates": applications.estimates,
     "ope_curve": applications.curve,
     "ope_distances": applications.distances,
+    "ope_training": lambda study: applications.distances(study, "π_e after"),
+    "ope_experts": applications.distances,
     "example_tables": examples.example,
     "example_molecules": examples.example,
     "example_simulation": examples.example,

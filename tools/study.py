@@ -15,6 +15,7 @@ python tools/study.py strangers --seeds 3 fashion_mnist=FOLDER                 o
 python tools/study.py ope --seeds 10                       or env=Swimmer-v5 for one environment
 python tools/study.py ope_curve --seeds 5                  the model's quality and the policies' distance varied
 python tools/study.py ope_distances --seeds 10             between the two policies; of one environment too
+python tools/study.py ope_training --seeds 10              policies of one training, which comes first
 python tools/study.py bfloat16 data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py precision data.real=cache/cifar10-test data.generated=cache/cifar10-gan
 python tools/study.py omniglot --seeds 20                                      caches: docs/results/omniglot.md
@@ -53,6 +54,7 @@ STUDIES = {
     "ope": "ope.run",
     "ope_curve": "ope.curve",
     "ope_distances": "ope_distances.run",
+    "ope_training": "ope_training.run",
     "precision": "precision.run",
     "resampling": "resampling.run",
     "skewed_training": "skewed_training.run",

@@ -61,10 +61,26 @@ def test_errors_and_intervals_at_graded_distances(here: Path) -> None:
         assert 0 <= rows[f"Swimmer-v5, λ=0.02/{name}", "interval_coverage"]["mean"] <= 1
     near, far = (rows[f"Swimmer-v5, λ={way}/reach", "distance"]["mean"] for way in ("0.02", "1"))
     assert far == pytest.approx(50 * near)
-    sources = ("simulation", "importance sampling", "do nothing")
+    sources = ("simulation", "importance sampling, per-decision", "do nothing")
     weights = [rows["Swimmer-v5, λ=1/auto", f"weight of {source}"]["mean"] for source in sources]
     assert sum(weights) == pytest.approx(1)
     assert (here / "ope_distances-errors.png").exists()
+
+
+def test_policies_along_a_training(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(POLICIES.parent / "tools"))
+    from studies import ope_training
+    from studies.kept import Kept
+
+    monkeypatch.setattr(ope_training, "STAGES", {"Swimmer-v5": ((2048, 4096), 0.99)})
+    overrides = ["experiment=ope_fast"]
+    rows, _ = ope_training.run(2, overrides, Kept(here / "kept", overrides))
+    found = {(r["name"], r["metric"]): r for r in rows}
+    for problem in ("Swimmer-v5", "Swimmer-v5, noise 0.1"):
+        assert found[f"{problem}, 4,096 steps/reach", "distance"]["mean"] >= 1
+        assert found[f"{problem}, 4,096 steps/auto", "abs_error"]["n"] == 2
+    kept = {file.name for file in here.glob("policies_Swimmer-v5/*")}
+    assert kept == {"Swimmer-v5-2048.safetensors", "Swimmer-v5-4096.safetensors"}
 
 
 def test_the_start_of_the_path_is_the_behaviour_policy(here: Path) -> None:

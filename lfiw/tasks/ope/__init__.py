@@ -16,7 +16,7 @@ from lfiw.evaluation.tables import number, print_table
 from lfiw.files import write_json
 from lfiw.schemas import Config
 from lfiw.tasks.ope.baselines import check_baselines
-from lfiw.tasks.ope.candidates import ANCHORED, AUTO, UNCORRECTED
+from lfiw.tasks.ope.candidates import ANCHORED, AUTO, UNCORRECTED, WAYS
 from lfiw.tasks.ope.combination import SIMULATION
 from lfiw.tasks.ope.estimation import estimate
 from lfiw.tasks.ope.horizons import picture_of
@@ -50,9 +50,10 @@ def run(config: Config, run_dir: Path, loggers: Sequence[Logger]) -> tuple[dict[
     if reach is not None:
         print(f"reach: the evaluation policy is {reach.verdict}; {reach.reason}")
     learned = learn(config, run_dir, loggers, problem, data)
-    record = {**about(config, learned), **estimate(config.task, learned, problem.evaluation)}
-    record["reach"] = None if reach is None else reach.to_json()
-    record["shift"] = shift_of(config, run_dir, learned)
+    simulations = {way: learned.simulate(problem.evaluation, way) for way in WAYS}
+    found = estimate(config.task, learned, problem.evaluation, simulations, reach)
+    record = {**about(config, learned), **found, "reach": None if reach is None else reach.to_json()}
+    record["shift"] = shift_of(config, run_dir, learned, simulations[UNCORRECTED])
     record["truth"] = real_return(config, problem)
     write_json(run_dir / RECORD, record)
     picture = save(picture_of(record), run_dir / "horizon.png")
@@ -90,9 +91,8 @@ def about(config: Config, learned: Learned) -> dict[str, Any]:
     }
 
 
-def shift_of(config: Config, run_dir: Path, learned: Learned) -> dict[str, float]:
+def shift_of(config: Config, run_dir: Path, learned: Learned, simulated: Simulated) -> dict[str, float]:
     """Measures how well a classifier tells the (s, a) of the simulated evaluation policy from those of the data."""
-    simulated = learned.simulate(learned.problem.evaluation, UNCORRECTED)
     rows = learned.rows.inputs()
     log_ratios = measure_shift(config, run_dir, rows, states_and_actions(simulated, len(rows)))
     return {"accuracy": balanced_accuracy(*log_ratios).item(), "kl": log_ratios[0].mean().item()}

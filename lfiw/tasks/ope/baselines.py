@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 from lfiw.schemas import BASELINES
-from lfiw.tasks.ope.candidates import Estimate, estimated
+from lfiw.tasks.ope.candidates import OF_EPISODES, OF_STEPS, Estimate, estimated
 from lfiw.tasks.ope.dynamics import DynamicsModel
 from lfiw.tasks.ope.environments import Terminal
 from lfiw.tasks.ope.estimators import doubly_robust, per_decision, trajectory_weighted
@@ -102,20 +102,28 @@ def policy_log_ratio(data: Rollouts, behaviour: GaussianPolicy, evaluation: Gaus
     return log_ratio
 
 
+def possible_episodes(
+    data: Rollouts, behaviour: GaussianPolicy, evaluation: GaussianPolicy
+) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
+    """Returns log-ratios and rewards of the episodes that the evaluation policy could have made; perhaps none.
+
+    Zero weights do not change a self-normalised mean, but would leave some bootstrap samples without weight.
+    """
+    log_ratio = policy_log_ratio(data, behaviour, evaluation)
+    possible = ~torch.isneginf(log_ratio.sum(1))
+    return log_ratio[possible], data.reward[possible]
+
+
 def importance_sampling(
     data: Rollouts, behaviour: GaussianPolicy, evaluation: GaussianPolicy, repetitions: int, generator: torch.Generator
 ) -> dict[str, Estimate]:
     """Estimates by weighted importance sampling, per trajectory and per decision; empty if all weights are zero."""
-    log_ratio = policy_log_ratio(data, behaviour, evaluation)
-    possible = (~torch.isneginf(log_ratio.sum(1))).nonzero().squeeze(1)
-    if not len(possible):
+    log_ratio, rewards = possible_episodes(data, behaviour, evaluation)
+    if not len(rewards):
         return {}
-    # zero weights do not change a self-normalised mean, but would leave some bootstrap samples without weight
-    log_ratio, rewards = log_ratio[possible], data.reward[possible]
-    functions = {"importance sampling": trajectory_weighted, "importance sampling, per-decision": per_decision}
     return {
-        name: estimated(partial(of_rows, function, log_ratio, rewards), len(possible), None, repetitions, generator)
-        for name, function in functions.items()
+        name: estimated(partial(of_rows, function, log_ratio, rewards), len(rewards), None, repetitions, generator)
+        for name, function in {OF_EPISODES: trajectory_weighted, OF_STEPS: per_decision}.items()
     }
 
 

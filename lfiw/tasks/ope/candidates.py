@@ -24,6 +24,7 @@ MEAN = "mean of the model"  # takes the mean at each step, without the ratio: th
 WAYS = (UNCORRECTED, RESAMPLED, AVERAGED, MEAN)  # to simulate a policy; the uncorrected one first
 DO_NOTHING = "do nothing"  # the behaviour policy's return, taken for the evaluation policy's
 ANCHORED = ", anchored"  # after one of them
+OF_EPISODES, OF_STEPS = "importance sampling", "importance sampling, per-decision"
 PAPER_HORIZON = 80  # of the paper's truncated estimate, as recalled
 
 Rows = Int64[Tensor, " n"]

@@ -1,32 +1,38 @@
 """One estimate of a return from several by their predicted errors, its interval, and what the data can tell.
 
-Three sources are combined: an anchored simulation, importance sampling of the episodes, and the behaviour policy's own
-return. Each is weighted by the inverse of its predicted squared error, which is best for independent errors (Cochran,
-Supplement to the Journal of the Royal Statistical Society 4, 1937). Where the sources differ by more than these
-errors, all of them are taken to be larger by one factor (Birge, Physical Review 40, 1932).
+Three sources are combined: an anchored simulation, importance sampling of the episodes step by step, and the behaviour
+policy's own return. Each is weighted by the inverse of its predicted squared error, which is best for independent
+errors (Cochran, Supplement to the Journal of the Royal Statistical Society 4, 1937). Where the sources differ by more
+than these errors, all of them are taken to be larger by one factor (Birge, Physical Review 40, 1932).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist, fmean, variance
+from statistics import fmean, variance
 from typing import Any
 
 from lfiw.tasks.ope.estimators import Interval
+from lfiw.weighting.diagnostics import half_width
 
-SIMULATION, WEIGHTED = "simulation", "importance sampling"
+SIMULATION = "simulation"
 # the networks' common error is taken to be as large as each one's own, so that their variance counts twice
 COMMON = 2.0
-COVERAGE = 0.95
 
 
 @dataclass(frozen=True)
 class Source:
-    """An estimate and its predicted squared error, in squared units of the return."""
+    """An estimate and its predicted squared error, in squared units of the return.
+
+    Args:
+        extrapolation: what may be wrong besides, where no episode shows it: a squared error that only the interval
+            counts, and not the source's weight.
+    """
 
     name: str
     value: float
     squared_error: float
+    extrapolation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,18 +51,31 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Importance sampling of the episodes for one policy: the estimate and the effective number of episodes."""
+    """Importance sampling of the episodes for one policy.
+
+    Args:
+        standard_error: of the bootstrap.
+        spread: variance of the estimate, if rewards vary under the policy as they do in the episodes.
+        effective: effective number of episodes under weights of whole episodes.
+    """
 
     value: float
     standard_error: float
+    spread: float
     effective: float
 
-    def squared_error(self, episodes: Episodes) -> float:
-        """Predicted: of the bootstrap, but at least that of a mean of as many episodes as are effective.
+    @property
+    def squared_error(self) -> float:
+        """Predicted: of the bootstrap, but at least the spread.
 
         Few effective episodes are nearly the same in every bootstrap sample, whose spread is then far too small.
         """
-        return max(self.standard_error**2, episodes.std**2 / max(self.effective, 1.0))
+        return max(self.standard_error**2, self.spread)
+
+    def source(self, name: str, episodes: Episodes) -> Source:
+        """Returns the source. Episodes that the weights choose may vary more than all do: its error may be twice."""
+        far = 1 - self.effective / episodes.num
+        return Source(name, self.value, self.squared_error, far * self.squared_error)
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,15 @@ class Anchored:
         """Predicted: of the known return and between networks; of a single one, as large as its gain."""
         spread = variance(self.gains) if len(self.gains) > 1 else self.gains[0] ** 2
         return episodes.squared_error + COMMON * spread
+
+    def source(self, episodes: Episodes, drift: float, far: float) -> Source:
+        """Returns the source. Beyond the episodes, the whole gain may be wrong.
+
+        Args:
+            drift: predicted squared drift; far: share of the episodes that do not stay effective.
+        """
+        gain = fmean(self.gains)
+        return Source(SIMULATION, self.value(episodes), self.squared_error(episodes) + drift, far * gain**2)
 
 
 @dataclass(frozen=True)
@@ -112,7 +140,7 @@ def drift_on_path(episodes: Episodes, simulated: float, path: Sequence[tuple[Anc
     for anchored, sampled in path:
         whole = known * (1 - sampled.effective / episodes.num)
         if whole > 0:
-            predicted = anchored.squared_error(episodes) + sampled.squared_error(episodes)
+            predicted = anchored.squared_error(episodes) + sampled.squared_error
             compared.append(((anchored.value(episodes) - sampled.value) ** 2, predicted, whole))
     if not compared:
         return Drift(1.0, known)
@@ -160,20 +188,25 @@ class Combination:
 def combine(sources: Sequence[Source], episodes: Episodes, drift: Drift) -> Combination:
     """Weights the sources by the inverse of their predicted squared errors.
 
-    All of them use the same episodes, so that the predicted error is at least that of the episodes' mean return.
+    All of them rest on the same episodes, whose mean return errs by s²/n: a part of every source's error that no mean
+    of them takes away. The weights are those of the rest, and this part is added to the error of the mean. So is,
+    in proportion to the squared weights, what extrapolation may add.
 
     Args:
         drift: that the sources' errors contain.
     """
-    # a squared error of 0 would take all the weight: returns that never vary have the same error as one another
-    precisions = [1 / max(source.squared_error, 1e-300) for source in sources]
+    shared = episodes.squared_error
+    # without a rest a source would take all the weight: returns that never vary have the same error as one another
+    rests = [max(source.squared_error - shared, 1e-300) for source in sources]
+    precisions = [1 / rest for rest in rests]
     total = sum(precisions)
     weights = [p / total for p in precisions]
     value = sum(w * source.value for w, source in zip(weights, sources, strict=True))
     chi_squared = sum(p * (source.value - value) ** 2 for p, source in zip(precisions, sources, strict=True))
     disagreement = max(1.0, chi_squared / (len(sources) - 1)) if len(sources) > 1 else 1.0
-    error = math.sqrt(max(disagreement / total, episodes.squared_error))
-    half = NormalDist().inv_cdf(0.5 + COVERAGE / 2) * error
+    errors = [rest + source.extrapolation for rest, source in zip(rests, sources, strict=True)]
+    error = math.sqrt(disagreement * sum(w**2 * e for w, e in zip(weights, errors, strict=True)) + shared)
+    half = half_width(error)
     interval = Interval(value - half, value + half, error)
     return Combination(value, interval, list(sources), weights, drift, disagreement, verdict(value, interval, episodes))
 

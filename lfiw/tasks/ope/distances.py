@@ -10,7 +10,7 @@ from lfiw.evaluation.plots.style import BLUE, GREEN, INK, PURPLE, UNIFORM, UNIFO
 LOOKS = {
     "auto": (GREEN, "-"),
     "uncorrected": (UNIFORM, UNIFORM_LINE),
-    "importance sampling": (BLUE, "--"),
+    "importance sampling, per-decision": (BLUE, "--"),
     "do nothing": (PURPLE, ":"),
 }
 COLUMNS = 2  # an environment as it is, and with noise, side by side

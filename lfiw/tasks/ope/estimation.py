@@ -1,11 +1,11 @@
 """All estimates of a policy's return that the behaviour policy's episodes allow, and one from several of them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from lfiw.data.batches import mix_seeds
 from lfiw.schemas import OpeTask
@@ -16,14 +16,15 @@ from lfiw.tasks.ope.baselines import (
     doubly_robust_by_model,
     fitted_q,
     importance_sampling,
-    policy_log_ratio,
+    of_rows,
+    possible_episodes,
 )
 from lfiw.tasks.ope.candidates import (
     ANCHORED,
     AUTO,
     DO_NOTHING,
+    OF_STEPS,
     UNCORRECTED,
-    WAYS,
     Estimate,
     anchored,
     do_nothing,
@@ -32,8 +33,6 @@ from lfiw.tasks.ope.candidates import (
     paired_returns,
 )
 from lfiw.tasks.ope.combination import (
-    SIMULATION,
-    WEIGHTED,
     Anchored,
     Combination,
     Drift,
@@ -42,40 +41,55 @@ from lfiw.tasks.ope.combination import (
     combine,
     drift_on_path,
 )
-from lfiw.tasks.ope.estimators import ess_by_horizon, flatten_by_ess, horizon_by_ess, trajectory_weighted
+from lfiw.tasks.ope.estimators import (
+    ess_by_horizon,
+    flatten_by_ess,
+    horizon_by_ess,
+    per_decision,
+    spread_of_per_decision,
+    trajectory_weighted,
+)
 from lfiw.tasks.ope.gaussian_policy import Between, GaussianPolicy
 from lfiw.tasks.ope.learning import Learned
-from lfiw.tasks.ope.reach import CARRIES, reach_of
+from lfiw.tasks.ope.reach import CARRIES, Reach
 from lfiw.tasks.ope.simulation import Simulated
 from lfiw.weighting.diagnostics import effective_sample_size
 
 ON_PATH = (0.5, 0.3, CARRIES)  # shares of the episodes that stay effective, at policies that judge the simulation
 
 
-def estimate(task: OpeTask, learned: Learned, policy: GaussianPolicy) -> dict[str, Any]:
+def estimate(
+    task: OpeTask,
+    learned: Learned,
+    policy: GaussianPolicy,
+    simulations: Mapping[str, Simulated],
+    reach: Reach | None,
+) -> dict[str, Any]:
     """Estimates the return of one policy in every way, without a real episode of it.
+
+    Args:
+        simulations: of the policy, by the names of `WAYS`.
+        reach: how far the episodes carry towards it.
 
     Returns:
         What ope.json has of the policy.
     """
     known = learned.data.returns()
     generator = torch.Generator().manual_seed(mix_seeds(learned.seed, 4))
-    simulations = {way: learned.simulate(policy, way) for way in WAYS}
     plain = simulations[UNCORRECTED]
     log_ratio, min_ess = plain.log_ratio, task.min_ess * len(plain.reward)
     estimates = model_estimates(simulations, min_ess, task.bootstraps, generator)
     for way, simulated in simulations.items():
-        of_behaviour = learned.of_behaviour[way]
+        of_behaviour = learned.of_behaviour(way)
         estimates[way + ANCHORED] = anchored(simulated, of_behaviour, known, task.bootstraps, generator)
     estimates |= baselines(task, learned, policy, generator)
     estimates[DO_NOTHING] = do_nothing(known, task.bootstraps, generator)
 
-    combined = combine_sources(
-        task, learned, policy, simulations[learned.way], drift_towards(task, learned, policy), generator
-    )
+    drift = drift_towards(task, learned, policy, reach)
+    combined = combine_sources(task, learned, policy, simulations[learned.way], drift, generator)
     estimates[AUTO] = Estimate(combined.value, combined.interval)
     horizons = range(log_ratio.shape[1] + 1)
-    runs = [*simulations.values(), *learned.of_behaviour.values()]
+    runs = [*simulations.values(), *(learned.of_behaviour(way) for way in simulations)]
     return {
         "estimates": {name: asdict(e) for name, e in estimates.items()},
         "auto": {**combined.to_json(), "simulation": learned.way, "reason": learned.reason},
@@ -105,10 +119,9 @@ def baselines(
     return estimates
 
 
-def drift_towards(task: OpeTask, learned: Learned, policy: GaussianPolicy) -> Drift:
+def drift_towards(task: OpeTask, learned: Learned, policy: GaussianPolicy, reach: Reach | None) -> Drift:
     """Judges simulations by importance sampling on the path to a policy, as far as the episodes carry."""
-    behaviour, data = learned.problem.behaviour, learned.data
-    reach = reach_of(data, behaviour, policy)
+    behaviour = learned.problem.behaviour
     path: list[tuple[Anchored, Sampled]] = []
     if reach is not None:
         generator = torch.Generator().manual_seed(mix_seeds(learned.seed, 6))
@@ -116,7 +129,7 @@ def drift_towards(task: OpeTask, learned: Learned, policy: GaussianPolicy) -> Dr
             between = Between(behaviour, policy, share)
             if (weighted := sampled(task, learned, between, generator)) is not None:
                 path.append((gains(learned, learned.simulate(between, learned.way)), weighted))
-    simulated = learned.of_behaviour[learned.way].reward.double().sum(1).mean().item()
+    simulated = learned.of_behaviour(learned.way).reward.double().sum(1).mean().item()
     return drift_on_path(learned.episodes, simulated, path)
 
 
@@ -133,40 +146,35 @@ def combine_sources(
     Args:
         simulated: trajectories of the policy, simulated as `Learned.way` says.
     """
-    episodes = learned.episodes
-    effective = 0.0
+    episodes, effective = learned.episodes, 0.0
     sources = [Source(DO_NOTHING, episodes.mean, episodes.std**2)]
     if learned.problem.behaviour.noise and policy.noise:
         weighted = sampled(task, learned, policy, generator)
         if weighted is not None:
             effective = weighted.effective / episodes.num
-            sources.insert(0, Source(WEIGHTED, weighted.value, weighted.squared_error(episodes)))
-    simulation = gains(learned, simulated)
-    squared_error = simulation.squared_error(episodes) + drift.of(effective)
-    sources.insert(0, Source(SIMULATION, simulation.value(episodes), squared_error))
+            sources.insert(0, weighted.source(OF_STEPS, episodes))
+    sources.insert(0, gains(learned, simulated).source(episodes, drift.of(effective), 1 - effective))
     return combine(sources, episodes, drift)
 
 
 def gains(learned: Learned, simulated: Simulated) -> Anchored:
     """Returns each network's simulated gain over the behaviour policy, from the same first states and noise."""
-    pairs, member = paired_returns(simulated, learned.of_behaviour[learned.way])
+    pairs, member = paired_returns(simulated, learned.of_behaviour(learned.way))
     differences = pairs[:, 0] - pairs[:, 1]
     return Anchored([differences[member == i].mean().item() for i in member.unique()])
 
 
 def sampled(task: OpeTask, learned: Learned, policy: GaussianPolicy, generator: torch.Generator) -> Sampled | None:
-    """Weights the episodes by self-normalised importance sampling; None if the policy could have made none of them."""
-    returns = learned.data.returns()
-    log_weights = policy_log_ratio(learned.data, learned.problem.behaviour, policy).sum(1)
-    possible = ~log_weights.isneginf()
-    if not possible.any():
+    """Weights the episodes step by step, self-normalised; None if the policy could have made at most one of them."""
+    log_ratio, rewards = possible_episodes(learned.data, learned.problem.behaviour, policy)
+    if len(rewards) < 2:
         return None
-    log_weights, returns = log_weights[possible], returns[possible]
-
-    def weighted_mean(rows: Tensor) -> Float[Tensor, ""]:
-        return torch.softmax(log_weights[rows], dim=0) @ returns[rows]
-
-    found = estimated(weighted_mean, len(returns), None, task.bootstraps, generator)
+    weighted_mean = partial(of_rows, per_decision, log_ratio, rewards)
+    found = estimated(weighted_mean, len(rewards), None, task.bootstraps, generator)
     assert found.interval is not None
-    effective = effective_sample_size(torch.softmax(log_weights, dim=0)).item()
-    return Sampled(found.value, found.interval.standard_error, effective)
+    return Sampled(
+        found.value,
+        found.interval.standard_error,
+        spread_of_per_decision(log_ratio, rewards).item(),
+        effective_sample_size(torch.softmax(log_ratio.double().sum(1), dim=0)).item(),
+    )

@@ -74,6 +74,23 @@ def per_decision(
     return _weighted_means(log_weights, rewards.double(), self_normalise, smooth).sum()
 
 
+def spread_of_per_decision(log_ratio: Float[Tensor, "n t"], rewards: Float[Tensor, "n t"]) -> Float[Tensor, ""]:
+    """Computes the variance of `per_decision`, if rewards had their covariance C over steps under the target too.
+
+    It is Σ_i w̄_iᵀ C w̄_i, with the self-normalised weights w̄_i of episode i's steps. Were the weights of an episode's
+    steps all the same, it would be the variance of a return divided by the effective sample size. Few effective
+    episodes, which a bootstrap draws again and again, thus leave it large.
+
+    Raises:
+        InputError: as `trajectory_weighted`, or there is a single trajectory.
+    """
+    _check(rewards, log_ratio)
+    if len(rewards) < 2:
+        raise InputError("a single trajectory: rewards have no covariance")
+    weights = torch.softmax(cumulative(log_ratio), dim=0)
+    return ((weights @ torch.cov(rewards.double().T).view(weights.shape[1], -1)) * weights).sum()
+
+
 def doubly_robust(
     log_ratio: Float[Tensor, "n t"],
     rewards: Float[Tensor, "n t"],

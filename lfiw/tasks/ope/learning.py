@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 
 from lfiw.data.batches import mix_seeds
 from lfiw.schemas import Config
-from lfiw.tasks.ope.candidates import AVERAGED, MEAN, RESAMPLED, UNCORRECTED, WAYS, choose
+from lfiw.tasks.ope.candidates import AVERAGED, MEAN, RESAMPLED, UNCORRECTED, choose
 from lfiw.tasks.ope.combination import Episodes
 from lfiw.tasks.ope.dynamics import DynamicsModel, Transitions
 from lfiw.tasks.ope.gaussian_policy import GaussianPolicy
@@ -41,10 +41,15 @@ class Learned:
     candidates: int
     seed: int
 
+    def of_behaviour(self, way: str) -> Simulated:
+        """The behaviour policy, simulated in one of `WAYS`, once."""
+        if way not in self._of_behaviour:
+            self._of_behaviour[way] = self.simulate(self.problem.behaviour, way)
+        return self._of_behaviour[way]
+
     @cached_property
-    def of_behaviour(self) -> dict[str, Simulated]:
-        """The behaviour policy, simulated in every way."""
-        return {way: self.simulate(self.problem.behaviour, way) for way in WAYS}
+    def _of_behaviour(self) -> dict[str, Simulated]:
+        return {}
 
     @cached_property
     def episodes(self) -> Episodes:
@@ -80,11 +85,10 @@ class Learned:
             MEAN: {"candidates": 2, "average": True},
         }[way]
         generator = torch.Generator().manual_seed(mix_seeds(self.seed, 3))
-        first = torch.randint(len(self.data), (self.num_trajectories,), generator=generator)
         return simulate(
             self.model,
             policy,
-            self.data.observation[first, 0],
+            self.data.first_states(self.num_trajectories, generator),
             self.data.reward.shape[1],
             self.problem.terminal,
             generator,
@@ -104,8 +108,7 @@ def learn(config: Config, run_dir: Path, loggers: Sequence[Logger], problem: Pro
     of_evaluation = None
     if task.evaluation_states:
         generator = torch.Generator().manual_seed(mix_seeds(seed, 5))
-        first = torch.randint(len(data), (task.num_trajectories,), generator=generator)
-        start, horizon = data.observation[first, 0], data.reward.shape[1]
+        start, horizon = data.first_states(task.num_trajectories, generator), data.reward.shape[1]
         of_evaluation = simulate(model, problem.evaluation, start, horizon, problem.terminal, generator)
     ratio = train_ratio(config, run_dir, loggers, model, held_out_rows, of_evaluation)
     return Learned(problem, data, held_out, held_out_rows, model, ratio, task.num_trajectories, task.candidates, seed)

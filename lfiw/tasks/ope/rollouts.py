@@ -60,6 +60,10 @@ class Rollouts:
         """Computes the undiscounted sums of rewards, float64."""
         return self.reward.double().sum(1)
 
+    def first_states(self, num: int, generator: torch.Generator) -> Float[Tensor, "num d"]:
+        """Draws first states of the episodes, with replacement."""
+        return self.observation[torch.randint(len(self), (num,), generator=generator), 0]
+
     def episodes(self, rows: Tensor | slice) -> "Rollouts":
         """Selects some of the episodes."""
         columns = {name: values[rows] for name, values in vars(self).items() if values is not None}

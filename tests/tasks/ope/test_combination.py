@@ -11,9 +11,10 @@ from lfiw.tasks.ope.combination import Anchored, Combination, Drift, Episodes, S
 from lfiw.tasks.ope.combination import combine as combine_with
 
 EPISODES = Episodes(num=300, mean=10.0, std=3.0)
+KNOWN = Episodes(num=300, mean=10.0, std=0.0)  # whose mean return has no error
 
 
-def combine(sources: list[Source], episodes: Episodes = EPISODES) -> Combination:
+def combine(sources: list[Source], episodes: Episodes = KNOWN) -> Combination:
     return combine_with(sources, episodes, Drift(0.0, 0.0))
 
 
@@ -36,8 +37,40 @@ def test_sources_that_disagree_widen_the_interval() -> None:
 
 
 def test_no_interval_is_narrower_than_that_of_the_episodes() -> None:
-    found = combine([Source("a", 1.0, 1e-9), Source("b", 1.0, 1e-9)])
+    found = combine([Source("a", 1.0, 0.03 + 1e-9), Source("b", 1.0, 0.03 + 1e-9)], EPISODES)
     assert found.interval.standard_error == pytest.approx(3 / 300**0.5)
+
+
+def test_the_error_that_all_sources_share_is_not_averaged_away() -> None:
+    """Each source errs by what the episodes' mean does, and by an error of its own."""
+    draw = np.random.default_rng(3)
+    shared, own = 1.0, np.array([0.3, 0.6, 2.0])
+    held, errors = 0, []
+    for _ in range(2000):
+        known = shared * draw.standard_normal()
+        values = known + own * draw.standard_normal(3)
+        sources = [Source(str(i), v, shared**2 + e**2) for i, (v, e) in enumerate(zip(values, own, strict=True))]
+        found = combine(sources, Episodes(100, known, 10 * shared))
+        assert found.weights == pytest.approx(own**-2.0 / (own**-2.0).sum())
+        held += found.interval.low <= 0 <= found.interval.high
+        errors.append(found.value)
+    assert 0.94 < held / 2000 < 0.975
+    assert np.std(errors) == pytest.approx((shared**2 + 1 / (own**-2.0).sum()) ** 0.5, rel=0.07)
+
+
+def test_extrapolation_widens_the_interval_and_leaves_the_weights() -> None:
+    found = combine([Source("a", 1.0, 1.0, 3.0), Source("b", 2.0, 4.0)])
+    assert found.weights == pytest.approx([0.8, 0.2])
+    assert found.interval.standard_error == pytest.approx((0.8**2 * 4 + 0.2**2 * 4) ** 0.5)
+
+
+def test_what_extrapolation_may_add_grows_as_the_episodes_lose_their_weight() -> None:
+    near, far = (Sampled(12.0, 0.5, 0.1, effective).source("a", EPISODES) for effective in (300.0, 30.0))
+    assert (near.extrapolation, far.extrapolation) == (0.0, pytest.approx(0.9 * 0.25))
+    assert near.squared_error == far.squared_error == 0.25
+    simulated = Anchored([1.0, 3.0]).source(EPISODES, drift=0.5, far=0.75)
+    assert simulated.squared_error == pytest.approx(9 / 300 + 2 * 2 + 0.5)
+    assert simulated.extrapolation == pytest.approx(0.75 * 4)
 
 
 def test_sources_without_error_and_returns_that_never_vary() -> None:
@@ -58,11 +91,10 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 0.94 < held / 2000 < 0.995
 
 
-def test_importance_sampling_of_few_effective_episodes_errs_by_a_return_of_one() -> None:
+def test_importance_sampling_errs_by_its_bootstrap_or_its_spread_whichever_is_larger() -> None:
     # the bootstrap of a single effective episode sees hardly any error
-    assert Sampled(12.0, 0.1, 1.0).squared_error(EPISODES) == pytest.approx(9.0)
-    assert Sampled(12.0, 0.1, 0.2).squared_error(EPISODES) == pytest.approx(9.0)
-    assert Sampled(12.0, 2.0, 100.0).squared_error(EPISODES) == pytest.approx(4.0)
+    assert Sampled(12.0, 0.1, spread=9.0, effective=1.0).squared_error == pytest.approx(9.0)
+    assert Sampled(12.0, 2.0, spread=0.1, effective=100.0).squared_error == pytest.approx(4.0)
 
 
 def test_an_anchored_simulation_errs_by_what_the_networks_do_not_agree_on() -> None:
@@ -80,7 +112,7 @@ def on_path(rng: np.random.Generator, drift: float, known: float) -> Drift:
         error = rng.choice([-1, 1]) * (drift * known * left) ** 0.5
         gain = 1.0 + error + 0.03 * rng.standard_normal()
         sampled = EPISODES.mean + 1.0 + 0.3 * rng.standard_normal()
-        path.append((Anchored([gain, gain, gain]), Sampled(sampled, 0.3, 100.0)))
+        path.append((Anchored([gain, gain, gain]), Sampled(sampled, 0.3, 0.09, 100.0)))
     return drift_on_path(EPISODES, EPISODES.mean + known**0.5, path)
 
 
@@ -103,7 +135,7 @@ def test_without_a_path_the_whole_known_error_may_drift() -> None:
 
 
 def test_a_model_that_is_right_where_the_return_is_known_has_nothing_to_drift() -> None:
-    path = [(Anchored([1.0, 1.1]), Sampled(11.0, 0.3, 100.0))]
+    path = [(Anchored([1.0, 1.1]), Sampled(11.0, 0.3, 0.09, 100.0))]
     assert drift_on_path(EPISODES, 10.0, path).of(0.0) == 0.0
 
 

@@ -22,6 +22,7 @@ from lfiw.tasks.ope.estimators import (
     horizon_by_ess,
     model_based,
     per_decision,
+    spread_of_per_decision,
     trajectory_weighted,
 )
 
@@ -220,6 +221,34 @@ def test_intervals_hold_the_models_value_as_often_as_they_say() -> None:
 def test_bad_input(log_ratio: Tensor, rewards: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         inspect.unwrap(per_decision)(log_ratio, rewards)  # past the tests' own check of shapes
+
+
+def test_the_spread_is_the_variance_over_other_rewards_with_the_same_weights() -> None:
+    generator = torch.Generator().manual_seed(0)
+    n, steps = 50, 4
+    log_ratio = torch.randn(n, steps, generator=generator, dtype=torch.float64)
+    mixing = torch.randn(steps, steps, generator=generator, dtype=torch.float64)
+
+    def rewards(num: int) -> Tensor:
+        return torch.randn(num, n, steps, generator=generator, dtype=torch.float64) @ mixing
+
+    spread = torch.stack([spread_of_per_decision(log_ratio, r) for r in rewards(100)]).mean()
+    variance = torch.stack([per_decision(log_ratio, r) for r in rewards(4000)]).var()
+    # 4,000 draws tell the variance to ±2.2 %, 100 samples of 50 rows the covariance to about 2 %
+    assert spread == pytest.approx(variance.item(), rel=0.12)
+
+
+def test_the_spread_under_equal_weights_of_a_trajectorys_steps() -> None:
+    log_ratio, rewards = torch.zeros(30, 3), simulated(0)[1][:30, :3]
+    log_ratio[:, 0] = torch.linspace(-2, 2, 30)
+    weights = torch.softmax(log_ratio[:, 0].double(), 0)
+    expected = rewards.double().sum(1).var() * weights.square().sum()
+    torch.testing.assert_close(spread_of_per_decision(log_ratio, rewards), expected)
+
+
+def test_the_spread_of_a_single_trajectory() -> None:
+    with pytest.raises(InputError, match="single trajectory"):
+        spread_of_per_decision(torch.zeros(1, 3), torch.zeros(1, 3))
 
 
 def test_a_horizon_beyond_the_trajectories() -> None:

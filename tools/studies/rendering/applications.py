@@ -7,7 +7,13 @@ from .cells import Row, Study, by_name, cells, markdown, names_of, plus_minus, w
 # |error| with the full-horizon correction over that without it, quoted from memory; not measured here
 RECALLED_RATIOS = {"Swimmer-v5": 0.17, "HalfCheetah-v5": 0.63, "HumanoidStandup-v5": 0.83}
 CHOSEN = ("auto", "averaged", "resampled", "uncorrected, anchored", "trajectory", "importance sampling", "fitted Q")
-BESIDE = ("auto", "simulation", "importance sampling", "do nothing")  # along the path
+BESIDE = (  # along the path
+    "auto",
+    "simulation",
+    "importance sampling, per-decision",
+    "importance sampling",
+    "do nothing",
+)
 REGIMES = {
     "real": "real",
     "generated": "generated",
@@ -124,18 +130,27 @@ def problems(study: Study) -> str:
     return markdown(titles, rows)
 
 
-def distances(study: Study) -> str:
-    """Lists distances of each problem: errors relative to the uncorrected one's, and the interval of `auto`."""
+def distances(study: Study, policy: str = "λ") -> str:
+    """Lists policies of each problem: errors relative to the uncorrected one's, and the interval of `auto`.
+
+    Args:
+        policy: title of the column that names them.
+    """
     cell = cells(study)
     found = by_name(study)
-    titles = ["environment", "λ", "in lengths that keep a tenth", "return of π_λ", "\\|error\\|, uncorrected"]
+    titles = ["environment", policy, "in lengths that keep a tenth", "return", "\\|error\\|, uncorrected"]
     titles += [f"{name} / uncorrected" for name in BESIDE]
     titles += ["95 % intervals of auto that hold it", "their half width, median", "“cannot tell”"]
     rows = []
     for name in problems_of(study):
-        problem, _, way = name.partition(", λ=")
+        problem, _, way = name.rpartition(", ")
         auto = f"{name}/auto"
-        row = [problem, way, f"{found[f'{name}/reach', 'distance']['mean']:.2g}", cell(f"{name}/truth", "return")]
+        row = [
+            problem,
+            way.removeprefix("λ="),
+            f"{found[f'{name}/reach', 'distance']['mean']:.2g}",
+            cell(f"{name}/truth", "return"),
+        ]
         row.append(cell(f"{name}/uncorrected", "abs_error"))
         row += [ratio(found.get((f"{name}/{other}", "abs_error_ratio"))) for other in BESIDE]
         held, width = found[auto, "interval_coverage"], found[auto, "interval_width"]
