@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -27,17 +26,18 @@ from lfiw.metrics.class_proportions import RatioScores
 from lfiw.metrics.selection import JudgingRows, choose_by_judges
 from lfiw.nets import NETS, NetLike
 from lfiw.ratio.cross_fitting import train_classifier
-from lfiw.ratio.estimator_file import read_estimator, write_estimator
-from lfiw.ratio.estimator_fitting import CrossFitted, Scorer, Train, cross_fit
+from lfiw.ratio.estimator_file import PARTIAL, read_estimator, write_estimator
+from lfiw.ratio.estimator_fitting import CrossFitted, Fit, Scorer, Train, cross_fit
 from lfiw.ratio.logistic import TERMS, LogisticRatio
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.ratio.sklearn_classifier import SklearnRatio, check_classifier
 from lfiw.schemas import CALIBRATIONS, Trainer
+from lfiw.untrusted import naming
 from lfiw.weighting.calibration import Sides
 from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
 from lfiw.weighting.gate import CORRECTS, Choice, choose
 from lfiw.weighting.moments import match_moments
-from lfiw.weighting.weights import Weighting, pareto_k
+from lfiw.weighting.weights import pareto_k
 
 DEFAULT = ("linear", "quadratic", "kernel", {"name": "mlp", "width": 64})  # of vectors
 WIDE = 256  # numbers per vector, above which logistic regressions take longer than the network
@@ -161,7 +161,7 @@ class RatioEstimator(BaseEstimator):
         self._check_options(encoding.shape)
         named = list(zip(("real", "generated"), sides, strict=True))
         columns = [{encoding.column: samples} for _, samples in named]
-        for kind, given, read in ((GROUP, groups, read_groups), (WEIGHT, sample_weight, read_weights)):
+        for kind, given, read in ((GROUP, groups, row_groups), (WEIGHT, sample_weight, row_weights)):
             if any(values is not None for values in given):
                 for (name, samples), values, own in zip(named, given, columns, strict=True):
                     own[kind] = read(values, len(samples), name)
@@ -213,34 +213,31 @@ class RatioEstimator(BaseEstimator):
         if self.match_moments and choice.verdict == CORRECTS and len(encoding.shape) == 1:
             real, generated = (own[encoding.column] for own in columns)
             weights = match_moments(weights, real, generated, columns[REAL].get(WEIGHT))
-        found = {
-            "weighting": asdict(choice.weighting),
-            "verdict": choice.verdict,
-            "reason": choice.reason,
-            "scores": held_out_scores(*fitted.validation.calibrated),
-            "ess": effective_sample_size(weights).item(),
-            "pareto_k": pareto_k(choice.weighting.unsmoothed.log_weights(fitted.generated)),
-        }
-        return self.restore(encoding, fitted, weights, found)
+        return self._found(
+            Fit(
+                encoding,
+                fitted,
+                weights,
+                choice.weighting,
+                choice.verdict,
+                choice.reason,
+                held_out_scores(*fitted.validation.calibrated),
+                effective_sample_size(weights).item(),
+                pareto_k(choice.weighting.unsmoothed.log_weights(fitted.generated)),
+            )
+        )
 
-    def restore(
-        self, encoding: SampleEncoding, fitted: CrossFitted, weights: Float[Tensor, " n"], found: Mapping[str, Any]
-    ) -> "RatioEstimator":
-        """Sets what `fit` sets.
-
-        Args:
-            found: weighting, verdict, reason, scores, ess and pareto_k.
-        """
-        self.encoding_, self.fitted_, self.validation_ = encoding, fitted, fitted.validation
-        self.n_features_in_ = math.prod(encoding.shape)
-        if encoding.columns is not None:
-            self.feature_names_in_ = np.array(list(encoding.columns), dtype=object)
+    def _found(self, fit: Fit) -> "RatioEstimator":
+        """Sets what `fit` sets."""
+        fitted, self._fit = fit.fitted, fit
+        self.encoding_, self.fitted_, self.validation_ = fit.encoding, fitted, fitted.validation
+        self.n_features_in_ = math.prod(fit.encoding.shape)
+        if fit.encoding.columns is not None:
+            self.feature_names_in_ = np.array(list(fit.encoding.columns), dtype=object)
         self.log_ratio_, self.log_ratio_real_ = fitted.generated.numpy(), fitted.real.numpy()
-        self.weights_ = weights.numpy()
-        self.weighting_ = Weighting(**found["weighting"])
-        self.verdict_, self.reason_ = str(found["verdict"]), str(found["reason"])
-        self.scores_: dict[str, float] = dict(found["scores"])
-        self.ess_, self.pareto_k_ = float(found["ess"]), float(found["pareto_k"])
+        self.weights_, self.weighting_ = fit.weights.numpy(), fit.weighting
+        self.verdict_, self.reason_, self.scores_ = fit.verdict, fit.reason, fit.scores
+        self.ess_, self.pareto_k_ = fit.ess, fit.pareto_k
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -253,7 +250,7 @@ class RatioEstimator(BaseEstimator):
             InputError: no skops, or the file cannot be written.
         """
         check_is_fitted(self, "log_ratio_")
-        write_estimator(path, self)
+        write_estimator(path, self.get_params(deep=False), self._fit)
 
     @classmethod
     def load(
@@ -268,9 +265,10 @@ class RatioEstimator(BaseEstimator):
         Raises:
             InputError: no such file, another one or a damaged one.
         """
-        estimator = cls()
-        read_estimator(path, estimator, classifier, trusted)
-        return estimator
+        parameters, fit = read_estimator(path, classifier, trusted)
+        with naming(path, PARTIAL):
+            estimator = cls().set_params(**parameters)
+        return estimator._found(fit)
 
     def _check_options(self, shape: tuple[int, ...]) -> None:
         if self.folds < 2:
@@ -381,7 +379,7 @@ def batch_size(rows: int, folds: int, validation: float) -> int:
     return 2 * round(min(MOST_BATCH, max(LEAST_BATCH, training / LEAST_STEPS)) / 2)
 
 
-def read_groups(values: Any, rows: int, name: str) -> Tensor:
+def row_groups(values: Any, rows: int, name: str) -> Tensor:
     """Numbers of the groups; each row is one of its own where none are given."""
     if values is None:
         return torch.arange(rows)
@@ -391,7 +389,7 @@ def read_groups(values: Any, rows: int, name: str) -> Tensor:
     return torch.from_numpy(np.unique(found, return_inverse=True)[1])
 
 
-def read_weights(values: Any, rows: int, name: str) -> Float[Tensor, " n"]:
+def row_weights(values: Any, rows: int, name: str) -> Float[Tensor, " n"]:
     """Weights in float64; 1 where none are given."""
     if values is None:
         return torch.ones(rows, dtype=torch.float64)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,31 +19,33 @@ from lfiw.errors import InputError, first_line
 from lfiw.files import write_atomically
 from lfiw.nets import NetLike
 from lfiw.ratio.classifier import RatioClassifier
-from lfiw.ratio.estimator_fitting import CrossFitted, Scorer, Stack
+from lfiw.ratio.estimator_fitting import CrossFitted, Fit, Scorer, Stack
 from lfiw.ratio.logistic import LogisticRatio
 from lfiw.ratio.sklearn_classifier import SklearnRatio
 from lfiw.untrusted import built_for, naming, network_file, read_weights
 from lfiw.weighting.calibration import Validation, calibrator_from_state
-
-if TYPE_CHECKING:
-    from lfiw.ratio.estimator import RatioEstimator
+from lfiw.weighting.weights import Weighting
 
 KEY, KIND = "ratio_estimator", "lfiw.RatioEstimator"
 NUMBERS = ("real", "generated", "weights", "raw_real", "raw_generated", "calibrated_real", "calibrated_generated")
+PARTIAL = "does not hold a whole ratio estimator"
 REMEDY = "give a file that RatioEstimator.save wrote"
 
 
-def write_estimator(path: str | os.PathLike[str], estimator: "RatioEstimator") -> None:
+def write_estimator(path: str | os.PathLike[str], parameters: Mapping[str, Any], fit: Fit) -> None:
     """Writes the file, whole or not at all.
+
+    Args:
+        parameters: of the estimator.
 
     Raises:
         InputError: a classifier of another library, and no skops; or the file system refuses.
     """
-    fitted = estimator.fitted_
+    fitted = fit.fitted
     numbers = {
         "real": fitted.real,
         "generated": fitted.generated,
-        "weights": torch.from_numpy(estimator.weights_),
+        "weights": fit.weights,
         **named_sides("raw", fitted.validation.raw),
         **named_sides("calibrated", fitted.validation.calibrated),
     }
@@ -55,21 +57,20 @@ def write_estimator(path: str | os.PathLike[str], estimator: "RatioEstimator") -
             kept.append(about)
             tensors |= {f"classifier.{fold}.{number}.{name}": value for name, value in state.items()}
         members.append(kept)
-    parameters = estimator.get_params(deep=False)
-    classifier = parameters.pop("classifier")
+    classifier = parameters["classifier"]
     content = {
         "kind": KIND,
-        "parameters": parameters,
+        "parameters": {name: value for name, value in parameters.items() if name != "classifier"},
         "classifier": classifier if is_plain(classifier) else None,
-        "encoding": estimator.encoding_.state(),
+        "encoding": fit.encoding.state(),
         "members": members,
         "calibrators": [c.state() if c is not None else None for c in fitted.calibrators],
-        "weighting": asdict(estimator.weighting_),
-        "verdict": estimator.verdict_,
-        "reason": estimator.reason_,
-        "scores": estimator.scores_,
-        "ess": estimator.ess_,
-        "pareto_k": estimator.pareto_k_,
+        "weighting": asdict(fit.weighting),
+        "verdict": fit.verdict,
+        "reason": fit.reason,
+        "scores": fit.scores,
+        "ess": fit.ess,
+        "pareto_k": fit.pareto_k,
     }
     write_atomically(path, network_file(KEY, content, tensors))
 
@@ -123,10 +124,8 @@ def skops(what: str) -> Any:
         ) from None
 
 
-def read_estimator(
-    path: str | os.PathLike[str], estimator: "RatioEstimator", classifier: Any, trusted: Sequence[str]
-) -> None:
-    """Makes an estimator what the file holds.
+def read_estimator(path: str | os.PathLike[str], classifier: Any, trusted: Sequence[str]) -> tuple[dict[str, Any], Fit]:
+    """Returns the estimator's parameters, and what it had found.
 
     Args:
         classifier: the network, if it was one of the user's own.
@@ -135,7 +134,7 @@ def read_estimator(
     Raises:
         InputError: no such file, another one, a damaged one; or it needs one of the arguments.
     """
-    with naming(path, "does not hold a whole ratio estimator"):
+    with naming(path, PARTIAL):
         try:
             content, tensors = read_weights(path, KEY, "a ratio estimator")
         except FileNotFoundError:
@@ -154,8 +153,18 @@ def read_estimator(
         validation = Validation(raw, calibrated)
         calibrators = [calibrator_from_state(s) if s is not None else None for s in content["calibrators"]]
         fitted = CrossFitted(classifiers, calibrators, numbers["real"], numbers["generated"], validation)
-        estimator.set_params(**content["parameters"], classifier=classifier or content["classifier"])
-        estimator.restore(SampleEncoding.from_state(content["encoding"]), fitted, numbers["weights"], content)
+        parameters = {**content["parameters"], "classifier": classifier or content["classifier"]}
+        return parameters, Fit(
+            SampleEncoding.from_state(content["encoding"]),
+            fitted,
+            numbers["weights"],
+            Weighting(**content["weighting"]),
+            str(content["verdict"]),
+            str(content["reason"]),
+            dict(content["scores"]),
+            float(content["ess"]),
+            float(content["pareto_k"]),
+        )
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from lfiw.data.batches import mix_seeds
+from lfiw.data.encoding import SampleEncoding
 from lfiw.data.splits import GENERATED, REAL
 from lfiw.data.table import WEIGHT
 from lfiw.ratio.cross_fitting import combine, each_member, members_of
@@ -19,6 +20,7 @@ from lfiw.training.progress import with_progress
 from lfiw.weighting.calibration import Calibrator, Sides, Validation, fit_calibrator
 from lfiw.weighting.diagnostics import effective_sample_size
 from lfiw.weighting.resampling import drawn_by_weight
+from lfiw.weighting.weights import Weighting
 
 
 @runtime_checkable
@@ -71,6 +73,29 @@ class CrossFitted:
         """Log-ratios of samples that no classifier was trained on: the mean over all folds."""
         scores = torch.stack([torch.stack([c.log_ratio(samples) for c in fold]) for fold in self.classifiers])
         return combine(scores, torch.full((len(samples),), -1), self.calibrators)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """All that `RatioEstimator.fit` finds.
+
+    Args:
+        encoding: of samples that come later.
+        weights: of the generated rows; they sum to 1.
+        weighting, verdict, reason: the gate's choice.
+        scores: of the log-ratios on rows that neither trained nor calibrated.
+        ess: effective sample size of the weights; pareto_k: their tail's shape.
+    """
+
+    encoding: SampleEncoding
+    fitted: CrossFitted
+    weights: Float[Tensor, " m"]
+    weighting: Weighting
+    verdict: str
+    reason: str
+    scores: dict[str, float]
+    ess: float
+    pareto_k: float
 
 
 def cross_fit(

@@ -27,7 +27,7 @@ from lfiw.evaluation.tables import Cells, print_evaluation, score_rows, verdict_
 from lfiw.evaluation.verdict import change_rows, verdict_of, with_verdict
 from lfiw.features import build_extractor
 from lfiw.metrics.selection import JudgingRows
-from lfiw.ratio.estimator import PerSide, RatioEstimator, read_groups, undisturbed
+from lfiw.ratio.estimator import PerSide, RatioEstimator, row_groups, undisturbed
 from lfiw.schemas import Evaluation as Options
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.gate import AUTO
@@ -340,7 +340,7 @@ def split_real(
     real: Shaped[Tensor, "n ..."], groups: Any, held_out: float, seed: int
 ) -> tuple[Int64[Tensor, " f"], Int64[Tensor, " s"]]:
     """Rows that the ratio may see, and rows that are scored; no group has rows of both."""
-    units = units_of(None if groups is None else read_groups(groups, len(real), "real"), len(real))
+    units = units_of(None if groups is None else row_groups(groups, len(real), "real"), len(real))
     parts = split_rows(int(units.max()) + 1, {"fitting": 1 - held_out, "scored": held_out}, mix_seeds(seed, 0))
     fitting, scored = (rows_in(units, parts[name]) for name in ("fitting", "scored"))
     if len(scored) < 2:

@@ -20,6 +20,8 @@ from sklearn.svm import LinearSVC
 
 from lfiw import InputError, RatioEstimator, Weighting
 from lfiw.data import TensorTable
+from lfiw.ratio.estimator_file import KEY
+from lfiw.untrusted import network_file, read_weights
 
 SHIFT, DIMENSION = 0.5, 8
 QUICK = LogisticRegression()
@@ -556,3 +558,12 @@ def test_files_of_something_else(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=r"nothing does not exist: give a file that RatioEstimator\.save wrote"):
         RatioEstimator.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("damage", [{"parameters": {"fold": 2}}, {"weighting": {"flatten": 1.0, "power": 2}}])
+def test_files_with_words_that_the_estimator_does_not_have(tmp_path: Path, damage: dict[str, Any]) -> None:
+    RatioEstimator("linear", folds=2).fit(X, X + 1).save(tmp_path / "ratio")
+    about, tensors = read_weights(tmp_path / "ratio", KEY, "a ratio estimator")
+    (tmp_path / "ratio").write_bytes(network_file(KEY, {**about, **damage}, tensors))
+    with pytest.raises(InputError, match=r"ratio does not hold a whole ratio estimator: .*(fold|power)"):
+        RatioEstimator.load(tmp_path / "ratio")
