@@ -470,6 +470,7 @@ class Evaluation:
     extrapolate: bool = key(False, "FID and IS at infinitely many samples, for uniform and recommended weights")
     exponents: list[float] = key([i / 8 for i in range(9)], "exponents α of the scores' curve; []: no curve", **FINITE)
     balance: bool = key(True, "each feature's balance and a second classifier's AUC, before and after weighting")
+    by_class: bool = key(True, "KID of the main features within each class, before and after weighting")
     neighbours: int = key(0, "k of precision, recall, density, coverage; keeps all features; 0: not scored", at_least=0)
     pair_rows: int = key(0, "most rows per side for KID and neighbours, evenly spaced; 0: all", at_least=2, off=0)
     figures: bool = key(True, "write PNGs and report.html")

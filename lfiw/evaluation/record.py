@@ -268,6 +268,17 @@ class Balance:
                 raise InputError(f"balance: expected one smd and one ks for each of the {len(self.columns)} columns")
 
 
+@dataclass(frozen=True)
+class ClassDistance:
+    """KID within one class: of the unweighted rows, and how far the recommended weights move it."""
+
+    number: int
+    num_real: int
+    num_generated: int
+    kid: Estimate
+    difference: Difference
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
     """The content of evaluation.json.
@@ -276,6 +287,7 @@ class EvaluationRecord:
         reference: scores of other real rows in place of generated ones.
         recommended: name of a weighting; reason: of the gate for it.
         verdict, summary: of everything that was seen, a few words and a sentence (`lfiw.evaluation.verdict`).
+        by_class: KID of the main features within each class that has enough rows.
         seen: extractors whose features the ratio saw, '' for the main one.
         left_out: weightings that are not here, since one row carries all of their weight.
         lost: why a score is not a number: float64 cannot hold its digits.
@@ -305,6 +317,7 @@ class EvaluationRecord:
     weightings: tuple[WeightingRecord, ...]
     flattening: Flattening | None = None
     balance: Balance | None = None
+    by_class: tuple[ClassDistance, ...] | None = None
     seen: tuple[str, ...] | None = None
     summary: str | None = None
     strata: StrataRecord | None = None

@@ -14,6 +14,7 @@ from lfiw.data.splits import InOrderDataModule, evenly_spaced
 from lfiw.data.table import has_float64
 from lfiw.errors import InputError
 from lfiw.evaluation.balance_record import with_balance
+from lfiw.evaluation.class_record import with_classes
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.record import EXACT, EvaluationRecord, Flattening, Metric
 from lfiw.evaluation.recording import evaluation_record, held_out_scores
@@ -150,32 +151,32 @@ def score(
             seed=seed,
             progress=progress,
         )
-        record = [
-            evaluation_record(
-                standard,
-                blocks,
-                weightings,
-                rows,
-                dict(
-                    zip(
-                        list(weightings)[1:],
-                        judge_all(list(weightings.values())[1:], *validation.calibrated, strata=validation.strata),
-                        strict=True,
-                    )
-                ),
-                beside.uncertainties,
-                choice=choice,
-                recommended=weighting,
-                classifier=held_out_scores(validation.raw, validation.calibrated),
-                flattening=flattening_curves(standard, beside.exponents, rows.log_ratio, weightings, curve),
-                seen=[column.suffix.removeprefix("@") for column in features if column.seen],
-                left_out=left_out,
-            )
-        ]
+        found = evaluation_record(
+            standard,
+            blocks,
+            weightings,
+            rows,
+            dict(
+                zip(
+                    list(weightings)[1:],
+                    judge_all(list(weightings.values())[1:], *validation.calibrated, strata=validation.strata),
+                    strict=True,
+                )
+            ),
+            beside.uncertainties,
+            choice=choice,
+            recommended=weighting,
+            classifier=held_out_scores(validation.raw, validation.calibrated),
+            flattening=flattening_curves(standard, beside.exponents, rows.log_ratio, weightings, curve),
+            seen=[column.suffix.removeprefix("@") for column in features if column.seen],
+            left_out=left_out,
+        )
+        sides, chosen = (rows.real, rows.generated), weights[:, list(weightings).index(weighting)]
         if options.balance:
-            chosen = weights[:, list(weightings).index(weighting)]
-            assert record[0] is not None
-            record = [with_balance(record[0], rows.real, rows.generated, features[0].name, chosen, seed=seed)]
+            found = with_balance(found, *sides, features[0].name, chosen, seed=seed)
+        if options.by_class and logits:
+            found = with_classes(found, *sides, features[0].name, logits[-1].name, chosen, options.pair_rows)
+        record = [found]
     shared = trainer.strategy.broadcast(record)[0]  # also waits for the first process
     assert shared is not None
     return with_verdict(shared)

@@ -118,6 +118,20 @@ def proportion_rows(record: EvaluationRecord) -> Cells:
     return titles, rows
 
 
+def class_distance_rows(record: EvaluationRecord) -> Cells:
+    """Titles and cells: KID within each class, and how far the recommended weights move it; the 20 largest."""
+    found = sorted(record.by_class or (), key=lambda c: -as_number(c.kid.value))[:MOST_CLASSES]
+    titles = ["class", "real rows", "generated rows", "KID ↓"]
+    if not record.chosen.is_uniform:
+        titles.append(f"{record.starred(record.recommended)} − uniform")
+    rows = []
+    for c in sorted(found, key=lambda c: c.number):
+        change = with_interval(c.difference.value, c.difference.half_width)
+        cells = [f"{c.num_real:,}", f"{c.num_generated:,}", with_error(c.kid.value, c.kid.se, 3), change]
+        rows.append([str(c.number), *cells[: len(titles) - 1]])
+    return titles, rows
+
+
 def most_changed_classes(record: EvaluationRecord) -> list[int]:
     """All classes in order; of more than 20, the 20 whose share among generated samples is furthest from the real."""
     real, uniform = record.real_class_proportions, record.uniform.class_proportions
@@ -173,6 +187,8 @@ def print_evaluation(record: EvaluationRecord) -> None:
         print_table("by the definitions of the paper's official code", *score_rows(record, paper=True))
     if record.real_class_proportions:
         print_table("class proportions", *proportion_rows(record))
+    if record.by_class:
+        print_table("within each class", *class_distance_rows(record))
     if warning := chasm_warning(classifier):
         print(warning)
     print(verdict_line(record))

@@ -43,7 +43,7 @@ def test_errors_along_the_path() -> None:
     for way, error in (("0.1", 1.0), ("1", 3.0)):
         rows.append({"name": f"env, λ={way}/reach", "metric": "distance", "mean": 10 * float(way)})
         rows.append({"name": f"env, λ={way}/auto", "metric": "interval_width", "median": 4.0})
-        for name in ("auto", "uncorrected", "importance sampling", "do nothing"):
+        for name in ("auto", "uncorrected", "importance sampling, per-decision", "do nothing"):
             rows.append({"name": f"env, λ={way}/{name}", "metric": "abs_error", "mean": error})
     (axes,) = errors_by_distance({"env": rows}).axes
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.1, 1.0])
