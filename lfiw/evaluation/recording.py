@@ -24,9 +24,10 @@ from lfiw.evaluation.record import (
     WeightingRecord,
 )
 from lfiw.evaluation.scored_rows import ScoredRows
+from lfiw.evaluation.scored_weightings import ScoredWeightings
 from lfiw.evaluation.uncertainty import Uncertainty
 from lfiw.version import __version__
-from lfiw.weighting.calibration import reliability
+from lfiw.weighting.calibration import Validation, reliability
 from lfiw.weighting.diagnostics import (
     balanced_accuracy,
     balanced_log_loss,
@@ -36,7 +37,7 @@ from lfiw.weighting.diagnostics import (
     top_share,
     two_sample_test,
 )
-from lfiw.weighting.gate import AUTO, Candidate, Choice, pareto_k_threshold
+from lfiw.weighting.gate import AUTO, Candidate, judge_all, pareto_k_threshold
 from lfiw.weighting.weights import Weighting, pareto_k
 
 CHASM = 0.95  # balanced accuracy from which on the sides barely overlap, and the ratio of few samples carries all
@@ -89,35 +90,32 @@ def chasm_warning(classifier: ClassifierRecord) -> str | None:
 def evaluation_record(
     evaluation: Evaluation,
     blocks: Sequence[Evaluation],
-    weightings: Mapping[str, Weighting],
-    rows: ScoredRows,
-    candidates: Mapping[str, Candidate],
+    weightings: ScoredWeightings,
+    validation: Validation,
     uncertainties: Mapping[str, Uncertainty],
     *,
-    choice: Choice,
     recommended: str,
-    classifier: ClassifierRecord,
     flattening: Flattening | None,
-    seen: Sequence[str] = (),
-    left_out: Sequence[str] = (),
 ) -> EvaluationRecord:
     """The record of an evaluation; which run and which tables it is of stands nowhere in it yet.
 
     Args:
         evaluation: after its test, of all rows.
         blocks: the same by the definitions of the paper's official code, each of other rows; or none.
-        weightings: those that are functions of the log-ratio, in their order; the columns of the evaluation's weights
-            are those of them, and then of those that the data set knows to be exact.
-        rows: those that were scored.
-        candidates: what the validation rows say of each weighting but the uniform one.
+        weightings: whose scores these are.
+        validation: log-ratios of rows that judge the classifier and each weighting but the uniform one.
         uncertainties: by the standard metrics' names; empty where they were not asked for.
-        choice: of the gate; recommended: name of the weighting to recommend.
-        seen: extractors whose features the ratio saw; '' is the main one.
-        left_out: names of weightings that have no score, since one row carries all of their weight.
+        recommended: name of the weighting to recommend.
     """
+    rows, choice = weightings.rows, weightings.choice
+    _, *judged = weightings.named
+    candidates = judge_all(
+        [weightings.named[name] for name in judged], *validation.calibrated, strata=validation.strata
+    )
+    candidate_of = dict(zip(judged, candidates, strict=True))
     lost = {Metric.named(name): reason for e in [evaluation, *blocks] for name, reason in e.lost.items()}
     named = f"named by weighting={recommended}; auto says: {choice.verdict}: {choice.reason}"
-    names = [*weightings, *([EXACT] if evaluation.weights.shape[1] > len(weightings) else [])]
+    names = [*weightings.named, *([EXACT] if evaluation.weights.shape[1] > len(weightings.named) else [])]
     record = EvaluationRecord(
         experiment="",
         version=__version__,
@@ -126,7 +124,7 @@ def evaluation_record(
         num_reference=len(rows.reference) if rows.reference is not None else 0,
         extractors=tuple(ExtractorRecord(column.name, column.name) for column in evaluation.features),
         paper_blocks=len(blocks),
-        classifier=classifier,
+        classifier=held_out_scores(validation.raw, validation.calibrated),
         reference={
             Metric.named(name): Estimate(values[0], math.nan)
             for e in [evaluation, *blocks[:1]]  # the same real rows in every block
@@ -141,18 +139,18 @@ def evaluation_record(
         weightings=tuple(
             weighting_record(
                 name,
-                weightings.get(name),
+                weightings.named.get(name),
                 evaluation.weights[:, i],
                 rows,
-                candidates.get(name),
+                candidate_of.get(name),
                 scores_of(i, evaluation, blocks, uncertainties),
                 tuple(evaluation.proportions[i]) if evaluation.proportions else (),
             )
             for i, name in enumerate(names)
         ),
         flattening=flattening,
-        seen=tuple(seen),
-        left_out=tuple(left_out) or None,
+        seen=tuple(column.suffix.removeprefix("@") for column in evaluation.features if column.seen),
+        left_out=tuple(weightings.left_out) or None,
     )
     return EvaluationRecord.from_json(record.to_json())  # as the file has it: what is not finite is nan
 

@@ -12,7 +12,7 @@ from lfiw.data import TensorTable
 from lfiw.data.splits import InOrderDataModule, Subset, evenly_spaced
 from lfiw.evaluation.module import Evaluation, FeatureColumn, LogitColumn, paper_weights
 from lfiw.evaluation.scored_rows import ScoredRows
-from lfiw.evaluation.scoring import weights_of
+from lfiw.evaluation.scored_weightings import weights_of
 from lfiw.evaluation.uncertainty import Columns, scored_metrics
 from lfiw.metrics import (
     frechet_distance_from_features,
