@@ -24,7 +24,7 @@ from .repeated import Row, one_run
 
 ENVIRONMENTS = ("Swimmer-v5", "HalfCheetah-v5", "HumanoidStandup-v5")  # those with policies in policies/
 NOISE = 0.1
-FIRST_SEED = 2  # seeds 0, 1 and those from 1000 on were used while `auto` and the settings were developed
+FIRST_SEED = 27  # those below, and from 1000 on, were used while `auto` and the settings were developed
 HORIZONS = (1, 2, 5, 10, 20, 50, 100)
 RESAMPLES = 2000
 # variations of the experiment's settings: the model's quality, the amount of data, the distance of the policies

@@ -14,8 +14,8 @@ from lfiw.tasks.ope.policy import load_policy
 from lfiw.tasks.ope.reach import reach_of
 
 from .kept import Kept
-from .ope import NOISE, environments_of
-from .ope_distances import FIRST_SEED, Graded, graded, learned_from, rows_of
+from .ope import FIRST_SEED, NOISE, environments_of
+from .ope_distances import Graded, graded, learned_from, rows_of
 from .repeated import Row
 
 # steps after which the policy is kept, the first and the last as for policies/; and the discount of the training

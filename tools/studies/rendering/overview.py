@@ -17,7 +17,7 @@ PAGES = {
     "carry_over": "carry_over",
 }
 BOTH = "mean of Inception + ResNet-56: auto"
-CHEETAH, SWIMMER = "HalfCheetah-v5, λ=1", "Swimmer-v5, λ=1"
+ENVIRONMENTS = ("HalfCheetah", "HumanoidStandup", "Swimmer")
 # what, score, study, metric, name without weights, name with weights
 ROWS = (
     ("Digits, skewed class shares", "FID ↓", "digits", "fid", "uniform", "self-normalised"),
@@ -29,15 +29,17 @@ ROWS = (
     ("CIFAR-10, PixelCNN++", "FID ↓", "generators", "fid", "pixelcnn: uniform", "pixelcnn: auto"),
     ("Mixture fitted by a Gaussian", "bias ↓", "toy", "bias_valley", "1d n=1000 uniform", "1d n=1000 learned"),
     ("Omniglot, poor generator", "accuracy ↑", "omniglot_short", "accuracy", "noise3: both", "noise3: auto"),
-    (
-        "Unseen policy, HalfCheetah",
-        "error ↓",
-        "ope_distances",
-        "abs_error",
-        f"{CHEETAH}/uncorrected",
-        f"{CHEETAH}/auto",
+    *(
+        (
+            f"Unseen policy, {env}",
+            "error ↓",
+            "ope_distances",
+            "abs_error",
+            f"{env}-v5, λ=1/uncorrected",
+            f"{env}-v5, λ=1/auto",
+        )
+        for env in ENVIRONMENTS
     ),
-    ("Unseen policy, Swimmer", "error ↓", "ope_distances", "abs_error", f"{SWIMMER}/uncorrected", f"{SWIMMER}/auto"),
 )
 
 
