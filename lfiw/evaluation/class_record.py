@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lfiw.data.splits import Subset, evenly_spaced
 from lfiw.errors import LostScore
-from lfiw.evaluation.record import UNKNOWN, ClassDistance, Difference, Estimate, EvaluationRecord
+from lfiw.evaluation.record import UNKNOWN, Difference, Estimate, EvaluationRecord, WithinClass
 from lfiw.metrics.influence import kernel_contributions
 from lfiw.metrics.weighted_metric import carried_by_one_row
 from lfiw.weighting.diagnostics import half_width
@@ -34,21 +34,22 @@ def with_classes(
         features: column that the KID sees; logits: column that tells the classes.
         most_rows: of a side, evenly spaced; 0: all.
     """
-    sides = []
-    for subset in (real, generated):
-        rows = evenly_spaced(len(subset), most_rows)
-        sides.append((subset.column(features)[rows], subset.column(logits)[rows].argmax(dim=1)))
-    of_generated = weights[evenly_spaced(len(generated), most_rows)]
-    return replace(record, by_class=class_distances(*sides[0], *sides[1], of_generated))
+    compared = [evenly_spaced(len(subset), most_rows) for subset in (real, generated)]
+    (real_rows, real_classes), (generated_rows, classes) = (
+        (subset.column(features)[rows], subset.column(logits)[rows].argmax(dim=1))
+        for subset, rows in zip((real, generated), compared, strict=True)
+    )
+    found = distances_within(real_rows, real_classes, generated_rows, classes, weights[compared[1]])
+    return replace(record, by_class=found)
 
 
-def class_distances(
+def distances_within(
     real: Float[Tensor, "n d"],
     real_classes: Int64[Tensor, " n"],
     generated: Float[Tensor, "m d"],
     generated_classes: Int64[Tensor, " m"],
     weights: Float[Tensor, " m"],
-) -> tuple[ClassDistance, ...]:
+) -> tuple[WithinClass, ...]:
     """Computes the unbiased KID within each class that has at least 20 rows on both sides.
 
     Args:
@@ -58,12 +59,12 @@ def class_distances(
     for number in sorted(set(real_classes.tolist()) & set(generated_classes.tolist())):
         of_real, of_generated = real_classes == number, generated_classes == number
         if min(of_real.sum(), of_generated.sum()) >= FEWEST_ROWS:
-            distance = class_distance(real[of_real], generated[of_generated], weights[of_generated])
-            found.append(ClassDistance(number, int(of_real.sum()), int(of_generated.sum()), *distance))
+            distance = distance_within(real[of_real], generated[of_generated], weights[of_generated])
+            found.append(WithinClass(number, int(of_real.sum()), int(of_generated.sum()), *distance))
     return tuple(found)
 
 
-def class_distance(
+def distance_within(
     real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], weights: Float[Tensor, " m"]
 ) -> tuple[Estimate, Difference]:
     """Returns the unweighted KID, and how far weights move it.

@@ -269,8 +269,12 @@ class Balance:
 
 
 @dataclass(frozen=True)
-class ClassDistance:
-    """KID within one class: of the unweighted rows, and how far the recommended weights move it."""
+class WithinClass:
+    """KID of one class's rows: without weights, and how far the recommended ones move it.
+
+    Args:
+        number: of the class.
+    """
 
     number: int
     num_real: int
@@ -317,7 +321,7 @@ class EvaluationRecord:
     weightings: tuple[WeightingRecord, ...]
     flattening: Flattening | None = None
     balance: Balance | None = None
-    by_class: tuple[ClassDistance, ...] | None = None
+    by_class: tuple[WithinClass, ...] | None = None
     seen: tuple[str, ...] | None = None
     summary: str | None = None
     strata: StrataRecord | None = None

@@ -21,7 +21,6 @@ from lfiw.evaluation.scored_rows import ScoredRows
 from lfiw.evaluation.tables import (
     Cells,
     balance_sentence,
-    class_distance_rows,
     classifier_rows,
     correction_rows,
     infinite_rows,
@@ -29,6 +28,7 @@ from lfiw.evaluation.tables import (
     print_evaluation,
     proportion_rows,
     score_rows,
+    within_class_rows,
 )
 from lfiw.evaluation.verdict import change_rows, verdict_of
 from lfiw.files import write_atomically
@@ -94,7 +94,7 @@ def write_report(
         "classifier": classifier_rows(record),
         "paper_scores": score_rows(record, paper=True) if record.metrics(paper=True) else None,
         "proportions": proportion_rows(record) if record.real_class_proportions else None,
-        "by_class": class_distance_rows(record) if record.by_class else None,
+        "by_class": within_class_rows(record) if record.by_class else None,
         "pictures": {section: pictures.get(section, ()) for section in SECTIONS},
         "provenance": provenance_rows(record),
         "seconds": seconds_rows(seconds or {}),

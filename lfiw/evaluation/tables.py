@@ -118,7 +118,7 @@ def proportion_rows(record: EvaluationRecord) -> Cells:
     return titles, rows
 
 
-def class_distance_rows(record: EvaluationRecord) -> Cells:
+def within_class_rows(record: EvaluationRecord) -> Cells:
     """Titles and cells: KID within each class, and how far the recommended weights move it; the 20 largest."""
     found = sorted(record.by_class or (), key=lambda c: -as_number(c.kid.value))[:MOST_CLASSES]
     titles = ["class", "real rows", "generated rows", "KID ↓"]
@@ -188,7 +188,7 @@ def print_evaluation(record: EvaluationRecord) -> None:
     if record.real_class_proportions:
         print_table("class proportions", *proportion_rows(record))
     if record.by_class:
-        print_table("within each class", *class_distance_rows(record))
+        print_table("within each class", *within_class_rows(record))
     if warning := chasm_warning(classifier):
         print(warning)
     print(verdict_line(record))

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lfiw.data import TensorTable
 from lfiw.data.splits import everything
-from lfiw.evaluation.class_record import FEWEST_ROWS, class_distances, with_classes
-from lfiw.evaluation.record import ClassDistance, EvaluationRecord
-from lfiw.evaluation.tables import class_distance_rows
+from lfiw.evaluation.class_record import FEWEST_ROWS, distances_within, with_classes
+from lfiw.evaluation.record import EvaluationRecord, WithinClass
+from lfiw.evaluation.tables import within_class_rows
 
 G = torch.Generator().manual_seed(0)
 D = 5
@@ -47,7 +47,7 @@ def oracle(real: Tensor, generated: Tensor, weights: Tensor) -> float:
 def test_each_class_is_compared_with_itself() -> None:
     real, generated = rows([60, 40, 80]), rows([30, 90, 50], 0.4)
     weights = torch.rand(170, generator=G, dtype=torch.float64)
-    found = class_distances(*real, *generated, weights)
+    found = distances_within(*real, *generated, weights)
     assert [(c.number, c.num_real, c.num_generated) for c in found] == [(0, 60, 30), (1, 40, 90), (2, 80, 50)]
     for c in found:
         x, y = real[0][real[1] == c.number], generated[0][generated[1] == c.number]
@@ -62,7 +62,7 @@ def test_each_class_is_compared_with_itself() -> None:
 def test_weights_that_only_move_the_shares_change_nothing_within_a_class() -> None:
     real, generated = rows([60, 60]), rows([30, 90], 0.4)
     weights = torch.where(generated[1] == 0, 3.0, 1.0).double()
-    for c in class_distances(*real, *generated, weights):
+    for c in distances_within(*real, *generated, weights):
         assert c.difference.value == pytest.approx(0, abs=1e-12)
 
 
@@ -70,7 +70,7 @@ def test_exact_weights_correct_within_a_class() -> None:
     """Real rows around 0, generated ones around 0.4: log p/q = 0.4·(0.2 − x) per dimension."""
     real, generated = rows([2000]), rows([2000], 0.4)
     weights = torch.softmax(0.4 * (0.2 - generated[0].double()).sum(1), 0)
-    (found,) = class_distances(*real, *generated, weights)
+    (found,) = distances_within(*real, *generated, weights)
     assert found.difference.half_width is not None
     assert found.difference.value + found.difference.half_width < 0
     assert abs(found.kid.value + found.difference.value) < 0.2 * found.kid.value
@@ -78,14 +78,14 @@ def test_exact_weights_correct_within_a_class() -> None:
 
 def test_small_classes_and_classes_of_one_side_are_left_out() -> None:
     real, generated = rows([FEWEST_ROWS, FEWEST_ROWS - 1, 50]), rows([FEWEST_ROWS, 50])
-    assert [c.number for c in class_distances(*real, *generated, torch.ones(70).double())] == [0]
+    assert [c.number for c in distances_within(*real, *generated, torch.ones(70).double())] == [0]
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-30])
 def test_a_class_whose_weight_one_row_has(weight: float) -> None:
     weights = torch.full((50,), weight, dtype=torch.float64)
     weights[0] = 1.0 if weight else 0.0
-    (found,) = class_distances(*rows([50]), *rows([50]), weights)
+    (found,) = distances_within(*rows([50]), *rows([50]), weights)
     assert np.isfinite(found.kid.value)
     assert np.isnan(found.difference.value)
     assert found.difference.half_width is None
@@ -94,7 +94,7 @@ def test_a_class_whose_weight_one_row_has(weight: float) -> None:
 def test_values_whose_kernel_overflows() -> None:
     real, generated = rows([50]), rows([50])
     huge = (real[0].double() * 1e160, real[1])
-    (found,) = class_distances(*huge, *generated, torch.rand(50, dtype=torch.float64, generator=G))
+    (found,) = distances_within(*huge, *generated, torch.rand(50, dtype=torch.float64, generator=G))
     assert np.isnan(found.kid.value)
 
 
@@ -106,7 +106,7 @@ def test_the_record_has_the_classes_that_the_logits_tell() -> None:
         for name, (features, classes) in (("real", real), ("generated", generated))
     ]
     found = with_classes(read(RECORD), sides[0], sides[1], "f", "logits", weights)
-    assert found.by_class == class_distances(*real, *generated, weights)
+    assert found.by_class == distances_within(*real, *generated, weights)
     assert EvaluationRecord.from_json(json.loads(json.dumps(found.to_json()))) == found
     few = with_classes(read(RECORD), sides[0], sides[1], "f", "logits", weights, most_rows=50)
     assert few.by_class is not None
@@ -114,15 +114,15 @@ def test_the_record_has_the_classes_that_the_logits_tell() -> None:
 
 
 def test_the_table_lists_the_largest_distances_in_order() -> None:
-    example = class_distances(*rows([50]), *rows([50], 0.5), torch.rand(50, dtype=torch.float64, generator=G))[0]
+    example = distances_within(*rows([50]), *rows([50], 0.5), torch.rand(50, dtype=torch.float64, generator=G))[0]
     many = tuple(replace(example, number=i, kid=replace(example.kid, value=float(i))) for i in range(30))
     record = replace(read(RECORD), by_class=many)
-    titles, lines = class_distance_rows(record)
+    titles, lines = within_class_rows(record)
     assert titles == ["class", "real rows", "generated rows", "KID ↓", "half ★ − uniform"]
     assert [line[0] for line in lines] == [str(i) for i in range(10, 30)]
     assert all("[" in line[-1] for line in lines)
     uniform = replace(
-        record, recommended="uniform", by_class=(ClassDistance(7, 50, 50, example.kid, example.difference),)
+        record, recommended="uniform", by_class=(WithinClass(7, 50, 50, example.kid, example.difference),)
     )
-    titles, lines = class_distance_rows(uniform)
+    titles, lines = within_class_rows(uniform)
     assert (titles[-1], lines[0][:3]) == ("KID ↓", ["7", "50", "50"])

@@ -4,7 +4,7 @@ The policies between the behaviour policy (λ = 0) and the evaluation policy (λ
 own episodes, model and ratio, trained once for all λ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -52,19 +52,32 @@ Graded = dict[str, Any]  # one policy of one seed
 def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], list[Path]]:
     """Runs each environment with and without noise in its transitions; `env=NAME` or `env=[NAME, …]` selects some."""
     environments, others = environments_of(overrides, ENVIRONMENTS)
-    rows: list[Row] = []
     curves: dict[str, list[Row]] = {}
     for env in environments:
-        for noise in (0.0, NOISE):
-            problem = f"{env}, noise {noise:g}" if noise else env
-            of_seeds = [
-                kept.get(f"{problem}, seed {seed}", partial(outcome, env, noise, seed, others), settings=others)
-                for seed in range(FIRST_SEED, FIRST_SEED + seeds)
-            ]
-            curves[problem] = rows_of(problem, of_seeds)
-            rows += curves[problem]
+        curves |= with_and_without_noise(env, seeds, partial(outcome, env, overrides=others), others, kept)
+    rows = [found for of_problem in curves.values() for found in of_problem]
     picture = Path(kept.folder).with_name("errors.png")
     return rows, [save(errors_by_distance(curves), picture)]
+
+
+def with_and_without_noise(
+    env: str, seeds: int, outcome: Callable[[float, int], list[Graded]], overrides: Sequence[str], kept: Kept
+) -> dict[str, list[Row]]:
+    """Returns the rows of an environment as it is, and with noise in its transitions, by the problem's name.
+
+    Args:
+        outcome: of a noise level and a seed.
+        overrides: that the outcomes depend on.
+    """
+    found = {}
+    for noise in (0.0, NOISE):
+        problem = f"{env}, noise {noise:g}" if noise else env
+        of_seeds = [
+            kept.get(f"{problem}, seed {seed}", partial(outcome, noise, seed), settings=overrides)
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds)
+        ]
+        found[problem] = rows_of(problem, of_seeds)
+    return found
 
 
 def outcome(env: str, noise: float, seed: int, overrides: Sequence[str]) -> list[Graded]:

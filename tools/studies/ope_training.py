@@ -14,8 +14,8 @@ from lfiw.tasks.ope.policy import load_policy
 from lfiw.tasks.ope.reach import reach_of
 
 from .kept import Kept
-from .ope import FIRST_SEED, NOISE, environments_of
-from .ope_distances import Graded, graded, learned_from, rows_of
+from .ope import environments_of
+from .ope_distances import Graded, graded, learned_from, with_and_without_noise
 from .repeated import Row
 
 # steps after which the policy is kept, the first and the last as for policies/; and the discount of the training
@@ -36,13 +36,9 @@ def run(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row], li
         files = [folder / f"{env}-{stage}.safetensors" for stage in steps]
         if not all(file.exists() for file in files):
             train(env, steps[-1], list(steps), HORIZON, gamma, 0, folder)
-        for noise in (0.0, NOISE):
-            problem = f"{env}, noise {noise:g}" if noise else env
-            of_seeds = [
-                kept.get(f"{problem}, seed {seed}", partial(outcome, env, noise, seed, files, others), settings=others)
-                for seed in range(FIRST_SEED, FIRST_SEED + seeds)
-            ]
-            rows += rows_of(problem, of_seeds)
+        of_env = partial(outcome, env, files=files, overrides=others)
+        for of_problem in with_and_without_noise(env, seeds, of_env, others, kept).values():
+            rows += of_problem
     return rows, []
 
 

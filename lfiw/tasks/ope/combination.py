@@ -68,7 +68,7 @@ class Sampled:
     def squared_error(self) -> float:
         """Predicted: of the bootstrap, but at least the spread.
 
-        Few effective episodes are nearly the same in every bootstrap sample, whose spread is then far too small.
+        Few effective episodes are nearly the same in every bootstrap sample, which then tells far too small an error.
         """
         return max(self.standard_error**2, self.spread)
 
