@@ -73,9 +73,14 @@ class Sampled:
         return max(self.standard_error**2, self.spread)
 
     def source(self, name: str, episodes: Episodes) -> Source:
-        """Returns the source. Episodes that the weights choose may vary more than all do: its error may be twice."""
+        """Returns the source. Its error may be twice the predicted one, and that of a mean of so few episodes.
+
+        Episodes that the weights choose may vary more than all do. Where hardly any stays effective, the estimate is
+        near the behaviour policy's return whatever the truth: a bias that no variance of its own shows.
+        """
         far = 1 - self.effective / episodes.num
-        return Source(name, self.value, self.squared_error, far * self.squared_error)
+        of_few = episodes.std**2 / self.effective
+        return Source(name, self.value, self.squared_error, far * max(self.squared_error, of_few))
 
 
 @dataclass(frozen=True)

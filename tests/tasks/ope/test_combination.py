@@ -65,9 +65,11 @@ def test_extrapolation_widens_the_interval_and_leaves_the_weights() -> None:
 
 
 def test_what_extrapolation_may_add_grows_as_the_episodes_lose_their_weight() -> None:
-    near, far = (Sampled(12.0, 0.5, 0.1, effective).source("a", EPISODES) for effective in (300.0, 30.0))
-    assert (near.extrapolation, far.extrapolation) == (0.0, pytest.approx(0.9 * 0.25))
-    assert near.squared_error == far.squared_error == 0.25
+    near, half, far = (Sampled(12.0, 0.5, 0.1, effective).source("a", EPISODES) for effective in (300.0, 150.0, 1.5))
+    assert (near.extrapolation, half.extrapolation) == (0.0, pytest.approx(0.5 * 0.25))
+    # so few that hardly a return near the target's is among them: that of a mean of so many
+    assert far.extrapolation == pytest.approx(0.995 * 9 / 1.5)
+    assert near.squared_error == half.squared_error == far.squared_error == 0.25
     simulated = Anchored([1.0, 3.0]).source(EPISODES, drift=0.5, far=0.75)
     assert simulated.squared_error == pytest.approx(9 / 300 + 2 * 2 + 0.5)
     assert simulated.extrapolation == pytest.approx(0.75 * 4)
