@@ -8,6 +8,7 @@ python tools/study.py cifar10_gan --seeds 3 features.resnet56_weights=FILE      
 python tools/study.py cifar10_networks --seeds 3 features.resnet56_weights=FILE
 python tools/study.py cifar10_skewed --seeds 3 features.resnet56_weights=FILE
 python tools/study.py carry_over --seeds 5 features.resnet56_weights=FILE      and features.files=: docs/own_features.md
+python tools/study.py latent --seeds 3 features.resnet56_weights=FILE          the same; after carry_over
 python tools/study.py estimators --seeds 10 logger=none
 python tools/study.py generators --seeds 2 features.resnet56_weights=FILE      of weights/, else trained first
 python tools/study.py resampling --seeds 3 logger=none                         CIFAR-10 by the runs of cifar10_gan
@@ -46,6 +47,7 @@ STUDIES = {
     "cifar10_networks": "cifar10.networks",
     "cifar10_skewed": "cifar10.skewed",
     "carry_over": "carry_over.run",
+    "latent": "latent.run",
     "estimators": "single.estimators",
     "generators": "generators.run",
     "omniglot": "omniglot.run",

@@ -5,19 +5,21 @@ python tools/resample.py --cache cache/mine --log-ratio log_ratio/ID --pool 16 -
 python tools/resample.py --cache cache/mine --log-ratio weights.npz --method systematic --num 5000 --images better.npz
 python tools/resample.py --cache cache/mine --log-ratio log_ratio/ID --method mh --real cache/real --num 1000 --out DIR
 python tools/resample.py --generator digits --method mh --num 1000 --out cache/better          with the latest run
+python tools/resample.py --generator trained --checkpoint FILE --method pcn --pool 16 --num 1000 --out cache/better
 python tools/resample.py --generator cache --cache cache/mine --run runs/images/ID --num 500 --out cache/better
 
 --weights names a run: its scored samples are drawn by the weights that its gate chose, or by --weighting.
 --log-ratio names the log-ratios of the rows of --cache. The set then points to the chosen rows: without --copy no image
 is copied. It reads as any cache does, with all columns. With --generator, the classifier of a run scores
 candidates one batch after another: `digits` draws them as a run of experiment=digits does, `trained` from a generator
-that train.py made (--checkpoint), and `cache` takes each row of --cache once, in order.
+that train.py made (--checkpoint), and `cache` takes each row of --cache once, in order. Method pcn runs a chain per
+sample in the latent space of such a generator: it scores --pool images per sample, each near the one before.
 --images writes PNG files, or one .npz with arr_0, uint8 (N, H, W, C).
 """
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lfiw.data import SampleCache
+    from lfiw.generators.latent_sampling import LatentSampler
     from lfiw.ratio.mixed import MixedDataModule
     from lfiw.tasks.inputs import Scorer
     from lfiw.weighting.streaming import Sampler
 
 GENERATORS = ("cache", "digits", "trained")
 BLOCK = 1000  # rows copied at a time
+STEP = 0.5  # of pcn
 
 
 def main(arguments: list[str]) -> None:
@@ -58,10 +62,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, metavar="RUN|FILE", help="with --generator trained: the generator")
     parser.add_argument("--run", metavar="RUN", help="run whose classifier scores them (default: the latest)")
     parser.add_argument("--batch", type=int, default=1000, metavar="N", help="candidates per batch (default: 1000)")
-    methods = "sir (default), rejection, mh; without --generator also systematic, residual, without-replacement"
-    parser.add_argument("--method", default="sir", help=methods)
+    methods = "sir (default), rejection, mh; without --generator also systematic, residual, without-replacement; "
+    parser.add_argument("--method", default="sir", help=methods + "with --generator trained also pcn")
     parser.add_argument("--num", type=int, metavar="N", help="samples to choose")
-    parser.add_argument("--pool", type=int, metavar="T", help="for sir and mh: candidates per sample (default: 16)")
+    pool = "for sir, mh and pcn: candidates per sample (default: 16)"
+    parser.add_argument("--pool", type=int, metavar="T", help=pool)
+    step = f"for pcn: size of a step, above 0 and at most 1 (default: {STEP:g})"
+    parser.add_argument("--step", type=float, metavar="β", help=step)
     burn_in = "candidates before the first sample, for mh (640) and, with --generator, for rejection (1000)"
     parser.add_argument("--burn-in", type=int, metavar="N", help=burn_in)
     parser.add_argument(
@@ -106,7 +113,8 @@ def check(options: argparse.Namespace) -> None:
     for name in of_cache if streamed else of_stream:
         if getattr(options, name):
             raise InputError(f"{flag(name)} goes {'without' if streamed else 'with'} --generator")
-    check_method(options.method, streamed=streamed, **method_options(options))
+    latent = options.generator == "trained"
+    check_method(options.method, streamed=streamed, latent=latent, step=options.step, **method_options(options))
     if not streamed and (options.method == "mh") != (options.real is not None):
         raise InputError("--real names the cache of real samples that method mh starts from: give both or neither")
     for name in ("num", "batch"):
@@ -202,9 +210,11 @@ def resample_stream(options: argparse.Namespace) -> None:
 
     from lfiw.config import load
     from lfiw.data import CacheWriter, SampleCache
+    from lfiw.generators.generative_module import GenerativeModule
+    from lfiw.generators.latent_sampling import LatentSampler
     from lfiw.tasks.inputs import Scorer, build_datamodule
     from lfiw.training.run_folder import latest_run
-    from lfiw.weighting.streaming import build_sampler, stream
+    from lfiw.weighting.streaming import LATENT, POOL, build_sampler, stream
     from lfiw.weighting.weights import Weighting
 
     run = user_run(options.run) if options.run else latest_run("ratio")
@@ -213,14 +223,19 @@ def resample_stream(options: argparse.Namespace) -> None:
     datamodule.prepare_data()
     scorer, weighting = Scorer(run), Weighting(options.flatten, options.clip)
     generator = torch.Generator().manual_seed(options.seed)
-    start = start_of(options, real_log_ratio(run, datamodule), generator) if options.method == "mh" else None
-    sampler = build_sampler(options.method, generator, start=start, **method_options(options))
-    kept = stream(
-        candidates_of(options, scorer, datamodule, generator),
-        lambda batch: weighting.log_weights(scorer(batch)),
-        sampler,
-        options.num,
-    )
+
+    def score(batch: "Mapping[str, Tensor]") -> "Tensor":
+        return weighting.log_weights(scorer(batch))
+
+    sampler: LatentSampler | Sampler
+    if options.method == LATENT:
+        pool, step = POOL if options.pool is None else options.pool, STEP if options.step is None else options.step
+        sampler = LatentSampler(GenerativeModule.load(options.checkpoint), score, pool, step, generator)
+        kept = sampler.draw(options.num, options.batch)
+    else:
+        start = start_of(options, real_log_ratio(run, datamodule), generator) if options.method == "mh" else None
+        sampler = build_sampler(options.method, generator, start=start, **method_options(options))
+        kept = stream(candidates_of(options, scorer, datamodule, generator), score, sampler, options.num)
     started = time.perf_counter()
     with TemporaryDirectory() as folder:
         out = options.out or Path(folder) / "samples"
@@ -241,7 +256,7 @@ def resample_stream(options: argparse.Namespace) -> None:
 def chosen(options: argparse.Namespace) -> dict[str, Any]:
     """Describes how a set was made, for the provenance in its cache."""
     names = ("generator", "method", "log_ratio", "weights", "weighting", "num", "flatten", "clip", "smooth", "seed")
-    made = {name: getattr(options, name) for name in names} | method_options(options)
+    made = {name: getattr(options, name) for name in (*names, "step")} | method_options(options)
     return {name: value for name, value in made.items() if value is not None}
 
 
@@ -310,7 +325,9 @@ def candidates_of(
     return iter(lambda: digits.sample(options.batch, generator), None)
 
 
-def shown(kept: "Iterator[dict[str, Tensor]]", sampler: "Sampler", num: int) -> "Iterator[dict[str, Tensor]]":
+def shown(
+    kept: "Iterator[dict[str, Tensor]]", sampler: "Sampler | LatentSampler", num: int
+) -> "Iterator[dict[str, Tensor]]":
     """Yields the blocks unchanged, and reports progress and the share of accepted candidates."""
     from lfiw.training.progress import reporting
 

@@ -77,6 +77,10 @@ class GenerativeModule(TrainedModule):
         """Draws the noise of one sample, on the CPU."""
         raise NotImplementedError
 
+    def noise_from_normal(self, normal: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """Maps standard normal numbers, as many as the noise has, to what `draw_noise` draws."""
+        return normal
+
     def decode(self, noise: Float[Tensor, "n ..."]) -> UInt8[Tensor, "n c h w"]:
         """Makes images, in evaluation mode; they depend on the noise alone."""
         raise NotImplementedError
@@ -91,7 +95,6 @@ class GenerativeModule(TrainedModule):
         """
         return self.sample_each([generator] * num, labels)
 
-    @torch.inference_mode()
     def sample_each(
         self, generators: Sequence[torch.Generator], labels: Int64[Tensor, " n"] | None = None
     ) -> dict[str, Tensor]:
@@ -99,11 +102,16 @@ class GenerativeModule(TrainedModule):
         if labels is not None:
             raise InputError(f"model={self.net_options['name']} was trained without labels: leave them out")
         noise = torch.stack([self.draw_noise(generator) for generator in generators])
+        return {"image": self.images_of(noise), "latent": noise}
+
+    @torch.inference_mode()
+    def images_of(self, noise: Float[Tensor, "n ..."]) -> UInt8[Tensor, "n c h w"]:
+        """Makes images of noise, wherever the network is; they come to the CPU."""
         was_training = self.training
         self.eval()
         images = self.decode(self._sent(noise)).cpu()
         self.train(was_training)
-        return {"image": images, "latent": noise}
+        return images
 
     def training_noise(self, num: int, batch_idx: int, stream: int) -> Float[Tensor, "num latent"]:
         """Draws the noise of this process's rows in a training step, determined by (seed, epoch, step) and the row.

@@ -35,6 +35,9 @@ class PixelCNNModule(GenerativeModule):
         channels, height, width = self.shape
         return torch.rand(self.net.mixtures + channels, height, width, generator=generator, dtype=torch.float64)
 
+    def noise_from_normal(self, normal: Float[Tensor, "n u h w"]) -> Float[Tensor, "n u h w"]:
+        return torch.special.ndtr(normal)
+
     def decode(self, noise: Float[Tensor, "n u h w"]) -> UInt8[Tensor, "n c h w"]:
         return sample(self.net, noise)
 

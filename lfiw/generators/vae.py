@@ -124,6 +124,9 @@ class VAEModule(GenerativeModule):
         uniforms = torch.rand((self.mixtures + channels) * height * width, generator=generator, dtype=torch.float64)
         return torch.cat([z, uniforms])
 
+    def noise_from_normal(self, normal: Float[Tensor, "n numbers"]) -> Float[Tensor, "n numbers"]:
+        return torch.cat([normal[:, : self.latent], torch.special.ndtr(normal[:, self.latent :])], dim=1)
+
     def decode(self, noise: Float[Tensor, "n numbers"]) -> UInt8[Tensor, "n c h w"]:
         channels, height, width = self.shape
         z = noise[:, : self.latent].to(self.decoder.first.weight.dtype)

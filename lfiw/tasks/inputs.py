@@ -120,7 +120,7 @@ def logit_columns(classifier: str | None, extractors: Mapping[str, Extractor], m
 
 
 def build_datamodule(
-    data: CachedData | DigitsData | SkewedData | ToyData | RealData | PoliciesData, seed: int, folds: int = 1
+    data: CachedData | DigitsData | SkewedData | ToyData | RealData | PoliciesData, seed: int, folds: int
 ) -> MixedDataModule:
     """The data module that a configuration names.
 
@@ -190,7 +190,7 @@ class Scorer:
 
     def _extractor_of(self, column: str, images: Tensor) -> Extractor:
         config = self._config
-        options = feature_options(config.features, build_datamodule(config.data, config.seed))
+        options = feature_options(config.features, build_datamodule(config.data, config.seed, config.folds))
         for name in (input.removeprefix("features/") for input in config.data.input):
             if is_computed(name) and column.startswith(f"features/{column_name(name)}"):
                 extractor = build_extractor(name, images.shape[1:], options)

@@ -29,7 +29,14 @@ POOL = 16
 REJECTION_BURN_IN = 1000
 METHODS = ("sir", "systematic", "residual", "without-replacement", "rejection", "mh")
 STREAMED = ("sir", "rejection", "mh")  # the methods for candidates that are still being generated
-OPTIONS = {"pool": ("sir", "mh"), "burn_in": ("mh",), "start": ("mh",), "percentile": ("rejection",)}
+LATENT = "pcn"  # of `lfiw.weighting.latent_chains`, which makes its own candidates
+OPTIONS = {
+    "pool": ("sir", "mh", LATENT),
+    "burn_in": ("mh",),
+    "start": ("mh",),
+    "percentile": ("rejection",),
+    "step": (LATENT,),
+}
 
 
 @dataclass(frozen=True)
@@ -47,16 +54,21 @@ class Resampled:
     acceptance_rate: float | None = None
 
 
-def check_method(method: str, *, streamed: bool = False, **given: object) -> None:
+def check_method(method: str, *, streamed: bool = False, latent: bool = False, **given: object) -> None:
     """Requires that the given options (not None) belong to the method.
 
     Args:
         streamed: whether candidates are still being generated.
+        latent: whether they come from a generator whose latent space is known.
 
     Raises:
         InputError: the method is unknown, or does not have an option.
     """
     methods = STREAMED if streamed else METHODS
+    if latent:
+        methods = (*methods, LATENT)
+    if method == LATENT and not latent:
+        raise InputError(f"method {LATENT} moves in a generator's latent space: it goes with --generator trained")
     if method not in methods:
         why = " for candidates that come one by one" if method in METHODS else ""
         raise InputError(f"method {method!r}: expected one of {', '.join(methods)}{why}")

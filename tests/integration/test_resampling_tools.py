@@ -6,10 +6,12 @@ import os
 import numpy as np
 import pytest
 import torch
+from generators.test_generative import module_of
 from integration.launch import QUICK, launch, module, refused
 
 from lfiw.cli import run_script
 from lfiw.data import CacheWriter, SampleCache
+from lfiw.tasks.inputs import Scorer
 
 
 @pytest.fixture
@@ -248,15 +250,45 @@ def test_a_cache_in_order(here, digits, generated, column, capfd, monkeypatch):
     assert [path.name for path in here.iterdir()] == ["set"]
 
 
+def test_chains_in_the_latent_space_of_a_trained_generator(here, digits, capfd, monkeypatch):
+    """By the ratio of a run of digits their images come nearer to digits; all of them are new."""
+    monkeypatch.chdir(digits.cwd)
+    module_of("vae").save(here / "generator.safetensors")
+    arguments = ["--generator", "trained", "--checkpoint", here / "generator.safetensors", "--run", digits.folder]
+    # an untrained network's images hardly differ, so that their ratios have to count more
+    arguments += ["--method", "pcn", "--num", 60, "--batch", 40, "--flatten", 30]
+    told = {}
+    for pool in (1, 8):
+        told[pool] = ended_well(capfd, "tools/resample.py", *arguments, "--pool", pool, "--out", here / f"pool{pool}")
+    assert "60 samples by pcn, scored by" in told[8]
+    assert f"{60 * 8} candidates" in told[8]
+    scorer = Scorer(digits.folder)
+    plain, chained = (scorer({"image": SampleCache(here / f"pool{pool}")["image"]}) for pool in (1, 8))
+    assert chained.mean() > plain.mean() + plain.std() / 2
+    made = SampleCache(here / "pool8").source["resampling"]
+    assert (made["method"], made["pool"], made["generator"]) == ("pcn", 8, "trained")
+    refusals = {
+        ("--step", 0): "step=0: expected above 0 and at most 1",
+        ("--step", 1.5): "step=1.5",
+        ("--pool", 0): "pool=0 must be at least 1",
+        ("--burn-in", 5): "burn-in goes with method rejection or mh, not pcn",
+    }
+    for given, message in refusals.items():
+        assert message in refused(capfd, "tools/resample.py", *arguments, *given, "--out", here / "none")
+    assert not (here / "none").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
         (["generator=gan"], ["generator=gan", "cache, digits"]),
+        (["method=pcn"], ["method pcn moves in a generator's latent space: it goes with --generator trained"]),
+        (["step=0.5"], ["step goes with method pcn, not sir"]),
         (["method=systematic"], ["'systematic'", "sir, rejection, mh"]),
         (["num=0"], ["num=0"]),
         (["num=many"], ["--num", "'many'"]),
         (["numm=3"], ["--numm=3"]),
-        (["method=rejection", "pool=4"], ["pool goes with method sir or mh, not rejection"]),
+        (["method=rejection", "pool=4"], ["pool goes with method sir or mh or pcn, not rejection"]),
         (["run=nowhere"], ["nowhere"]),
         (["generator=cache"], ["--generator cache: give --cache"]),
         (["out=taken"], ["taken: exists already"]),

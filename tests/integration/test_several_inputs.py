@@ -86,6 +86,20 @@ def test_new_samples_are_scored_as_the_cached_ones(capfd: pytest.CaptureFixture[
     assert "data.input=['image', 'image']: expected one column or several different ones" in told
 
 
+def test_new_samples_of_a_run_that_scores_other_rows_than_it_trains_on() -> None:
+    """As experiment=cifar10_gan does: the run keeps no row of its training caches to score."""
+    fractions = "data.fractions={train: 0.8, validation: 0.2, evaluation: 0.0}"
+    apart = ["folds=2", "data.real_evaluation=held", fractions, "data.input=features/pixels", "run_dir=runs/apart"]
+    with CacheWriter(Path("held"), source={}) as writer:
+        writer.write({"image": SampleCache("real")["image"]})
+    module("train.py").train([*OPTIONS, *apart])
+    np.save("new.npy", SampleCache("generated")["image"].numpy())
+    module("tools/score.py").main(["run=runs/apart", "new.npy", "--out", "w.npz"])
+    found = np.load("w.npz")["log_ratio"]
+    assert np.isfinite(found).all()
+    assert np.corrcoef(found, SampleCache("generated")["log_ratio/apart"])[0, 1] > 0.5  # those are out of fold
+
+
 def test_concatenated_inputs_are_one_input() -> None:
     joined = ["data.input=[features/a, features/pixels]", "join=concatenate"]
     found, _ = log_ratios("joined", *joined)

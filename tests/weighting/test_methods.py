@@ -42,10 +42,11 @@ def test_what_it_cost() -> None:
     ("method", "options", "message"),
     [
         ("best", {}, "method 'best': expected one of sir, systematic"),
-        ("systematic", {"pool": 4}, "pool goes with method sir or mh, not systematic"),
+        ("systematic", {"pool": 4}, "pool goes with method sir or mh or pcn, not systematic"),
         ("sir", {"burn_in": 4}, "burn-in goes with method mh, not sir"),
         ("mh", {"percentile": 4.0}, "percentile goes with method rejection, not mh"),
         ("mh", {}, "mh starts from a real sample"),
+        ("pcn", {}, "method pcn moves in a generator's latent space: it goes with --generator trained"),
     ],
 )
 def test_options_of_another_method(method: str, options: dict, message: str) -> None:

@@ -72,7 +72,7 @@ def bfloat16(seeds: int, overrides: Sequence[str], kept: Kept) -> tuple[list[Row
 def scores_and_sizes(overrides: Sequence[str]) -> dict[str, Any]:
     """Returns scores by precision and metric, and the number of rows per side."""
     config = compose(["experiment=images", *overrides]).config
-    datamodule = build_datamodule(config.data, config.seed)
+    datamodule = build_datamodule(config.data, config.seed, config.folds)
     tables = datamodule.tables
     scores: dict[str, dict[str, float]] = {}
     with TemporaryDirectory() as folder:
