@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pytorch_lightning import Trainer
 from torch import Tensor
 
@@ -171,6 +171,24 @@ class Scorer:
         log_ratios = [c.log_ratio(self._values(column, batch)) for column, c in self.classifiers.items()]
         return torch.stack(log_ratios).mean(0)
 
+    def classes(self, name: str, column: str, batch: Mapping[str, Tensor]) -> Int64[Tensor, " n"]:
+        """The class of each sample, as the run's evaluation told classes.
+
+        Args:
+            name, column: the extractor and its logits; or `label`, for the samples' own.
+
+        Raises:
+            InputError: the samples have neither these labels nor images to classify.
+        """
+        if column in batch:
+            return batch[column] if name == column else batch[column].argmax(dim=1)
+        if "image" not in batch or name == column:
+            raise InputError(f"{self.run} tells classes by column {column!r}, the samples have {', '.join(batch)}")
+        if column not in self._extractors:
+            self._extractors[column] = self._build(name, "logits", column, batch["image"])
+        with torch.inference_mode():
+            return self._extractors[column](batch["image"])["logits"].argmax(dim=1)
+
     @cached_property
     def _config(self) -> Config:
         return load(self.run).config
@@ -184,20 +202,23 @@ class Scorer:
             parts = column.removeprefix("features/").split("+")
             return torch.cat([self._values(f"features/{part}", batch) for part in parts], dim=1)
         if column not in self._extractors:
-            self._extractors[column] = self._extractor_of(column, batch["image"])
+            self._extractors[column] = self._extractor_of_input(column, batch["image"])
         with torch.inference_mode():
             return self._extractors[column](batch["image"])["features"]
 
-    def _extractor_of(self, column: str, images: Tensor) -> Extractor:
-        config = self._config
-        options = feature_options(config.features, build_datamodule(config.data, config.seed, config.folds))
-        for name in (input.removeprefix("features/") for input in config.data.input):
+    def _extractor_of_input(self, column: str, images: Tensor) -> Extractor:
+        for name in (input.removeprefix("features/") for input in self._config.data.input):
             if is_computed(name) and column.startswith(f"features/{column_name(name)}"):
-                extractor = build_extractor(name, images.shape[1:], options)
-                found = extractor.columns["features"]
-                if found == column:
-                    return extractor
-                raise InputError(f"{self.run} was trained on {column}; these weights make {found}")
+                return self._build(name, "features", column, images)
         raise InputError(
             f"{self.run} was trained on column {column!r}, which no extractor computes: new samples cannot be scored"
         )
+
+    def _build(self, name: str, output: str, column: str, images: Tensor) -> Extractor:
+        """The extractor of that name, which must make this column."""
+        config = self._config
+        options = feature_options(config.features, build_datamodule(config.data, config.seed, config.folds))
+        extractor = build_extractor(name, images.shape[1:], options)
+        if (found := extractor.columns[output]) != column:
+            raise InputError(f"{self.run} was made with {column}; these weights make {found}")
+        return extractor

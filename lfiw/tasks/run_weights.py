@@ -44,13 +44,7 @@ def weights_of_run(run: Path, name: str | None = None) -> WeightedSamples:
     Raises:
         InputError: not a run of task=ratio, not evaluated, no such weighting, or its columns are gone.
     """
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{run} is not a run folder: it has no config.yaml")
-    if (task := task_of(run / "config.yaml")) != "ratio":
-        raise InputError(f"{run}: a run of task={task} has no weights of samples: give a run of task=ratio, or a cache")
-    if not (run / EVALUATION).is_file():
-        raise InputError(f"{run} was not evaluated: it has no {EVALUATION}; run python evaluate.py run={run}")
-    record = EvaluationRecord.read(run / EVALUATION)
+    record = evaluation_of(run)
     name, weighting = weighting_of(record, name)
     config = load(run).config
     datamodule = build_datamodule(config.data, config.seed, config.folds)
@@ -66,6 +60,21 @@ def weights_of_run(run: Path, name: str | None = None) -> WeightedSamples:
     log_ratio = scored.column(log_ratio_column(run)).double()
     weights = weighting(log_ratio, classes.strata(scored) if classes is not None else None)
     return WeightedSamples(scored.table, scored.rows, log_ratio, weights, f"weighting {name} of {run}")
+
+
+def evaluation_of(run: Path) -> EvaluationRecord:
+    """Reads the evaluation of a run.
+
+    Raises:
+        InputError: not a run of task=ratio, or not evaluated.
+    """
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"{run} is not a run folder: it has no config.yaml")
+    if (task := task_of(run / "config.yaml")) != "ratio":
+        raise InputError(f"{run}: a run of task={task} has no weights of samples: give a run of task=ratio, or a cache")
+    if not (run / EVALUATION).is_file():
+        raise InputError(f"{run} was not evaluated: it has no {EVALUATION}; run python evaluate.py run={run}")
+    return EvaluationRecord.read(run / EVALUATION)
 
 
 def weighting_of(record: EvaluationRecord, name: str | None) -> tuple[str, Weighting]:

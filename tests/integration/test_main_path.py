@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from integration.launch import QUICK, launch, module
+from integration.launch import QUICK, launch, module, refused
 from pages import Page, check_numbers
 
 from lfiw import RatioClassifier, Weighting
@@ -407,7 +407,17 @@ def test_classes_get_the_shares_of_real_rows(digits, capfd, monkeypatch, tmp_pat
     assert distance[0] < 0.5 * distance[1]
     assert run_script(module("tools/export.py").main, [str(folder), "--out", str(tmp_path / "out.npz")]) == 0
     with np.load(tmp_path / "out.npz") as file:
-        assert 1 / np.square(file["weight"]).sum() == pytest.approx(chosen["ess"])
+        exported, images = file["weight"], file["image"]
+    assert 1 / np.square(exported).sum() == pytest.approx(chosen["ess"])
+    # the same images as new samples: their classes are found again
+    np.savez(tmp_path / "new.npz", images=images)
+    arguments = [f"run={folder}", str(tmp_path / "new.npz"), "--out", str(tmp_path / "w.npz")]
+    module("tools/score.py").main([*arguments, "--weighting", "auto"])
+    np.testing.assert_allclose(np.load(tmp_path / "w.npz")["weights"], exported, rtol=1e-4)
+    told = refused(capfd, "tools/score.py", *arguments, "--weighting", "autp")
+    assert "--weighting autp: no such weighting, did you mean auto?" in told
+    told = refused(capfd, "tools/score.py", *arguments, "--weighting", "auto", "--flatten", "0.5")
+    assert "leave out --flatten, --clip and --smooth" in told
     evaluate(*options)
     assert "strata" not in json.loads((folder / "evaluation.json").read_text())
 
