@@ -57,7 +57,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cache", type=location_argument, metavar="DIR", help="cache of the samples")
     parser.add_argument("--log-ratio", metavar="NAME", help="column log_ratio/RUN, or an .npz file of tools/score.py")
     parser.add_argument("--weights", metavar="RUN", help="the run whose samples and weights to take")
-    parser.add_argument("--weighting", metavar="NAME", help="with --weights: its weighting (default: the gate's)")
+    named = "a weighting of the run: of --weights (default: the gate's), or with --generator, such as auto"
+    parser.add_argument("--weighting", metavar="NAME", help=named)
     parser.add_argument("--generator", metavar="NAME", help=f"where candidates come from: {', '.join(GENERATORS)}")
     parser.add_argument("--checkpoint", type=Path, metavar="RUN|FILE", help="with --generator trained: the generator")
     parser.add_argument("--run", metavar="RUN", help="run whose classifier scores them (default: the latest)")
@@ -97,10 +98,13 @@ def check(options: argparse.Namespace) -> None:
     streamed = options.generator is not None
     if streamed and options.generator not in GENERATORS:
         raise InputError(f"generator={options.generator}: expected one of {', '.join(GENERATORS)}")
-    of_run = ("cache", "log_ratio", "generator", "real", "clip", "smooth") if options.weights else ("weighting",)
-    for name in of_run:
+    for name in ("cache", "log_ratio", "generator", "real", "clip", "smooth") if options.weights else ():
         if getattr(options, name):
-            raise InputError(f"{flag(name)} goes {'without' if options.weights else 'with'} --weights")
+            raise InputError(f"{flag(name)} goes without --weights")
+    if options.weighting and not (options.weights or streamed):
+        raise InputError("--weighting goes with --weights or --generator")
+    if options.weighting and streamed and (options.flatten != 1 or options.clip or options.method == "mh"):
+        raise InputError("--weighting takes weights as the run has them: leave out --flatten, --clip and method mh")
     if options.weights and (options.flatten != 1 or options.method == "mh"):
         raise InputError("--weights are taken as they are, by any method but mh: --flatten and mh go with --cache")
     by_column = [] if options.weights else ["cache", "log_ratio"]
@@ -213,6 +217,7 @@ def resample_stream(options: argparse.Namespace) -> None:
     from lfiw.generators.generative_module import GenerativeModule
     from lfiw.generators.latent_sampling import LatentSampler
     from lfiw.tasks.inputs import Scorer, build_datamodule
+    from lfiw.tasks.run_weights import NewWeights
     from lfiw.training.run_folder import latest_run
     from lfiw.weighting.streaming import LATENT, POOL, build_sampler, stream
     from lfiw.weighting.weights import Weighting
@@ -221,12 +226,13 @@ def resample_stream(options: argparse.Namespace) -> None:
     config = load(run).config
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     datamodule.prepare_data()
-    scorer, weighting = Scorer(run), Weighting(options.flatten, options.clip)
     generator = torch.Generator().manual_seed(options.seed)
+    scorer, weighting = Scorer(run), Weighting(options.flatten, options.clip)
 
-    def score(batch: "Mapping[str, Tensor]") -> "Tensor":
+    def plain(batch: "Mapping[str, Tensor]") -> "Tensor":
         return weighting.log_weights(scorer(batch))
 
+    score = NewWeights(run, options.weighting) if options.weighting else plain
     sampler: LatentSampler | Sampler
     if options.method == LATENT:
         pool, step = POOL if options.pool is None else options.pool, STEP if options.step is None else options.step

@@ -1,18 +1,19 @@
 """The generated rows that a finished run scored, with the weights that it recommends."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lfiw.config import load
-from lfiw.data.splits import GENERATED
+from lfiw.data.splits import GENERATED, Subset
 from lfiw.data.table import Table
 from lfiw.errors import InputError, nearest
 from lfiw.evaluation.record import EXACT, EvaluationRecord
 from lfiw.ratio.cross_fitting import log_ratio_column
-from lfiw.tasks.inputs import build_datamodule
+from lfiw.tasks.inputs import Scorer, build_datamodule
 from lfiw.tasks.strata import ClassColumn
 from lfiw.training.run_folder import EVALUATION, task_of
 from lfiw.weighting.weights import Weighting
@@ -60,6 +61,35 @@ def weights_of_run(run: Path, name: str | None = None) -> WeightedSamples:
     log_ratio = scored.column(log_ratio_column(run)).double()
     weights = weighting(log_ratio, classes.strata(scored) if classes is not None else None)
     return WeightedSamples(scored.table, scored.rows, log_ratio, weights, f"weighting {name} of {run}")
+
+
+class NewWeights:
+    """Log-weights of new samples, each by itself, as a run weights those that it scored.
+
+    Class shares, if the weighting matches them, move by what moves them among the samples that the run scored.
+
+    Args:
+        name: of one of the run's weightings. Pareto-smoothing, which needs all samples, is left out.
+
+    Raises:
+        InputError: as `weights_of_run`, or (when called) samples that the run cannot score.
+    """
+
+    def __init__(self, run: Path, name: str) -> None:
+        record = evaluation_of(run)
+        weighting = weighting_of(record, name)[1].unsmoothed
+        self.scorer, self.weighting = Scorer(run), replace(weighting, stratify=False)
+        self.classes = ClassColumn.read(record.strata) if weighting.stratify and record.strata is not None else None
+        if self.classes is not None:
+            scored = weights_of_run(run, name)
+            strata = self.classes.strata(Subset(scored.table, scored.rows))
+            self.shifts = strata.shifts(self.weighting.log_weights(scored.log_ratio))
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> Float[Tensor, " n"]:
+        log_weights = self.weighting.log_weights(self.scorer(batch))
+        if self.classes is None:
+            return log_weights
+        return log_weights + self.shifts[self.scorer.classes(self.classes.name, self.classes.column, batch)]
 
 
 def evaluation_of(run: Path) -> EvaluationRecord:

@@ -19,6 +19,7 @@ from lfiw.cli import run_script
 from lfiw.config import load
 from lfiw.data import SampleCache
 from lfiw.errors import InputError
+from lfiw.tasks.run_weights import NewWeights, weights_of_run
 
 WEIGHTING_KEYS = {"name", "flatten", "clip", "smooth", "ess", "pareto_k", "max_weight", "metrics"}
 
@@ -395,7 +396,8 @@ def test_classes_get_the_shares_of_real_rows(digits, capfd, monkeypatch, tmp_pat
     folder = tmp_path / "again"
     shutil.copytree(digits.folder, folder)
     options = [f"run={folder}", "trainer.progress=false", "evaluation.figures=false"]
-    evaluate(*options, "evaluation.strata=classifier")
+    matched = "evaluation.weightings=[{name: matched, flatten: 0.5, stratify: true}]"
+    evaluate(*options, "evaluation.strata=classifier", matched)
     record = json.loads((folder / "evaluation.json").read_text())
     counts, chosen = record["strata"]["counts"], record["weightings"][-1]
     assert (record["recommended"], chosen["stratify"]) == ("auto", True)
@@ -414,6 +416,16 @@ def test_classes_get_the_shares_of_real_rows(digits, capfd, monkeypatch, tmp_pat
     arguments = [f"run={folder}", str(tmp_path / "new.npz"), "--out", str(tmp_path / "w.npz")]
     module("tools/score.py").main([*arguments, "--weighting", "auto"])
     np.testing.assert_allclose(np.load(tmp_path / "w.npz")["weights"], exported, rtol=1e-4)
+    # one by one they have the same weights, but for a constant
+    scored = weights_of_run(folder, "matched")
+    found = NewWeights(folder, "matched")({"image": scored.table.read(scored.rows, ["image"])["image"]})
+    assert (found - scored.weights.log()).std() < 1e-4
+    given = ["--generator", "digits", "--run", str(folder), "--num", "300", "--weighting", "matched"]
+    assert run_script(module("tools/resample.py").main, [*given, "--out", str(tmp_path / "drawn")]) == 0
+    assert SampleCache(tmp_path / "drawn").source["resampling"]["weighting"] == "matched"
+    for more, message in (("--method=mh", "and method mh"), ("--flatten=0.5", "leave out --flatten")):
+        told = refused(capfd, "tools/resample.py", *given, more, "--out", tmp_path / "none")
+        assert message in told
     told = refused(capfd, "tools/score.py", *arguments, "--weighting", "autp")
     assert "--weighting autp: no such weighting, did you mean auto?" in told
     told = refused(capfd, "tools/score.py", *arguments, "--weighting", "auto", "--flatten", "0.5")
