@@ -87,9 +87,9 @@ def rows_of_cache(options: argparse.Namespace) -> "WeightedSamples":
     """Returns all rows of a cache, weighted as the options say."""
     import torch
 
-    from lfiw.commands.resample import log_ratio_of
     from lfiw.data import SampleCache
     from lfiw.tasks.run_weights import WeightedSamples
+    from lfiw.tasks.sample_sets import log_ratio_of
     from lfiw.weighting.weights import Weighting
 
     cache = SampleCache(user_location(options.source))

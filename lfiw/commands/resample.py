@@ -13,7 +13,7 @@ python tools/resample.py --generator cache --cache cache/mine --run runs/images/
 is copied. It reads as any cache does, with all columns. With --generator, the classifier of a run scores
 candidates one batch after another: `digits` draws them as a run of experiment=digits does, `trained` from a generator
 that train.py made (--checkpoint), and `cache` takes each row of --cache once, in order. Method pcn runs a chain per
-sample in the latent space of such a generator: it scores --pool images per sample, each near the one before.
+sample in the latent space of a `trained` generator: it scores --pool images per sample, each near the one before.
 --images writes PNG files, or one .npz with arr_0, uint8 (N, H, W, C).
 """
 
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from lfiw.cli import Parser, run_script
 from lfiw.errors import InputError
-from lfiw.files import location_argument, user_path, user_run
+from lfiw.files import location_argument, user_run
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from lfiw.weighting.streaming import Sampler
 
 GENERATORS = ("cache", "digits", "trained")
-BLOCK = 1000  # rows copied at a time
 STEP = 0.5  # of pcn
 
 
@@ -147,6 +146,7 @@ def resample_cache(options: argparse.Namespace) -> None:
     import torch
 
     from lfiw.data import SampleCache, write_rows
+    from lfiw.tasks.sample_sets import check_has_images, copy_rows, log_ratio_of
     from lfiw.weighting.diagnostics import effective_sample_size
     from lfiw.weighting.streaming import resample
     from lfiw.weighting.weights import pareto_k
@@ -184,6 +184,7 @@ def weighted_cache(options: argparse.Namespace) -> "tuple[SampleCache, Tensor, T
     import torch
 
     from lfiw.data import SampleCache
+    from lfiw.tasks.sample_sets import log_ratio_of
     from lfiw.weighting.resampling import check_candidates
     from lfiw.weighting.weights import Weighting
 
@@ -218,6 +219,7 @@ def resample_stream(options: argparse.Namespace) -> None:
     from lfiw.generators.latent_sampling import LatentSampler
     from lfiw.tasks.inputs import Scorer, build_datamodule
     from lfiw.tasks.run_weights import NewWeights
+    from lfiw.tasks.sample_sets import real_log_ratio
     from lfiw.training.run_folder import latest_run
     from lfiw.weighting.streaming import LATENT, POOL, build_sampler, stream
     from lfiw.weighting.weights import Weighting
@@ -276,39 +278,6 @@ def start_of(options: argparse.Namespace, real: "Tensor", generator: "torch.Gene
     return Weighting(options.flatten, options.clip).log_weights(real)[place].item()
 
 
-def log_ratio_of(cache: "SampleCache", name: str) -> "Tensor":
-    """Reads the column of that name, or `log_ratio` of an .npz file of tools/score.py, in the order of the rows."""
-    if not name.endswith(".npz"):
-        column = cache.column(name)
-        if column.shape or not column.dtype.is_floating_point:
-            raise InputError(f"--log-ratio {name}: expected one number per row, the column has {tuple(column.shape)}")
-        return cache[name].double()
-    from lfiw.data.importers.arrays import load_arrays
-    from lfiw.data.table import to_tensor
-
-    try:
-        values = load_arrays(user_path(name))["log_ratio"]
-        log_ratio = to_tensor(values, "log_ratio")
-    except InputError as error:
-        raise InputError(f"--log-ratio {name}: no array log_ratio can be read from it ({error})") from None
-    if values.shape != (len(cache),) or values.dtype.kind != "f":
-        raise InputError(
-            f"--log-ratio {name}: {values.dtype} of shape {values.shape} for the {len(cache):,} rows of {cache.path}: "
-            "score the samples of this cache"
-        )
-    return log_ratio.double()
-
-
-def real_log_ratio(run: Path, datamodule: "MixedDataModule") -> "Tensor":
-    """Returns the log-ratios of the real evaluation rows of a run."""
-    from lfiw.ratio.cross_fitting import log_ratio_column
-
-    datamodule.open_tables()
-    datamodule.input = datamodule.samples  # the split needs no features
-    datamodule.setup()
-    return datamodule.splits["evaluation"][0].column(log_ratio_column(run))
-
-
 def candidates_of(
     options: argparse.Namespace, scorer: "Scorer", datamodule: "MixedDataModule", generator: "torch.Generator"
 ) -> "Iterable[dict[str, Tensor]]":
@@ -347,44 +316,16 @@ def shown(
             yield block
 
 
-def check_has_images(cache: "SampleCache") -> None:
-    import torch
-
-    column = cache.column("image") if "image" in cache.columns else None
-    if column is None or column.dtype != torch.uint8 or len(column.shape) != 3:
-        raise InputError(f"--images: {cache.path} has no column 'image' of uint8 (channels, height, width)")
-
-
 def write_pictures(options: argparse.Namespace, cache: "SampleCache", rows: "Tensor") -> None:
     """Writes the images of these rows to --images, if given."""
     from lfiw.data.image_files import write_images
+    from lfiw.tasks.sample_sets import check_has_images, column_blocks
 
     if options.images is None:
         return
     check_has_images(cache)
     write_images(options.images, column_blocks(cache, rows, "image"), len(rows))
     print(f"{options.images}: {len(rows):,} images")
-
-
-def copy_rows(path: Path, cache: "SampleCache", rows: "Tensor", source: dict[str, Any], overwrite: bool) -> None:
-    """Copies rows to a new cache: base columns, then the columns that were computed later, with their stamps."""
-    from lfiw.data import CacheWriter, SampleCache
-
-    if path.resolve() == cache.path.resolve():
-        raise InputError(f"{path}: the rows of a cache cannot replace it: choose another path")
-    base = list(cache[[0]])
-    with CacheWriter(path, source=source, overwrite=overwrite) as writer:
-        for part in rows.split(BLOCK):
-            writer.write(cache.read(part, base))
-    copy = SampleCache(path)
-    for name in cache.columns:
-        if name not in base:
-            copy.add_column(name, column_blocks(cache, rows, name), stamp=cache.column(name).stamp)
-
-
-def column_blocks(cache: "SampleCache", rows: "Tensor", name: str) -> "Iterator[Tensor]":
-    for part in rows.split(BLOCK):
-        yield cache.read(part, [name])[name]
 
 
 command = partial(run_script, main)
