@@ -27,6 +27,7 @@ FILES = {
     "resampling_cifar10": "resampling",
     "ope_estimates": "ope",
     "carry_over_equal": "carry_over",
+    "carry_over_fewer": "carry_over",
     "carry_over_neighbours": "carry_over",
 }
 TABLES: dict[str, Callable[[Study], str]] = {
@@ -42,7 +43,9 @@ TABLES: dict[str, Callable[[Study], str]] = {
     "cifar10_skewed": cifar10.cifar10_skewed,
     "carry_over": carry_over.by_gate,
     "carry_over_equal": carry_over.at_equal_ess,
+    "carry_over_fewer": carry_over.at_fewer,
     "carry_over_neighbours": carry_over.by_neighbours,
+    "latent": carry_over.latent,
     "bfloat16": cifar10.bfloat16,
     "precision": speed.precision,
     "trained_generators": cifar10.trained_generators,

@@ -1,9 +1,10 @@
 """How far a ratio corrects features that it never saw: CIFAR-10, four generators, ratios of one or several networks.
 
 CIFAR-10's images and each generator's samples must be in caches: docs/results/cifar10.md says how to make them, and
-docs/own_features.md where EfficientNet-Lite0's weights come from. Classifiers on each network's features are trained
-once per generator and seed, in runs/carry_over; finished runs there are reused. A ratio of several networks is the mean
-of their log-ratios, as `join=mean` makes it; with `concatenate`, one classifier sees the features of all of them.
+docs/own_features.md where the weights of the ImageNet networks come from. Classifiers on each network's features are
+trained once per generator and seed, in runs/carry_over; finished runs there are reused. A ratio of several networks is
+the mean of their log-ratios, as `join=mean` makes it; with `concatenate`, one classifier sees the features of all of
+them. A network that a ratio does not see judges it; EfficientNet-Lite0 and MobileNetV2 judge one another's.
 Class shares are matched by ResNet-56's labels, as `evaluation.strata=resnet56` does; `resnet20=FILE` gives another
 network by whose labels the class distance is judged as well.
 """
@@ -62,10 +63,15 @@ GENERATORS = {
     "VAE": "generators-vae",
 }
 # network's name in the tables → its extractor
-NETWORKS = {"Inception": "inception", "EfficientNet": "timm-tf_efficientnet_lite0", "ResNet-56": "resnet56"}
+NETWORKS = {
+    "Inception": "inception",
+    "EfficientNet": "timm-tf_efficientnet_lite0",
+    "MobileNet": "torchvision-mobilenet_v2",
+    "ResNet-56": "resnet56",
+}
 LABELLED = "ResNet-56"  # the network that knows CIFAR-10's classes
 UNSEEN = "EfficientNet"  # the network whose neighbourhoods judge
-# ResNet-56 has 64 features, the others 1,280 and 2,048
+# ResNet-56 has 64 features, the others 1,280 or 2,048
 SMALLER = ["model.width=128", "model.dropout=0.2", "optimizer.lr=1e-3"]
 UNSCORED = ["evaluation.extractors=[resnet56]", "evaluation.intervals=false", "evaluation.permutations=0"]
 UNSCORED += [
@@ -90,6 +96,7 @@ class Ratio:
     networks: tuple[str, ...]
     concatenated: bool = False
     brief: bool = False  # only at the first of the equal ESS
+    leading: bool = False  # also at the other
     controlled: bool = False  # also with its weights permuted
 
     @property
@@ -104,10 +111,10 @@ class Ratio:
 
 
 RATIOS = (
-    *(Ratio((network,), controlled=network == "Inception") for network in NETWORKS),
+    *(Ratio((network,)) for network in NETWORKS),
     Ratio(("Inception", "ResNet-56")),
-    Ratio(("Inception", "EfficientNet"), brief=True),
-    Ratio(tuple(NETWORKS), controlled=True),
+    Ratio(("Inception", "MobileNet", "ResNet-56"), leading=True, controlled=True),
+    Ratio(("Inception", "EfficientNet", "ResNet-56"), leading=True),
     Ratio(("Inception", "ResNet-56"), concatenated=True, brief=True),
 )
 
@@ -233,6 +240,7 @@ def weights_of(
 ) -> dict[str, Float[Tensor, " n"]]:
     """Returns `RATIO: WEIGHTING` → weights: those at equal ESS, the gate's, and some of these permuted.
 
+    The gate that leaves the class shares as they fall is asked for ratios of several networks.
     The gate judges by the features that the ratio saw and by class shares, and by none of the other scores.
     """
     log_ratio = torch.stack([run.log_ratio for run in runs]).mean(0)
@@ -245,13 +253,14 @@ def weights_of(
     strata = classes.strata(datamodule.splits["evaluation"][GENERATED])
     matched = replace(validation, strata=validation_strata(classes, datamodule, validation))
     weightings = {}
-    for name, of in ((AUTO, matched), (BY_RATIO, validation)):
+    gates = {AUTO: matched} | ({BY_RATIO: validation} if len(ratio.networks) > 1 else {})
+    for name, of in gates.items():
         judging = judging_rows(datamodule, of)
         assert judging is not None
         judges = [judging.by_features(n, extractors[n].columns["features"]) for n in ratio.networks]
         judges.append(judging.by_classes(extractors[LABELLED].columns["logits"]))
         weightings[name] = choose_by_judges(judges, of, ess_share=share, num_scored=len(log_ratio)).weighting
-    for share in SHARES if len(ratio.networks) > 1 else SHARES[:1]:
+    for share in SHARES if ratio.leading else SHARES[:1]:
         weightings[f"ESS {share:.0%}"] = with_ess(log_ratio, share)
         weightings[f"ESS {share:.0%}{MATCHED}"] = with_ess(log_ratio, share, strata)
     weights = {name: weighting(log_ratio, strata) for name, weighting in weightings.items()}

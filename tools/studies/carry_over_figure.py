@@ -6,18 +6,33 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from lfiw.evaluation.plots.style import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, dressed, new_figure, save
+from lfiw.evaluation.plots.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    dressed,
+    new_figure,
+    save,
+)
 from lfiw.weighting.diagnostics import half_width
 
 from .repeated import Row
 
+LEADING = "mean of Inception + MobileNet + ResNet-56"
 # ratio → colour; the control last
 RATIOS = {
     "Inception": BLUE,
     "EfficientNet": ORANGE,
+    "MobileNet": VERMILLION,
     "ResNet-56": PURPLE,
     "mean of Inception + ResNet-56": SKY,
-    "mean of Inception + EfficientNet + ResNet-56": GREEN,
+    LEADING: GREEN,
+    "mean of Inception + EfficientNet + ResNet-56": INK,
 }
 CONTROL = ", permuted"
 HEIGHT = 0.8  # of a judge's bars together
@@ -35,7 +50,7 @@ def draw(rows: Sequence[Row], weightings: Sequence[str], judges: Sequence[str], 
     """
     found = {(r["name"], r["metric"]): r for r in rows}
     generators = list(dict.fromkeys(name.partition(", ")[0] for name, _ in found))
-    figure = new_figure(9.5, 1.1 + 2.6 * len(generators))
+    figure = new_figure(9.5, 1.1 + 3.4 * len(generators))
     panels = figure.subplots(len(generators), 2, squeeze=False, sharey=True)
     for generator, pair in zip(generators, panels, strict=True):
         ess = {of: found[f"{generator}, Inception: {of}", "ess"]["mean"] for of in weightings}
@@ -47,7 +62,7 @@ def draw(rows: Sequence[Row], weightings: Sequence[str], judges: Sequence[str], 
     for axes in panels[-1]:
         axes.set_xlabel("change by weighting, %")
     looks = [Patch(color=colour, label=f"ratio on {ratio}") for ratio, colour in RATIOS.items()]
-    looks.append(Patch(color=FAINT, label="control: weights of Inception's ratio, permuted"))
+    looks.append(Patch(color=FAINT, label="control: weights of Inception + MobileNet + ResNet-56, permuted"))
     looks.append(Patch(color=INK, alpha=PALE, label="pale: seen by the ratio, or used to count classes"))
     figure.legend(handles=looks, loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return save(figure, file)
@@ -63,7 +78,7 @@ def bars(
     counted: str,
 ) -> None:
     """Draws the bars of one generator and score, one group per judge."""
-    subjects = [*((ratio, weighting) for ratio in RATIOS), ("Inception", weighting + CONTROL)]
+    subjects = [*((ratio, weighting) for ratio in RATIOS), (LEADING, weighting + CONTROL)]
     step = HEIGHT / len(subjects)
     for k, (ratio, of) in enumerate(subjects):
         control = of.endswith(CONTROL)

@@ -1,21 +1,18 @@
 """Tables of how far a ratio corrects features that it saw, and others."""
 
-from .cells import Row, Study, by_name, markdown, names_of
+from .cells import Row, Study, by_name, markdown, names_of, plus_minus
 
-JUDGES = ("Inception", "EfficientNet", "ResNet-56")
+JUDGES = ("Inception", "EfficientNet", "MobileNet", "ResNet-56")
 SHARES = "class_distance@ResNet-20"
 COUNTED = "ResNet-56"  # by whose labels class shares are matched
-EQUAL = "ESS 60%"
-SAME = f"GAN, Inception: {EQUAL}"  # whose ESS the others must have; where class shares are far off, theirs is lower
+EQUAL, FEWER = "ESS 60%", "ESS 30%"
+# whose ESS the others must have; where class shares are far off, theirs is lower
+SAME = {EQUAL: f"GAN, Inception: {EQUAL}", FEWER: f"GAN, mean of Inception + MobileNet + ResNet-56: {FEWER}"}
 MATCHED, PERMUTED = ", class shares matched", ", permuted"
 # weighting in the study → how the table tells it
 GATE = {"auto": "matched where possible", "auto, classes as they fall": "as they fall"}
-AT_EQUAL_ESS = {
-    EQUAL: "as they fall",
-    EQUAL + MATCHED: "matched",
-    EQUAL + PERMUTED: "as they fall, weights permuted",
-    EQUAL + MATCHED + PERMUTED: "matched, weights permuted",
-}
+TOLD = {"": "as they fall", MATCHED: "matched"}
+CONTROLS = {PERMUTED: "as they fall, weights permuted", MATCHED + PERMUTED: "matched, weights permuted"}
 
 
 def by_gate(study: Study) -> str:
@@ -25,13 +22,20 @@ def by_gate(study: Study) -> str:
 
 def at_equal_ess(study: Study) -> str:
     """Lists the same at equal ESS, 60 % of the samples, with the controls: these weights permuted."""
+    return at_ess(study, EQUAL)
+
+
+def at_fewer(study: Study) -> str:
+    """Lists the same at 30 %."""
+    return at_ess(study, FEWER)
+
+
+def at_ess(study: Study, name: str) -> str:
+    """Lists the weightings of this name that have as many effective samples as the first one."""
     found = by_name(study)
-    names = [
-        name
-        for name in names_of(study, "ess")
-        if abs(found[name, "ess"]["mean"] / found[SAME, "ess"]["mean"] - 1) < 0.01
-    ]
-    return changes(study, AT_EQUAL_ESS, names=names)
+    enough = found[SAME[name], "ess"]["mean"]
+    names = [of for of in names_of(study, "ess") if abs(found[of, "ess"]["mean"] / enough - 1) < 0.01]
+    return changes(study, {name + of: told for of, told in (TOLD | CONTROLS).items()}, names=names)
 
 
 def by_neighbours(study: Study) -> str:
@@ -51,6 +55,22 @@ def by_neighbours(study: Study) -> str:
 
 def absolute(row: Row) -> str:
     return f"{row['mean']:.3f}" + ("" if row["se"] is None else f" ± {row['se']:.3f}")
+
+
+def latent(study: Study) -> str:
+    """Lists unweighted sets drawn by a ratio, judged by the network that it saw and by another."""
+    found = by_name(study)
+    judged = [(score, network) for network in (COUNTED, "EfficientNet") for score in ("fid", "kid")]
+    titles = ["set", "images scored per sample", "accepted", "mean log-ratio"]
+    titles += [f"{score.upper()} ↓, {network}" for score, network in judged]
+    rows = []
+    for name in names_of(study):
+        method, _, pool = name.partition(", ")
+        own = [found[name, f"{score}@{network}"] for score, network in judged]
+        cells = [f"{found[name, 'accepted']['mean']:.0%}" if pool else "–"]
+        cells += [plus_minus(row["mean"], row["se"]) for row in (found[name, "log_ratio"], *own)]
+        rows.append([method, pool or "1", *cells])
+    return markdown(titles, rows)
 
 
 def changes(study: Study, weightings: dict[str, str], *, names: list[str], ess: bool = False) -> str:
