@@ -19,7 +19,7 @@ sample in the latent space of a `trained` generator: it scores --pool images per
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from lfiw.data import SampleCache
     from lfiw.generators.latent_sampling import LatentSampler
     from lfiw.ratio.mixed import MixedDataModule
-    from lfiw.tasks.inputs import Scorer
     from lfiw.weighting.streaming import Sampler
 
 GENERATORS = ("cache", "digits", "trained")
@@ -229,12 +228,13 @@ def resample_stream(options: argparse.Namespace) -> None:
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     datamodule.prepare_data()
     generator = torch.Generator().manual_seed(options.seed)
-    scorer, weighting = Scorer(run), Weighting(options.flatten, options.clip)
-
-    def plain(batch: "Mapping[str, Tensor]") -> "Tensor":
-        return weighting.log_weights(scorer(batch))
-
-    score = NewWeights(run, options.weighting) if options.weighting else plain
+    score: Callable[[Mapping[str, Tensor]], Tensor]
+    if options.weighting:
+        of_run = NewWeights(run, options.weighting)
+        score, columns = of_run, of_run.columns
+    else:
+        scorer, weighting = Scorer(run), Weighting(options.flatten, options.clip)
+        score, columns = (lambda batch: weighting.log_weights(scorer(batch))), list(scorer.classifiers)
     sampler: LatentSampler | Sampler
     if options.method == LATENT:
         pool, step = POOL if options.pool is None else options.pool, STEP if options.step is None else options.step
@@ -243,7 +243,7 @@ def resample_stream(options: argparse.Namespace) -> None:
     else:
         start = start_of(options, real_log_ratio(run, datamodule), generator) if options.method == "mh" else None
         sampler = build_sampler(options.method, generator, start=start, **method_options(options))
-        kept = stream(candidates_of(options, scorer, datamodule, generator), score, sampler, options.num)
+        kept = stream(candidates_of(options, run, columns, datamodule, generator), score, sampler, options.num)
     started = time.perf_counter()
     with TemporaryDirectory() as folder:
         out = options.out or Path(folder) / "samples"
@@ -279,9 +279,17 @@ def start_of(options: argparse.Namespace, real: "Tensor", generator: "torch.Gene
 
 
 def candidates_of(
-    options: argparse.Namespace, scorer: "Scorer", datamodule: "MixedDataModule", generator: "torch.Generator"
+    options: argparse.Namespace,
+    run: Path,
+    columns: Sequence[str],
+    datamodule: "MixedDataModule",
+    generator: "torch.Generator",
 ) -> "Iterable[dict[str, Tensor]]":
-    """Yields batches of candidates from the source that --generator names."""
+    """Yields batches of candidates from the source that --generator names.
+
+    Args:
+        columns: beside the samples, what the weights read of a cache that has it.
+    """
     from lfiw.data import SampleCache
     from lfiw.data.importers import import_cache
     from lfiw.generators import open_generator
@@ -289,13 +297,13 @@ def candidates_of(
     from lfiw.ratio.digits import DigitsCandidates, DigitsDataModule
 
     if options.generator == "cache":
-        columns = SampleCache(options.cache).columns
-        names = [name for name in dict.fromkeys(("image", "vector", *scorer.classifiers)) if name in columns]
+        there = SampleCache(options.cache).columns
+        names = [name for name in dict.fromkeys(("image", "vector", *columns)) if name in there]
         return candidates(import_cache(options.cache, names), options.batch, generator)
     if options.generator == "trained":
         return candidates(open_generator("trained", options.checkpoint), options.batch, generator)
     if not isinstance(datamodule, DigitsDataModule):
-        raise InputError(f"--generator digits goes with a run of experiment=digits, not {scorer.run}")
+        raise InputError(f"--generator digits goes with a run of experiment=digits, not {run}")
     digits = DigitsCandidates(datamodule)
     return iter(lambda: digits.sample(options.batch, generator), None)
 

@@ -26,8 +26,7 @@ def main(arguments: list[str]) -> None:
     from lfiw.data.importers.arrays import import_arrays
     from lfiw.files import replacing
     from lfiw.tasks.inputs import Scorer
-    from lfiw.tasks.run_weights import evaluation_of, weighting_of
-    from lfiw.tasks.strata import ClassColumn
+    from lfiw.tasks.run_weights import weighting_of_run
     from lfiw.training.progress import reporting
     from lfiw.training.run_folder import latest_run
     from lfiw.weighting.diagnostics import effective_sample_size
@@ -42,9 +41,7 @@ def main(arguments: list[str]) -> None:
     run = user_run(options.run) if options.run else latest_run("ratio")
     weighting, classes = Weighting(options.flatten, options.clip, options.smooth), None
     if options.weighting:
-        record = evaluation_of(run)
-        weighting = weighting_of(record, options.weighting)[1]
-        classes = ClassColumn.read(record.strata) if weighting.stratify and record.strata else None
+        _, weighting, classes = weighting_of_run(run, options.weighting)
     scorer = Scorer(run)
     blocks, of_rows = [], []
     with reporting("scoring", samples.num_rows, "samples") as advance:

@@ -45,8 +45,7 @@ def weights_of_run(run: Path, name: str | None = None) -> WeightedSamples:
     Raises:
         InputError: not a run of task=ratio, not evaluated, no such weighting, or its columns are gone.
     """
-    record = evaluation_of(run)
-    name, weighting = weighting_of(record, name)
+    name, weighting, classes = weighting_of_run(run, name)
     config = load(run).config
     datamodule = build_datamodule(config.data, config.seed, config.folds)
     datamodule.prepare_data()
@@ -54,7 +53,6 @@ def weights_of_run(run: Path, name: str | None = None) -> WeightedSamples:
     datamodule.input = datamodule.samples  # the split needs no features
     datamodule.setup()
     scored = datamodule.splits["evaluation"][GENERATED]
-    classes = ClassColumn.read(record.strata) if record.strata is not None else None
     for column in (log_ratio_column(run), *([classes.column] if classes is not None else [])):
         if column not in scored.table.columns:
             raise InputError(f"{run}: {column} is no longer in {scored.table}: run python evaluate.py run={run}")
@@ -76,14 +74,17 @@ class NewWeights:
     """
 
     def __init__(self, run: Path, name: str) -> None:
-        record = evaluation_of(run)
-        weighting = weighting_of(record, name)[1].unsmoothed
-        self.scorer, self.weighting = Scorer(run), replace(weighting, stratify=False)
-        self.classes = ClassColumn.read(record.strata) if weighting.stratify and record.strata is not None else None
+        _, weighting, self.classes = weighting_of_run(run, name)
+        self.scorer, self.weighting = Scorer(run), replace(weighting.unsmoothed, stratify=False)
         if self.classes is not None:
             scored = weights_of_run(run, name)
             strata = self.classes.strata(Subset(scored.table, scored.rows))
             self.shifts = strata.shifts(self.weighting.log_weights(scored.log_ratio))
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that it reads where samples have them; it computes features and logits that they lack."""
+        return [*self.scorer.classifiers, *([self.classes.column] if self.classes is not None else [])]
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Float[Tensor, " n"]:
         log_weights = self.weighting.log_weights(self.scorer(batch))
@@ -105,6 +106,18 @@ def evaluation_of(run: Path) -> EvaluationRecord:
     if not (run / EVALUATION).is_file():
         raise InputError(f"{run} was not evaluated: it has no {EVALUATION}; run python evaluate.py run={run}")
     return EvaluationRecord.read(run / EVALUATION)
+
+
+def weighting_of_run(run: Path, name: str | None) -> tuple[str, Weighting, ClassColumn | None]:
+    """Returns the weighting of that name, or the recommended one: its name, itself, and the classes that it matches.
+
+    Raises:
+        InputError: as `evaluation_of`, or no such weighting.
+    """
+    record = evaluation_of(run)
+    name, weighting = weighting_of(record, name)
+    classes = ClassColumn.read(record.strata) if weighting.stratify and record.strata is not None else None
+    return name, weighting, classes
 
 
 def weighting_of(record: EvaluationRecord, name: str | None) -> tuple[str, Weighting]:

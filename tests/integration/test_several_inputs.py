@@ -100,6 +100,22 @@ def test_new_samples_of_a_run_that_scores_other_rows_than_it_trains_on() -> None
     assert np.corrcoef(found, SampleCache("generated")["log_ratio/apart"])[0, 1] > 0.5  # those are out of fold
 
 
+def test_labels_of_a_cache_give_new_candidates_their_class_shares() -> None:
+    """The weights read the labels that the cache has beside its samples."""
+    for name, every in (("real", 2), ("generated", 10)):
+        labels = (torch.arange(ROWS) % every == 0).long()
+        SampleCache(name).add_column("label", labels, stamp={"name": "label"})
+    matched = "evaluation.weightings=[{name: matched, flatten: 0.0, stratify: true}]"
+    module("train.py").train([*OPTIONS, "folds=2", "evaluation.strata=label", matched, "run_dir=runs/labelled"])
+    arguments = ["--generator", "cache", "--cache", "generated", "--run", "runs/labelled", "--weighting", "matched"]
+    module("tools/resample.py").main([*arguments, "--pool", "2", "--num", "60", "--out", "drawn"])
+    generated = SampleCache("generated")
+    label = {image.numpy().tobytes(): int(c) for image, c in zip(generated["image"], generated["label"], strict=True)}
+    drawn = [label[image.numpy().tobytes()] for image in SampleCache("drawn")["image"]]
+    # in a fifth of the pools of two one candidate has label 1, and there nine times the weight of the other
+    assert 0.13 < np.mean(drawn) <= 0.2
+
+
 def test_concatenated_inputs_are_one_input() -> None:
     joined = ["data.input=[features/a, features/pixels]", "join=concatenate"]
     found, _ = log_ratios("joined", *joined)

@@ -4,7 +4,7 @@ CIFAR-10's images and each generator's samples must be in caches: docs/results/c
 docs/own_features.md where the weights of the ImageNet networks come from. Classifiers on each network's features are
 trained once per generator and seed, in runs/carry_over; finished runs there are reused. A ratio of several networks is
 the mean of their log-ratios, as `join=mean` makes it; with `concatenate`, one classifier sees the features of all of
-them. A network that a ratio does not see judges it; EfficientNet-Lite0 and MobileNetV2 judge one another's.
+them. A network that a ratio does not see judges it; EfficientNet-Lite0 and MobileNetV2 judge each other's ratios.
 Class shares are matched by ResNet-56's labels, as `evaluation.strata=resnet56` does; `resnet20=FILE` gives another
 network by whose labels the class distance is judged as well.
 """
@@ -240,7 +240,7 @@ def weights_of(
 ) -> dict[str, Float[Tensor, " n"]]:
     """Returns `RATIO: WEIGHTING` → weights: those at equal ESS, the gate's, and some of these permuted.
 
-    The gate that leaves the class shares as they fall is asked for ratios of several networks.
+    Only ratios of several networks also have the gate that leaves class shares as they fall.
     The gate judges by the features that the ratio saw and by class shares, and by none of the other scores.
     """
     log_ratio = torch.stack([run.log_ratio for run in runs]).mean(0)

@@ -11,8 +11,12 @@ SAME = {EQUAL: f"GAN, Inception: {EQUAL}", FEWER: f"GAN, mean of Inception + Mob
 MATCHED, PERMUTED = ", class shares matched", ", permuted"
 # weighting in the study → how the table tells it
 GATE = {"auto": "matched where possible", "auto, classes as they fall": "as they fall"}
-TOLD = {"": "as they fall", MATCHED: "matched"}
-CONTROLS = {PERMUTED: "as they fall, weights permuted", MATCHED + PERMUTED: "matched, weights permuted"}
+AT_ESS = {
+    "": "as they fall",
+    MATCHED: "matched",
+    PERMUTED: "as they fall, weights permuted",
+    MATCHED + PERMUTED: "matched, weights permuted",
+}
 
 
 def by_gate(study: Study) -> str:
@@ -35,7 +39,7 @@ def at_ess(study: Study, name: str) -> str:
     found = by_name(study)
     enough = found[SAME[name], "ess"]["mean"]
     names = [of for of in names_of(study, "ess") if abs(found[of, "ess"]["mean"] / enough - 1) < 0.01]
-    return changes(study, {name + of: told for of, told in (TOLD | CONTROLS).items()}, names=names)
+    return changes(study, {name + of: told for of, told in AT_ESS.items()}, names=names)
 
 
 def by_neighbours(study: Study) -> str:
