@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from operator import index
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -193,7 +194,7 @@ def passes(num_rows: int, length: int, generator: torch.Generator) -> Int64[Tens
 def mix_seeds(*seeds: int) -> int:
     """Makes one seed from several, in their order: splitmix64 over the sequence (Steele et al. 2014)."""
     state = 0
-    for seed in seeds:
+    for seed in map(index, seeds):  # numpy's integers would overflow
         state = (state + seed + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF

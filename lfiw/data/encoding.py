@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from lfiw.data.table import Table, TensorTable, to_tensor
+from lfiw.data.table import Table, TensorTable, plain_array, to_tensor
 from lfiw.errors import InputError
 
 IMAGE, VECTOR = "image", "vector"  # names of the columns that hold samples
@@ -171,7 +171,7 @@ def read_samples(samples: Any, name: str) -> Shaped[Tensor, "n ..."]:
             raise InputError(f"{name} holds complex numbers, expected real ones")
     else:
         try:
-            values = to_tensor(np.asarray(samples), name)
+            values = to_tensor(plain_array(samples, name), name)
         except (TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise

@@ -41,6 +41,17 @@ def to_tensor(array: np.ndarray, name: str = "the array") -> Tensor:
         return torch.from_numpy(np.array(array, dtype=native(array.dtype), order="C"))
 
 
+def plain_array(values: Any, name: str) -> np.ndarray:
+    """Returns numpy's array of whatever it takes, without silently uncovering masked elements.
+
+    Raises:
+        InputError: some elements are masked.
+    """
+    array = np.asanyarray(values)
+    check_unmasked(array, name)
+    return np.asarray(array)
+
+
 def native(dtype: np.dtype) -> np.dtype:
     """Returns this machine's type with the same values."""
     return np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
@@ -74,6 +85,10 @@ def check_numbers(array: RowArray, name: str = "the array") -> None:
     if array.dtype.kind in REFUSED:
         what, advice = REFUSED[array.dtype.kind]
         raise InputError(f"{name} holds {what} ({array.dtype}), expected numbers: {advice}")
+    check_unmasked(array, name)
+
+
+def check_unmasked(array: RowArray, name: str) -> None:
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
         raise InputError(f"{name} has masked elements: fill them first, array.filled(value)")
 

@@ -21,6 +21,7 @@ TONES = {
 }  # fmt: skip
 CHANCE = 0.5  # AUC of a classifier that tells nothing apart
 DOUBTED = "Weighting improves the scores, but its weights leave doubts."
+IN_PART = "Weighting corrects a part: real and generated samples barely overlap."
 UNFOUND = "The ratio found nothing to correct, but a second classifier does."
 BETTER, WORSE, UNCLEAR = "better", "worse", "unclear"
 
@@ -67,6 +68,8 @@ def verdict_of(record: EvaluationRecord) -> Verdict:
     summary += of_the_balance(record)
     doubts = doubts_about(record)
     headline, tone = HEADLINES[word], TONES[word]
+    if word == CORRECTS and record.classifier.density_chasm:
+        headline, tone = IN_PART, "mixed"
     if word == CORRECTS and doubts:
         headline, tone = DOUBTED, "mixed"
     if word == NOTHING and doubts:

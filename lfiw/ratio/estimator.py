@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 
 from lfiw.data.encoding import SampleEncoding
 from lfiw.data.splits import GENERATED, REAL, Subset
-from lfiw.data.table import GROUP, WEIGHT, TensorTable
-from lfiw.errors import InputError
+from lfiw.data.table import GROUP, WEIGHT, TensorTable, plain_array, to_tensor
+from lfiw.errors import InputError, first_line
 from lfiw.features.hog import histograms
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.metrics.selection import JudgingRows, choose_by_judges
@@ -31,7 +32,7 @@ from lfiw.ratio.estimator_fitting import CrossFitted, Fit, Scorer, Train, cross_
 from lfiw.ratio.logistic import TERMS, LogisticRatio
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.ratio.sklearn_classifier import SklearnRatio, check_classifier
-from lfiw.schemas import CALIBRATIONS, Trainer
+from lfiw.schemas import CALIBRATIONS, SEEDS, Trainer
 from lfiw.untrusted import naming
 from lfiw.weighting.calibration import Sides
 from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
@@ -159,6 +160,7 @@ class RatioEstimator(BaseEstimator):
             sides: real and generated samples.
         """
         self._check_options(encoding.shape)
+        seed = checked_seed(self.seed)
         named = list(zip(("real", "generated"), sides, strict=True))
         columns = [{encoding.column: samples} for _, samples in named]
         for kind, given, read in ((GROUP, groups, row_groups), (WEIGHT, sample_weight, row_weights)):
@@ -169,8 +171,8 @@ class RatioEstimator(BaseEstimator):
         data = MixedDataModule(
             *(TensorTable(own, name) for own, (name, _) in zip(columns, named, strict=True)),
             fractions={"train": 1 - self.validation, "validation": self.validation, "evaluation": 0.0},
-            split_seed=self.seed,
-            seed=self.seed,
+            split_seed=seed,
+            seed=seed,
             folds=self.folds,
             augment=self.augment,
             batch_size=self.batch_size or batch_size(min(map(len, sides)), self.folds, self.validation),
@@ -185,7 +187,7 @@ class RatioEstimator(BaseEstimator):
                 [self._training(kind, encoding.shape) for kind in kinds_of(self.classifier, encoding.shape)],
                 ensemble=self.ensemble,
                 calibration=self.calibration,
-                seed=self.seed,
+                seed=seed,
                 progress=self.progress,
             )
             return self._take(encoding, fitted, data, columns)
@@ -368,6 +370,18 @@ def as_network(kind: Any) -> NetLike | None:
     return kind if callable(kind) and not is_foreign else None
 
 
+def checked_seed(seed: Any) -> int:
+    """Returns the seed as Python's integer, which numpy's are not.
+
+    Raises:
+        InputError: it is no seed of every library that draws.
+    """
+    least, most = SEEDS["at_least"], SEEDS["at_most"]
+    if not isinstance(seed, Integral) or not least <= int(seed) <= most:
+        raise InputError(f"seed={seed!r} must be a whole number from {least} to {most}")
+    return int(seed)
+
+
 def copied(net: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """A copy of a module, with its weights."""
     return copy.deepcopy(net)
@@ -383,17 +397,22 @@ def row_groups(values: Any, rows: int, name: str) -> Tensor:
     """Numbers of the groups; each row is one of its own where none are given."""
     if values is None:
         return torch.arange(rows)
-    found = np.asarray(values)
+    found = plain_array(values, f"groups of {name}")
     if found.shape != (rows,):
         raise InputError(f"groups of {name}: expected one per row, ({rows},), got {found.shape}")
-    return torch.from_numpy(np.unique(found, return_inverse=True)[1])
+    if found.dtype.kind == "f" and np.isnan(found).any():
+        raise InputError(f"groups of {name}: {int(np.isnan(found).sum())} are NaN; give these rows a group too")
+    try:
+        return torch.from_numpy(np.unique(found, return_inverse=True)[1])
+    except TypeError as error:  # groups of several kinds, or None among them
+        raise InputError(f"groups of {name}: they do not sort: {first_line(error)}") from error
 
 
 def row_weights(values: Any, rows: int, name: str) -> Float[Tensor, " n"]:
     """Weights in float64; 1 where none are given."""
     if values is None:
         return torch.ones(rows, dtype=torch.float64)
-    found = torch.from_numpy(np.array(values, dtype=np.float64))
+    found = to_tensor(plain_array(values, f"sample_weight of {name}"), f"sample_weight of {name}").double()
     if tuple(found.shape) != (rows,):
         raise InputError(f"sample_weight of {name}: expected one per row, ({rows},), got {tuple(found.shape)}")
     if not torch.isfinite(found).all() or (found < 0).any() or not (found > 0).any():

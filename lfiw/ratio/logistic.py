@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from lfiw.data.splits import GENERATED, REAL
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.ratio.sklearn_classifier import fitting_rows
+from lfiw.weighting.standard_units import mean_and_scale
 from lfiw.weighting.weights import log_ratio_from_logits
 
 TERMS = ("linear", "quadratic", "kernel")
 MOST_PRODUCTS = 24  # coordinates up to which products of two are taken; beyond, squares alone
 LANDMARKS = 100  # of the kernel
 STEPS = 200  # of the optimiser
-TINY = 1e-9  # a spread below is rounding
+ROUNDING = 1e-9  # of terms of standardised coordinates
 SINGULAR = 1e-12
 
 
@@ -76,7 +77,7 @@ class LogisticRatio(nn.Module):
             values, vectors = torch.linalg.eigh(fitted.kernel(fitted.landmarks))
             fitted.whitening = vectors / values.clamp(min=SINGULAR).sqrt() @ vectors.T
         terms = fitted.terms(z)
-        mean, std = mean_and_scale(terms)  # one penalty for all terms
+        mean, std = mean_and_scale(terms, ROUNDING)  # one penalty for all terms
         model = LogisticRegression(max_iter=STEPS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the penalty does more than further steps
@@ -107,9 +108,3 @@ class LogisticRatio(nn.Module):
         """Log density ratios, float64; n rows know none beyond ± log 2n."""
         z = (samples.flatten(1).double() - self.mean) / self.std
         return (self.terms(z) @ self.coefficients + self.intercept).clamp(-self.limit, self.limit)
-
-
-def mean_and_scale(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-    """Mean and standard deviation of each column; 1 of a constant one."""
-    std, mean = torch.std_mean(x, dim=0)
-    return mean, torch.where(std > TINY * mean.abs(), std, 1.0)

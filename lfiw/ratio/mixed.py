@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
@@ -294,9 +295,8 @@ class MixedDataModule(LightningDataModule):
             moments.append((shifted.mean(axes), shifted.square().mean(axes)))
         shift = (moments[0][0] + moments[1][0]) / 2
         variance = (moments[0][1] + moments[1][1]) / 2 - shift.square()
-        if not torch.isfinite(variance).all():
-            raise InputError(f"column {self.input!r} has NaN or infinite values in the training rows: drop those")
         mean, std = centre + shift, variance.clamp(min=0).sqrt()
+        check_scale(sides, std, dtype, self.input)
         # a feature that is constant up to rounding carries nothing: leave it constant
         rounding = torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps * mean.abs()
         std[std <= rounding] = 1.0
@@ -351,6 +351,36 @@ def weighted_draw(subset: Subset, seed: int) -> Subset:
     """As many rows, drawn by their weights: a row of weight 2 stands there about twice."""
     generator = torch.Generator().manual_seed(seed)
     return Subset(subset.table, subset.rows[drawn_by_weight(subset.column(WEIGHT), len(subset), generator)])
+
+
+def check_scale(sides: Sequence[Tensor], std: Float[Tensor, " d"], dtype: torch.dtype, name: str) -> None:
+    """Requires values that can be brought to standard units.
+
+    Args:
+        sides: training rows of both; images: (n, c, h, w), vectors: (n, d).
+        std: one per channel or feature.
+        dtype: of the values.
+
+    Raises:
+        InputError: values that are NaN or infinite, or whose spread overflows or vanishes in their precision.
+    """
+    by_feature = [values.double().transpose(0, 1).flatten(1) for values in sides]  # (d, _)
+    if not all(torch.isfinite(values).all() for values in by_feature):
+        raise InputError(f"column {name!r} has NaN or infinite values in the training rows: drop those")
+    if not torch.isfinite(std).all():
+        raise InputError(f"column {name!r}: the squares of its values overflow float64; divide them by a constant")
+    precision = dtype if dtype.is_floating_point else torch.float32
+    highest = torch.stack([values.amax(1) for values in by_feature]).amax(0)
+    lowest = torch.stack([values.amin(1) for values in by_feature]).amin(0)
+    spread = highest - lowest
+    varies = spread > 8 * torch.finfo(precision).eps * torch.maximum(highest.abs(), lowest.abs())
+    vanishes = (std < torch.finfo(precision).tiny) | (spread.square() < torch.finfo(torch.float64).tiny)
+    if (vanishing := varies & vanishes).any():
+        worst = int(vanishing.int().argmax())
+        raise InputError(
+            f"column {name!r}: number {worst} varies by {spread[worst].item():.3g} alone, too little for {precision}; "
+            "multiply it by a constant"
+        )
 
 
 def warn_of_rounding(subset: Subset, name: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from lfiw.data.batches import mix_seeds
 from lfiw.data.encoding import SampleEncoding, is_frame, read_samples, samples_column
 from lfiw.data.splits import GENERATED, REAL, Subset, rows_in, split_rows, units_of
-from lfiw.data.table import Table, TensorTable, to_tensor
+from lfiw.data.table import Table, TensorTable, plain_array, to_tensor
 from lfiw.errors import InputError, first_line
 from lfiw.evaluation.module import FeatureColumn
 from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
@@ -27,11 +27,12 @@ from lfiw.evaluation.tables import Cells, print_evaluation, score_rows, verdict_
 from lfiw.evaluation.verdict import change_rows, verdict_of, with_verdict
 from lfiw.features import build_extractor
 from lfiw.metrics.selection import JudgingRows
-from lfiw.ratio.estimator import PerSide, RatioEstimator, row_groups, undisturbed
+from lfiw.ratio.estimator import PerSide, RatioEstimator, checked_seed, row_groups, undisturbed
 from lfiw.schemas import Evaluation as Options
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.gate import AUTO
-from lfiw.weighting.resampling import systematic
+from lfiw.weighting.resampling import check_count, systematic
+from lfiw.weighting.standard_units import mean_and_scale
 from lfiw.weighting.strata import Strata
 from lfiw.weighting.weights import Weighting
 
@@ -82,6 +83,7 @@ def correct(
     """
     if not 0 < held_out < 1:
         raise InputError(f"held_out={held_out} must lie in (0, 1)")
+    seed = checked_seed(seed)
     estimator = RatioEstimator(**ratio, seed=seed, progress=progress)
     encoding = SampleEncoding.of(real, generated)
     sides = encoding(real, "real"), encoding(generated, "generated")
@@ -151,7 +153,9 @@ def strata_of(labels: PerSide, num_rows: tuple[int, int], fitting: Int64[Tensor,
     """
     if labels[REAL] is None and labels[GENERATED] is None:
         return None
-    sides = [np.asarray(values) for values in labels]
+    sides = [
+        plain_array(values, f"strata of {side}") for values, side in zip(labels, ("real", "generated"), strict=True)
+    ]
     for found, rows, side in zip(sides, num_rows, ("real", "generated"), strict=True):
         if found.shape != (rows,):
             raise InputError(f"strata of {side}: expected one class per row, ({rows},), got {found.shape}")
@@ -259,7 +263,9 @@ class Correction:
 
     def resampled_rows(self, num_samples: int, seed: int | None = None) -> Int64[Tensor, " n"]:
         """Numbers of the rows that `resample` draws, in random order; heavy rows repeat (systematic resampling)."""
-        generator = torch.Generator().manual_seed(mix_seeds(self.seed if seed is None else seed, num_samples))
+        check_count("num_samples", num_samples)
+        seed = self.seed if seed is None else checked_seed(seed)
+        generator = torch.Generator().manual_seed(mix_seeds(seed, num_samples))
         rows = systematic(self.rows.log_weights(self.weighting), num_samples, generator)
         return rows[torch.randperm(num_samples, generator=generator)]
 
@@ -341,6 +347,8 @@ def split_real(
 ) -> tuple[Int64[Tensor, " f"], Int64[Tensor, " s"]]:
     """Rows that the ratio may see, and rows that are scored; no group has rows of both."""
     units = units_of(None if groups is None else row_groups(groups, len(real), "real"), len(real))
+    if groups is not None and not units.any():
+        raise InputError("groups of real: all rows are of one group, which cannot be both fitted to and scored")
     parts = split_rows(int(units.max()) + 1, {"fitting": 1 - held_out, "scored": held_out}, mix_seeds(seed, 0))
     fitting, scored = (rows_in(units, parts[name]) for name in ("fitting", "scored"))
     if len(scored) < 2:
@@ -368,8 +376,7 @@ def feature_column(
     """
     real, generated = sides
     if features is None and real.ndim == 2:
-        mean, std = real[fitting].double().mean(0), real[fitting].double().std(0)
-        std[std == 0] = 1.0
+        mean, std = mean_and_scale(real[fitting].double())
         of_real, of_generated = ((values.double() - mean) / std for values in (real, generated))
         return ScoredColumn("features/standardised", of_real, of_generated)
     if features is None:
@@ -406,7 +413,10 @@ def computed(features: Callable[[Any], Any], samples: Any, num_rows: int) -> Flo
                 values = features(taken(samples, part.numpy()))
         except Exception as error:  # whatever a user's function raises
             raise InputError(f"features: the function raised {type(error).__name__}: {first_line(error)}") from error
-        array = values.detach().cpu() if isinstance(values, Tensor) else to_tensor(np.asarray(values), "features")
+        if isinstance(values, Tensor):
+            array = values.detach().cpu()
+        else:
+            array = to_tensor(plain_array(values, "features"), "features")
         if array.ndim != 2 or len(array) != len(part):
             raise InputError(
                 f"features: the function gave {tuple(array.shape)} of {len(part)} samples, expected (n, d)"

@@ -6,10 +6,12 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 from torch import Tensor
 
+from lfiw.weighting.standard_units import mean_and_spread
 from lfiw.weighting.weights import check_weights
 
 RIDGE = 0.1  # of the tilt, in standard deviations: closes about nine tenths of a gap
 FAR = 5.0  # standard deviations at which a coordinate is cut: a few rows must not make a moment
+ROUNDING = 1e-9  # of squares of standard units
 
 
 def match_moments(
@@ -56,11 +58,11 @@ def match_moments(
 def moments(x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
     """Returns the coordinates and their squares in standard units, without constant ones."""
     z = standardised(x).clamp(-FAR, FAR)
-    return standardised(torch.cat([z, z.square()], dim=1))
+    return standardised(torch.cat([z, z.square()], dim=1), ROUNDING)
 
 
-def standardised(x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-    """Returns columns of zero mean and unit variance, without constant ones."""
-    std, mean = torch.std_mean(x, dim=0)
-    varies = std > 1e-9 * (1 + mean.abs())
-    return ((x - mean) / std)[:, varies]
+def standardised(x: Float[Tensor, "n d"], rounding: float = 0.0) -> Float[Tensor, "n k"]:
+    """Returns columns of zero mean and unit variance, without constant ones (`mean_and_spread`)."""
+    mean, spread = mean_and_spread(x, rounding)
+    varies = spread > 0
+    return (x[:, varies] - mean[varies]) / spread[varies]

@@ -13,6 +13,7 @@ burn-in) converge to the weighted distribution; `rejection` has it without a shi
 it if few of many are drawn. `lfiw.weighting.streaming` does the same with candidates that are still being generated.
 """
 
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,12 @@ from torch import Tensor
 
 from lfiw.errors import InputError
 from lfiw.weighting.weights import check_finite, check_log_ratio
+
+
+def check_count(name: str, count: int) -> None:
+    """Raises InputError for a number of things that is not whole, or below 1."""
+    if not isinstance(count, Integral) or count < 1:
+        raise InputError(f"{name}={count} must be at least 1{'' if isinstance(count, Integral) else ', and whole'}")
 
 
 def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
@@ -34,8 +41,7 @@ def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
             log-ratio is NaN or infinite.
     """
     for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name}={count} must be at least 1")
+        check_count(name, count)
     if log_ratio.numel() and torch.isneginf(log_ratio).all():
         raise InputError("log_ratio: all weights are zero (every log-ratio is -inf): there is nothing to draw from")
     check_log_ratio(log_ratio)

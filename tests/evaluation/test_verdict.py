@@ -2,13 +2,14 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 from records import RECORD, read, weighting
 
 from lfiw.evaluation.record import MIXED, UNCHANGED, WORSENS, EvaluationRecord, Metric
 from lfiw.evaluation.tables import verdict_line
-from lfiw.evaluation.verdict import DOUBTED, HEADLINES, change_rows, reading, verdict_of, with_verdict
+from lfiw.evaluation.verdict import DOUBTED, HEADLINES, IN_PART, change_rows, reading, verdict_of, with_verdict
 from lfiw.weighting.gate import CANNOT, CORRECTS, NOTHING
 
 
@@ -92,6 +93,16 @@ def test_heavy_weights_leave_doubts() -> None:
     assert heavy in (with_verdict(record).summary or "")
     tied = {**changed(fid=(-2, 1), kid__classifier=(-2, 1)), "pareto_k": None}
     assert verdict_of(auto(tied)).tone == "good"
+
+
+def test_a_chasm_leaves_the_correction_in_part() -> None:
+    """Sides a hundred standard deviations apart: some rows are less far, and weights on them lower every score."""
+    record = auto(changed(fid=(-2, 1), kid__classifier=(-2, 1)))
+    chasm = replace(record, classifier=replace(record.classifier, density_chasm=True))
+    found = verdict_of(chasm)
+    assert (found.word, found.tone, found.headline) == (CORRECTS, "mixed", IN_PART)
+    worse = replace(auto(changed(fid=(2, 1), kid__classifier=(2, 1))), classifier=chasm.classifier)
+    assert verdict_of(worse).headline == HEADLINES[WORSENS]
 
 
 def test_a_weighting_that_was_named_is_judged_too() -> None:

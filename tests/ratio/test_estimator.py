@@ -567,3 +567,70 @@ def test_files_with_words_that_the_estimator_does_not_have(tmp_path: Path, damag
     (tmp_path / "ratio").write_bytes(network_file(KEY, {**about, **damage}, tensors))
     with pytest.raises(InputError, match=r"ratio does not hold a whole ratio estimator: .*(fold|power)"):
         RatioEstimator.load(tmp_path / "ratio")
+
+
+@pytest.mark.parametrize("classifier", [QUICK, None, "quadratic"])
+@pytest.mark.parametrize(("unit", "offset"), [(1e-10, 0.0), (1e9, 0.0), (1.0, 1e11)])
+def test_weights_do_not_depend_on_units(classifier: Any, unit: float, offset: float) -> None:
+    real, generated = gaussians(300, 300)
+    # scikit-learn's classifiers take values as they are: standardise them, as its users do
+    own = make_pipeline(StandardScaler(), QUICK) if classifier is QUICK else classifier
+    options: dict[str, Any] = {"classifier": own, "folds": FOLDS, "match_moments": True}
+    goal = RatioEstimator(**options).fit(real, generated)
+    moved = RatioEstimator(**options).fit(unit * (real + offset), unit * (generated + offset))
+    assert moved.verdict_ == goal.verdict_ == "corrects"
+    np.testing.assert_allclose(moved.weights_, goal.weights_, rtol=0.05)
+    assert goal.weights_.max() > 3 * goal.weights_.min()
+
+
+@pytest.mark.parametrize(
+    ("unit", "kind", "message"),
+    [
+        (1e300, "f8", "the squares of its values overflow float64; divide them by a constant"),
+        (1e-300, "f8", r"varies by \S+e-300 alone, too little for torch.float64; multiply it by a constant"),
+        (1e-42, "f4", r"varies by \S+e-42 alone, too little for torch.float32; multiply it by a constant"),
+    ],
+)
+def test_values_that_their_precision_cannot_square_are_refused(unit: float, kind: str, message: str) -> None:
+    real, generated = ((unit * side).astype(kind) for side in gaussians(100, 100))
+    with pytest.raises(InputError, match=message):
+        RatioEstimator(folds=FOLDS).fit(real, generated)
+
+
+def test_masked_elements_are_not_uncovered() -> None:
+    real, generated = gaussians(100, 100)
+    hidden = np.ma.masked_greater(real, 1.5)
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("real", {"real": hidden}),
+        ("groups of real", {"groups": (np.ma.masked_equal(np.arange(100) % 20, 3), None)}),
+        ("sample_weight of generated", {"sample_weight": (None, np.ma.masked_equal(np.ones(100), 1))}),
+    ]
+    for name, given in options:
+        with pytest.raises(InputError, match=f"{name} has masked elements"):
+            RatioEstimator(classifier=QUICK, folds=FOLDS).fit(
+                **{"real": real, "generated": generated, **given}  # type: ignore[arg-type]
+            )
+    open_mask = RatioEstimator(classifier=QUICK, folds=FOLDS).fit(np.ma.masked_greater(real, 1e9), generated)
+    plain = RatioEstimator(classifier=QUICK, folds=FOLDS).fit(real, generated)
+    np.testing.assert_array_equal(open_mask.log_ratio_, plain.log_ratio_)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, 2**70, "a", None])
+def test_what_is_no_seed_is_told(seed: Any) -> None:
+    with pytest.raises(InputError, match="must be a whole number from 0 to 4294967295"):
+        RatioEstimator(classifier=QUICK, folds=FOLDS).set_params(seed=seed).fit(*gaussians(100, 100))
+
+
+def test_a_seed_of_numpy_is_the_same_seed() -> None:
+    sides = gaussians(100, 100)
+    found = [RatioEstimator(folds=FOLDS).set_params(seed=seed).fit(*sides).log_ratio_ for seed in (3, np.int64(3))]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("group", "message"), [(np.nan, "5 are NaN; give these rows a group too"), (None, "they do not sort")]
+)
+def test_rows_without_a_group_are_told(group: Any, message: str) -> None:
+    groups = [group] * 5 + [float(i % 20) for i in range(95)]
+    with pytest.raises(InputError, match=f"groups of real: {message}"):
+        RatioEstimator(classifier=QUICK, folds=FOLDS).fit(*gaussians(100, 100), groups=(groups, None))

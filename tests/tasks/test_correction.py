@@ -274,3 +274,23 @@ def test_a_class_that_no_generated_row_has_is_named() -> None:
     found = correct(real, generated, strata=tuple(numbers), **QUICK)
     assert "without generated rows, and so without their share" in found.reason
     assert found.reason.endswith("class 2")
+
+
+@pytest.mark.parametrize("num", [0, -1])
+def test_a_number_of_samples_that_cannot_be_drawn(result: Correction, num: int) -> None:
+    with pytest.raises(InputError, match="must be at least 1"):
+        result.resample(num)
+
+
+def test_masked_features_and_classes_are_refused() -> None:
+    sides = gaussians(100, 100)
+    with pytest.raises(InputError, match="features has masked elements"):
+        correct(*sides, features=lambda x: np.ma.masked_greater(x, 1), **QUICK)
+    classes = np.arange(100) % 3
+    with pytest.raises(InputError, match="strata of generated has masked elements"):
+        correct(*sides, strata=(classes, np.ma.masked_equal(classes, 1)), **QUICK)
+
+
+def test_one_group_cannot_be_split() -> None:
+    with pytest.raises(InputError, match="groups of real: all rows are of one group"):
+        correct(*gaussians(100, 100), groups=(np.zeros(100), None), **QUICK)

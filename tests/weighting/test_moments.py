@@ -1,6 +1,7 @@
 """Weights that match moments: an exponential tilt, at the optimum of the penalised problem."""
 
 import numpy as np
+import pytest
 import torch
 
 from lfiw.weighting.moments import FAR, RIDGE, match_moments
@@ -57,3 +58,14 @@ def test_weighted_real_rows_set_the_goal() -> None:
     after = match_moments(torch.ones(300), real, generated, of_real)
     goal, start = real[real[:, 0] > 1, 0].mean(), generated[:, 0].mean()
     assert abs(after @ generated[:, 0] - goal) < 0.4 * abs(start - goal)
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(1e-12, 0.0), (1e-150, 0.0), (1e12, 0.0), (1.0, 1e11)])
+def test_units_and_offsets_change_nothing(unit: float, offset: float) -> None:
+    """A length in metres or picometres, a time since 1970: the weights are the same."""
+    real, generated = sides()
+    weights = torch.ones(300)
+    goal = match_moments(weights, real, generated)
+    moved = match_moments(weights, unit * (real + offset), unit * (generated + offset))
+    torch.testing.assert_close(moved, goal, rtol=1e-2, atol=1e-9)
+    assert (goal.max() / goal.min()) > 10  # uniform weights, as without columns, would be far off
