@@ -87,7 +87,7 @@ def import_features(options: argparse.Namespace, caches: "list[SampleCache]") ->
 
     from lfiw.data.cache.shards import hash_file
     from lfiw.data.importers.arrays import choose, load_arrays, precision_needed
-    from lfiw.data.table import to_tensor
+    from lfiw.tensors import to_tensor
 
     if len(caches) > 1:
         raise InputError(f"npz takes one cache, in the order of the file's rows: {len(caches)} are given")

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from lfiw.data.table import Table, TensorTable, plain_array, to_tensor
+from lfiw.data.table import Table, TensorTable
 from lfiw.errors import InputError
+from lfiw.tensors import as_tensor, to_tensor
 
 IMAGE, VECTOR = "image", "vector"  # names of the columns that hold samples
 MOST_CATEGORIES = 1000  # more are identifiers or free text
@@ -170,12 +171,7 @@ def read_samples(samples: Any, name: str) -> Shaped[Tensor, "n ..."]:
         if values.is_complex():
             raise InputError(f"{name} holds complex numbers, expected real ones")
     else:
-        try:
-            values = to_tensor(plain_array(samples, name), name)
-        except (TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{name} cannot be read as an array: give numbers of shape (n, d)") from None
+        values = as_tensor(samples, name)
     check_shape(values, name)
     if values.ndim == 4:
         return values if values.dtype == torch.uint8 else values.float()

@@ -1,4 +1,4 @@
-"""Tables of samples, and checks of the arrays that become their columns."""
+"""Tables of samples: aligned columns, of which some rows are read at a time."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -11,87 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from lfiw.errors import InputError
-
-# kind of a NumPy type → what it is, and what to do about it
-REFUSED = {
-    "c": ("complex numbers", "save their real part or their modulus"),
-    "O": ("Python objects", "save an array of numbers"),
-    "M": ("dates", "save them as numbers, array.astype('int64')"),
-    "m": ("time differences", "save them as numbers, array.astype('int64')"),
-    "S": ("bytes of text", "save numbers"),
-    "U": ("text", "save numbers"),
-    "T": ("text", "save numbers"),
-    "V": ("raw bytes of no known type", "save them as float32"),
-}
-
-
-def to_tensor(array: np.ndarray, name: str = "the array") -> Tensor:
-    """Copies an array into a tensor: native byte order, contiguous, writable, not shared with a file or buffer.
-
-    Element types stay as they are, except that long doubles become float64.
-
-    Args:
-        name: of the array, in messages.
-
-    Raises:
-        InputError: the elements are not real numbers or booleans, or some are masked.
-    """
-    check_numbers(array, name)
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(np.array(array, dtype=native(array.dtype), order="C"))
-
-
-def plain_array(values: Any, name: str) -> np.ndarray:
-    """Returns numpy's array of whatever it takes, without silently uncovering masked elements.
-
-    Raises:
-        InputError: some elements are masked.
-    """
-    array = np.asanyarray(values)
-    check_unmasked(array, name)
-    return np.asarray(array)
-
-
-def native(dtype: np.dtype) -> np.dtype:
-    """Returns this machine's type with the same values."""
-    return np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
-
-
-@runtime_checkable
-class RowArray(Protocol):
-    """What looks like an array and is read some rows at a time: one in memory, mapped, or columns of a file."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def ndim(self) -> int: ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
-
-
-def check_numbers(array: RowArray, name: str = "the array") -> None:
-    """Raises InputError if an array has elements that are not real numbers, or masked ones."""
-    if array.dtype.names:
-        raise InputError(
-            f"{name} is structured, with the fields {', '.join(array.dtype.names)}: save plain columns, "
-            "numpy.lib.recfunctions.structured_to_unstructured(array)"
-        )
-    if array.dtype.kind in REFUSED:
-        what, advice = REFUSED[array.dtype.kind]
-        raise InputError(f"{name} holds {what} ({array.dtype}), expected numbers: {advice}")
-    check_unmasked(array, name)
-
-
-def check_unmasked(array: RowArray, name: str) -> None:
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise InputError(f"{name} has masked elements: fill them first, array.filled(value)")
-
+from lfiw.tensors import as_tensor
 
 GROUP = "group"  # the column of group numbers: rows of one group stay together
 WEIGHT = "weight"  # the column of the rows' weights
@@ -203,7 +123,7 @@ def row_index(rows: Tensor | np.ndarray | Sequence[int], num_rows: int) -> Int64
         InputError: they are not a list of whole numbers, or one is outside 0 … num_rows − 1.
     """
     try:
-        index = rows if isinstance(rows, Tensor) else to_tensor(np.asarray(rows))
+        index = as_tensor(rows, "rows")
     except (TypeError, ValueError):
         raise InputError("rows are not a list of whole numbers") from None
     if index.shape == (0,):

@@ -156,11 +156,13 @@ def score(
 def judges_of(judging: JudgingRows, features: Sequence[FeatureColumn], logits: Sequence[LogitColumn]) -> list[Judge]:
     """Returns the judges: the scored features, the main ones first, and the classes; without others, edges too.
 
-    Pixels are judges only where there is nothing else: they see brightness before shapes, and on samples whose class
-    shares were far off their KID rose when the shares were put right (docs/results/strangers.md).
+    Pixels, and the columns of vectors as they are, are judges only where there is nothing else. Pixels see brightness
+    before shapes, and on samples whose class shares were far off their KID rose when the shares were put right
+    (docs/results/strangers.md). Of columns in units of their own the largest numbers alone would judge.
     """
     images = "image" in judging.generated.table.columns
-    seeing = [column for column in features if not (images and column.name.startswith("features/pixels"))]
+    others = [column for column in features if not column.name.startswith("features/pixels")]
+    seeing = others if others or images else list(features)
     judges = [judging.by_features(column.suffix.removeprefix("@") or column.label, column.name) for column in seeing]
     judges += [judging.by_classes(column.name) for column in logits[-1:]]
     if images and len(judges) < 2 and not any(column.name == "features/hog" for column in seeing):

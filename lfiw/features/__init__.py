@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from lfiw.data import Table
 from lfiw.errors import InputError
 from lfiw.features.dinov2 import DINOv2
@@ -13,6 +15,7 @@ from lfiw.features.inception import InceptionFeatures
 from lfiw.features.pretrained import LIBRARIES, PretrainedFeatures, pretrained, pretrained_name
 from lfiw.features.resnet import ResNet56
 from lfiw.features.small_classifier import Classifier
+from lfiw.features.standardised import Standardised
 from lfiw.features.stored import StoredFeatures, stored_names
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "Pixels",
     "PretrainedFeatures",
     "ResNet56",
+    "Standardised",
     "StoredFeatures",
     "build_extractor",
     "column_name",
@@ -36,7 +40,11 @@ Path = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """Where the extractors find their weights, and the precision of Inception; keys as in `lfiw.schemas.Features`."""
+    """Where the extractors find their weights, and the precision of Inception; keys as in `lfiw.schemas.Features`.
+
+    Args:
+        real: returns real rows that are not scored, from which `standardised` takes its units.
+    """
 
     weights: Path | None = None
     precision: str = "fp32"
@@ -44,6 +52,7 @@ class FeatureOptions:
     resnet56_weights: Path | None = None
     dinov2_weights: Path | None = None
     files: Sequence[str] = ()
+    real: Callable[[], Tensor] | None = None
 
 
 def _classifier(shape: Sequence[int], options: FeatureOptions) -> Extractor:
@@ -52,8 +61,15 @@ def _classifier(shape: Sequence[int], options: FeatureOptions) -> Extractor:
     return Classifier(options.classifier_weights)
 
 
+def _standardised(shape: Sequence[int], options: FeatureOptions) -> Extractor:
+    if options.real is None:
+        raise InputError("extractor standardised: it needs real rows, which task=ratio has")
+    return Standardised(shape, options.real)
+
+
 EXTRACTORS: dict[str, Callable[[Sequence[int], FeatureOptions], Extractor]] = {
     "pixels": lambda shape, _: Pixels(shape),
+    "standardised": _standardised,
     "hog": lambda shape, _: OrientedGradients(shape),
     "classifier": _classifier,
     "inception": lambda shape, options: InceptionFeatures(shape, options.weights, options.precision),

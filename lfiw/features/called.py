@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lfiw.data.table import to_tensor
 from lfiw.errors import InputError, first_line
 from lfiw.features.extractor import Extractor
+from lfiw.tensors import to_tensor
 
 
 class CalledFeatures(Extractor):

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers.pixels import OVERSHOOT, RANGES, Pixels, find_axes, find_range, rows_first
-from lfiw.data.table import to_tensor
 from lfiw.errors import InputError, first_line
 from lfiw.files import user_path
 from lfiw.generators.protocol import EachFromItsOwn
+from lfiw.tensors import to_tensor
 
 WITH_NUMPY = (torch.float32, torch.float64)  # float types that NumPy also has
 

@@ -7,14 +7,15 @@ their own mean is an unbiased estimate of the same truth.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lfiw.errors import InputError
 from lfiw.metrics.influence import Contributions, terms
 from lfiw.metrics.weighted_metric import normalised_columns
+from lfiw.tensors import Columns, Vector, as_tensor
 from lfiw.weighting.diagnostics import half_width
-from lfiw.weighting.weights import Weighting, check_finite, check_log_ratio, check_weights
+from lfiw.weighting.weights import Weighting, check_finite, check_weights
 
 SMOOTHED = Weighting(smooth=True)
 ROUNDING = 1e-12  # of a variance
@@ -72,11 +73,11 @@ class WeightedMean:
 
 
 def weighted_mean(
-    values: Shaped[Tensor, "m *k"],
-    log_ratio: Shaped[Tensor, " rows"] | None = None,
+    values: Columns,
+    log_ratio: Vector | None = None,
     *,
-    weights: Float[Tensor, " rows"] | None = None,
-    real: Shaped[Tensor, "n *functions"] | None = None,
+    weights: Vector | None = None,
+    real: Columns | None = None,
 ) -> WeightedMean:
     """Estimates means under the data's distribution, with intervals that say what they cover.
 
@@ -96,9 +97,8 @@ def weighted_mean(
     if (log_ratio is None) == (weights is None):
         raise InputError("weighted_mean: give either log_ratio or weights")
     if log_ratio is not None:
-        check_log_ratio(log_ratio)
         weights = SMOOTHED(log_ratio)
-    assert weights is not None
+    weights = as_tensor(weights, "weights")
     check_weights(weights)
     if len(weights) != len(f):
         raise InputError(f"weighted_mean: {len(f)} rows of values, but {len(weights)} weights")
@@ -131,12 +131,13 @@ def weighted_mean(
     )
 
 
-def checked(values: Tensor, name: str) -> Float[Tensor, "n k"]:
+def checked(values: Columns, name: str) -> Float[Tensor, "n k"]:
     """Returns values as float64 columns.
 
     Raises:
         InputError: as `weighted_mean`.
     """
+    values = as_tensor(values, name)
     if values.ndim not in (1, 2) or len(values) < 2:
         raise InputError(
             f"weighted_mean: {name} must be (rows,) or (rows, functions) of at least 2 rows, "

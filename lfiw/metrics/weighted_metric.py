@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lfiw.errors import InputError
+from lfiw.tensors import check_tensor
 
 # 1 − Σ w̄² is a difference of numbers near 1: below this it is mostly rounding, as if one row had all the weight.
 _SMALLEST_SPREAD = 1e-12
@@ -28,6 +29,7 @@ def check_features(features: Tensor, num_features: int | None = None, name: str 
     Raises:
         InputError: the dtype is not floating, the shape is not (n, d), or a value is NaN or infinite.
     """
+    check_tensor(features, name)
     if not features.is_floating_point():
         raise InputError(f"{name} have dtype {features.dtype}, expected a floating dtype: convert with .float()")
     columns = "d" if num_features is None else num_features
@@ -81,6 +83,7 @@ def weight_columns(
     num_rows = len(rows)
     if weights is None:
         return torch.ones(num_rows, 1, dtype=torch.float64, device=rows.device)
+    check_tensor(weights, "weights")
     if not weights.is_floating_point():
         raise InputError(f"weights have dtype {weights.dtype}, expected a floating dtype: convert with .double()")
     matrix_width = "k" if num_weightings is None else num_weightings

@@ -18,6 +18,7 @@ from lfiw.data.transforms import standardise
 from lfiw.errors import InputError
 from lfiw.metrics.class_proportions import RatioScores
 from lfiw.nets import NetLike, ratio_net
+from lfiw.tensors import Samples, as_tensor
 from lfiw.training.trained_module import TrainedModule, configure
 from lfiw.training.trainer import write_checkpoint
 from lfiw.untrusted import built_for, naming, read_checkpoint, read_network
@@ -143,7 +144,7 @@ class RatioClassifier(TrainedModule):
         return log_ratio_from_logits(outputs, num_real=num_real, num_generated=num_generated)
 
     @torch.inference_mode()
-    def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+    def log_ratio(self, samples: Samples) -> Float[Tensor, " n"]:
         """Log density ratio of new samples, recalibrated if a calibrator was fitted, float64 on the CPU.
 
         Args:
@@ -155,6 +156,7 @@ class RatioClassifier(TrainedModule):
         """
         if not hasattr(self, "net"):
             raise InputError("this classifier has no network yet: train it, or load() a trained one")
+        samples = as_tensor(samples, "samples")
         expected = tuple(self.spec["shape"])
         if samples.ndim != len(expected) + 1 or tuple(samples.shape[1:]) != expected or not len(samples):
             raise InputError(
@@ -272,11 +274,11 @@ class RatioEnsemble(RatioClassifier):
         return torch.stack([member(samples) for member in self.members]).mean(0)
 
     @torch.inference_mode()
-    def log_ratio(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+    def log_ratio(self, samples: Samples) -> Float[Tensor, " n"]:
         """Mean of the members' log density ratios, each by its own calibrator; arguments and errors as theirs."""
         return torch.stack([member.log_ratio(samples) for member in self._classifiers()]).mean(0)
 
-    def spread(self, samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+    def spread(self, samples: Samples) -> Float[Tensor, " n"]:
         """Standard deviation of the members' log density ratios, in nats: what the training's chance leaves open."""
         return torch.stack([member.log_ratio(samples) for member in self._classifiers()]).std(0, correction=0)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lfiw.data.encoding import SampleEncoding
 from lfiw.data.splits import GENERATED, REAL, Subset
-from lfiw.data.table import GROUP, WEIGHT, TensorTable, plain_array, to_tensor
+from lfiw.data.table import GROUP, WEIGHT, TensorTable
 from lfiw.errors import InputError, first_line
 from lfiw.features.hog import histograms
 from lfiw.metrics.class_proportions import RatioScores
@@ -33,6 +33,7 @@ from lfiw.ratio.logistic import TERMS, LogisticRatio
 from lfiw.ratio.mixed import MixedDataModule
 from lfiw.ratio.sklearn_classifier import SklearnRatio, check_classifier
 from lfiw.schemas import CALIBRATIONS, SEEDS, Trainer
+from lfiw.tensors import as_tensor, plain_array
 from lfiw.untrusted import naming
 from lfiw.weighting.calibration import Sides
 from lfiw.weighting.diagnostics import effective_sample_size, kl_gain
@@ -412,7 +413,7 @@ def row_weights(values: Any, rows: int, name: str) -> Float[Tensor, " n"]:
     """Weights in float64; 1 where none are given."""
     if values is None:
         return torch.ones(rows, dtype=torch.float64)
-    found = to_tensor(plain_array(values, f"sample_weight of {name}"), f"sample_weight of {name}").double()
+    found = as_tensor(values, f"sample_weight of {name}").detach().cpu().double()
     if tuple(found.shape) != (rows,):
         raise InputError(f"sample_weight of {name}: expected one per row, ({rows},), got {tuple(found.shape)}")
     if not torch.isfinite(found).all() or (found < 0).any() or not (found > 0).any():

@@ -224,6 +224,11 @@ class MixedDataModule(LightningDataModule):
                 raise InputError(f"data.fractions.{name}={self.fractions[name]:g} leaves no row for it")
         return [{**{name: Subset(table, chosen) for name, chosen in p.items()}, "evaluation": scored} for p in parts]
 
+    def fitted_rows(self, side: int) -> Subset:
+        """Rows of a side that some classifier trains on, is chosen by or is calibrated on; after `setup`."""
+        parts = [self._fold_splits[0][name][side] for name in ("train", "validation", "held_out")]
+        return Subset(parts[0].table, torch.cat([part.rows for part in parts]).sort().values)
+
     def available_rows(self, side: int) -> Tensor:
         """Rows of a side's table that are samples of that side, ascending: all, unless a data set knows better."""
         table = (self.real, self.generated)[side]

@@ -16,7 +16,7 @@ from torch import Tensor
 from lfiw.data.batches import mix_seeds
 from lfiw.data.encoding import SampleEncoding, is_frame, read_samples, samples_column
 from lfiw.data.splits import GENERATED, REAL, Subset, rows_in, split_rows, units_of
-from lfiw.data.table import Table, TensorTable, plain_array, to_tensor
+from lfiw.data.table import Table, TensorTable
 from lfiw.errors import InputError, first_line
 from lfiw.evaluation.module import FeatureColumn
 from lfiw.evaluation.record import EvaluationRecord, ExtractorRecord
@@ -29,6 +29,7 @@ from lfiw.features import build_extractor
 from lfiw.metrics.selection import JudgingRows
 from lfiw.ratio.estimator import PerSide, RatioEstimator, checked_seed, row_groups, undisturbed
 from lfiw.schemas import Evaluation as Options
+from lfiw.tensors import as_tensor, plain_array
 from lfiw.weighting.calibration import Validation
 from lfiw.weighting.gate import AUTO
 from lfiw.weighting.resampling import check_count, systematic
@@ -413,10 +414,7 @@ def computed(features: Callable[[Any], Any], samples: Any, num_rows: int) -> Flo
                 values = features(taken(samples, part.numpy()))
         except Exception as error:  # whatever a user's function raises
             raise InputError(f"features: the function raised {type(error).__name__}: {first_line(error)}") from error
-        if isinstance(values, Tensor):
-            array = values.detach().cpu()
-        else:
-            array = to_tensor(plain_array(values, "features"), "features")
+        array = as_tensor(values, "features").detach().cpu()
         if array.ndim != 2 or len(array) != len(part):
             raise InputError(
                 f"features: the function gave {tuple(array.shape)} of {len(part)} samples, expected (n, d)"

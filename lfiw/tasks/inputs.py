@@ -13,9 +13,18 @@ from torch import Tensor
 
 from lfiw.config import load
 from lfiw.data import SampleCache
+from lfiw.data.splits import REAL
 from lfiw.errors import InputError
 from lfiw.evaluation.module import FeatureColumn, LogitColumn
-from lfiw.features import Extractor, FeatureOptions, StoredFeatures, build_extractor, column_name, is_computed
+from lfiw.features import (
+    Extractor,
+    FeatureOptions,
+    Standardised,
+    StoredFeatures,
+    build_extractor,
+    column_name,
+    is_computed,
+)
 from lfiw.features.extraction import concatenate, extract
 from lfiw.features.stored import check_same_origin
 from lfiw.ratio.classifier import load_by_input
@@ -33,7 +42,10 @@ def extractor_for(name: str, datamodule: MixedDataModule, features: Features) ->
 def feature_options(features: Features, datamodule: MixedDataModule) -> FeatureOptions:
     """The configuration's options; the classifier that a data set makes stands in for one that is not named."""
     weights = features.classifier_weights or datamodule.classifier_weights
-    return FeatureOptions(**{**asdict(features), "classifier_weights": weights})
+    return FeatureOptions(
+        **{**asdict(features), "classifier_weights": weights},
+        real=lambda: datamodule.fitted_rows(REAL).column(datamodule.samples),
+    )
 
 
 def build_extractors(config: Config, datamodule: MixedDataModule) -> dict[str, Extractor]:
@@ -69,6 +81,8 @@ def prepared_input(trainer: Trainer, datamodule: MixedDataModule, column: str, f
     name = column.removeprefix("features/")
     if name == column:
         return column
+    if name == Standardised.name:
+        raise InputError(f"data.input={column}: the classifier standardises its input by itself; use data.input=vector")
     if is_computed(name):
         extractor = extractor_for(name, datamodule, features)
         extract_all(trainer, extractor, datamodule)
@@ -85,7 +99,7 @@ def feature_columns(
     """The columns for FID and KID; all but those of the main extractor are labelled by its name.
 
     Args:
-        inputs: the columns that the ratio's classifiers see; pixels are those of the samples themselves.
+        inputs: the columns that the ratio's classifiers see; pixels, and standardised vectors, are the samples.
     """
     from_samples = not {"image", "vector"}.isdisjoint(inputs)
     named = [(name, extractors[name]) for name in names]
@@ -94,7 +108,7 @@ def feature_columns(
             e.columns["features"],
             e.num_features,
             f"@{e.name}" if i else "",
-            seen=e.columns["features"] in inputs or (n == "pixels" and from_samples),
+            seen=e.columns["features"] in inputs or (n in ("pixels", "standardised") and from_samples),
         )
         for i, (n, e) in enumerate(named)
     ]

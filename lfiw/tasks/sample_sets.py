@@ -11,11 +11,11 @@ from torch import Tensor
 from lfiw.data import CacheWriter, SampleCache
 from lfiw.data.importers.arrays import load_arrays
 from lfiw.data.splits import REAL
-from lfiw.data.table import to_tensor
 from lfiw.errors import InputError
 from lfiw.files import user_path
 from lfiw.ratio.cross_fitting import log_ratio_column
 from lfiw.ratio.mixed import MixedDataModule
+from lfiw.tensors import to_tensor
 
 BLOCK = 1000  # rows copied at a time
 

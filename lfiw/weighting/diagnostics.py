@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lfiw.errors import InputError
+from lfiw.tensors import Vector, as_tensor
 from lfiw.weighting.weights import check_log_ratio, check_weights
 
 
@@ -46,7 +47,7 @@ def paired_interval(differences: Sequence[float]) -> tuple[float, float]:
 MIN_ESS_PER_DIMENSION = 2.0  # fewer do not determine a covariance
 
 
-def effective_sample_size(weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+def effective_sample_size(weights: Vector) -> Float[Tensor, ""]:
     """Computes the number of equally weighted samples that carry as much information (Kish 1965).
 
     ESS = (Σ w)² / Σ w², between 1 (one sample has all the mass) and n (uniform).
@@ -60,14 +61,13 @@ def effective_sample_size(weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     Raises:
         InputError: a weight is negative or not finite, or all are zero.
     """
+    weights = as_tensor(weights, "weights")
     check_weights(weights)
     w = weights.double() / weights.max().double()  # scale first: squares of small weights must not underflow
     return w.sum().square() / w.square().sum()
 
 
-def kl_gain(
-    log_ratio_real: Float[Tensor, " n"], log_ratio_generated: Float[Tensor, " m"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def kl_gain(log_ratio_real: Vector, log_ratio_generated: Vector) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Estimates KL(p‖p_θ) − KL(p‖p_θ·ŵ/Z) = E_p[log ŵ] − log E_pθ[ŵ]: how much closer weights bring the model.
 
     It is positive exactly when weighting helps in this sense (Grover et al. 2019, section 3.1). The scale of ŵ, and
@@ -84,11 +84,11 @@ def kl_gain(
     Raises:
         InputError: a value is NaN or infinite, or a side has fewer than 2 rows.
     """
-    for log_ratio, side in ((log_ratio_real, "real"), (log_ratio_generated, "generated")):
+    real, generated = (as_tensor(values, "log_ratio").double() for values in (log_ratio_real, log_ratio_generated))
+    for log_ratio, side in ((real, "real"), (generated, "generated")):
         check_log_ratio(log_ratio)
         if log_ratio.numel() < 2:
             raise InputError(f"kl_gain: the {side} side has {log_ratio.numel()} row; at least 2 are needed")
-    real, generated = log_ratio_real.double(), log_ratio_generated.double()
     n, m = real.numel(), generated.numel()
     log_mean = torch.logsumexp(generated, dim=0) - math.log(m)
     relative = (generated - log_mean).exp()  # ŵ / E_q[ŵ]

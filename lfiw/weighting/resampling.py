@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lfiw.errors import InputError
+from lfiw.tensors import Vector, as_tensor
 from lfiw.weighting.weights import check_finite, check_log_ratio
 
 
@@ -30,7 +31,7 @@ def check_count(name: str, count: int) -> None:
         raise InputError(f"{name}={count} must be at least 1{'' if isinstance(count, Integral) else ', and whole'}")
 
 
-def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
+def check_candidates(log_ratio: Vector, **counts: int) -> Float[Tensor, " n"]:
     """Returns the log-ratios in float64.
 
     Args:
@@ -42,6 +43,7 @@ def check_candidates(log_ratio: Tensor, **counts: int) -> Tensor:
     """
     for name, count in counts.items():
         check_count(name, count)
+    log_ratio = as_tensor(log_ratio, "log_ratio")
     if log_ratio.numel() and torch.isneginf(log_ratio).all():
         raise InputError("log_ratio: all weights are zero (every log-ratio is -inf): there is nothing to draw from")
     check_log_ratio(log_ratio)
@@ -52,7 +54,7 @@ CHUNK = 1 << 18  # pool entries in memory: 2 MiB per array, which fits the proce
 
 
 def sir(
-    log_ratio: Float[Tensor, " n"],
+    log_ratio: Vector,
     num_samples: int,
     pool_size: int,
     generator: torch.Generator | None = None,

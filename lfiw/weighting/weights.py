@@ -2,19 +2,21 @@
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lfiw.errors import InputError
+from lfiw.tensors import Vector, as_tensor
 from lfiw.weighting.strata import Strata
 
 MIN_VALUES = 25  # fewer leave a tail of less than five values, not enough for two parameters
 
 
-def pareto_k(log_ratio: Float[Tensor, " n"]) -> float:
+def pareto_k(log_ratio: Vector) -> float:
     """Returns the shape k̂ of the generalised Pareto distribution fitted to the largest weights exp(log_ratio).
 
     Below 1/2 the weights have finite variance; above min(1 − 1/log10 n, 0.7) a weighted mean cannot be trusted
@@ -29,6 +31,7 @@ def pareto_k(log_ratio: Float[Tensor, " n"]) -> float:
     Raises:
         InputError: a value is NaN or infinite, or the shape is not (n,).
     """
+    log_ratio = as_tensor(log_ratio, "pareto_k: log_ratio")
     if log_ratio.ndim != 1:
         raise InputError(f"pareto_k: expected a vector (n,), got shape {tuple(log_ratio.shape)}")
     return pareto_k_of_columns(log_ratio[:, None]).item()
@@ -135,7 +138,7 @@ def fit_generalized_pareto(excess: Float[Tensor, "m k"]) -> tuple[Float[Tensor, 
 FLOAT64 = torch.finfo(torch.float64)
 
 
-def log_ratio_from_logits(logits: Float[Tensor, " n"], *, num_real: float, num_generated: float) -> Float[Tensor, " n"]:
+def log_ratio_from_logits(logits: Vector, *, num_real: float, num_generated: float) -> Float[Tensor, " n"]:
     """Computes the log density ratio log p_data(x)/p_model(x) from the logit of P(real | x).
 
     By Bayes' rule c/(1−c) = (num_real/num_generated)·p_data/p_model, so log ŵ = logit + log γ with
@@ -154,6 +157,7 @@ def log_ratio_from_logits(logits: Float[Tensor, " n"], *, num_real: float, num_g
     """
     if not (num_real > 0 and num_generated > 0 and math.isfinite(num_real) and math.isfinite(num_generated)):
         raise InputError(f"num_real={num_real} and num_generated={num_generated} must both be positive")
+    logits = as_tensor(logits, "logits")
     check_finite(logits, "logits")
     return logits.double() + math.log(num_generated / num_real)
 
@@ -185,8 +189,8 @@ class Weighting:
     def __post_init__(self) -> None:
         for name in ("flatten", "clip"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"Weighting: {name}={value} must be finite and ≥ 0")
+            if not (isinstance(value, Real) and math.isfinite(value) and float(value) >= 0):
+                raise InputError(f"Weighting: {name}={value!r} must be finite and ≥ 0")
 
     @property
     def is_uniform(self) -> bool:
@@ -198,7 +202,7 @@ class Weighting:
         """The same without smoothing: a function of the row alone, given the classes' shares."""
         return replace(self, smooth=False)
 
-    def log_weights(self, log_ratio: Shaped[Tensor, " n"], strata: Strata | None = None) -> Float[Tensor, " n"]:
+    def log_weights(self, log_ratio: Vector, strata: Strata | None = None) -> Float[Tensor, " n"]:
         """Computes the weights' logarithms before normalising, float64; finite log-ratios never give −∞.
 
         Args:
@@ -207,6 +211,7 @@ class Weighting:
         Raises:
             InputError: as `__call__`.
         """
+        log_ratio = as_tensor(log_ratio, "log_ratio")
         check_log_ratio(log_ratio)
         # clamped, since flatten > 1 could take a finite log-ratio beyond float64
         log_w = (self.flatten * log_ratio.double()).clamp(FLOAT64.min, FLOAT64.max)
@@ -218,8 +223,8 @@ class Weighting:
 
     def log_weights_of_both(
         self,
-        log_ratio_real: Shaped[Tensor, " n"],
-        log_ratio_generated: Shaped[Tensor, " m"],
+        log_ratio_real: Vector,
+        log_ratio_generated: Vector,
         strata: tuple[Strata, Strata] | None = None,
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
         """Computes unsmoothed log-weights of real and generated rows on one scale, that of the generated ones.
@@ -247,7 +252,7 @@ class Weighting:
             raise InputError(f"stratify: expected the class of each of {len(log_weights):,} rows, {given} given")
         return strata
 
-    def __call__(self, log_ratio: Shaped[Tensor, " n"], strata: Strata | None = None) -> Float[Tensor, " n"]:
+    def __call__(self, log_ratio: Vector, strata: Strata | None = None) -> Float[Tensor, " n"]:
         """Computes the weights of `log_ratio`, float64, in the same order.
 
         With normalize=True they sum to 1 for any finite log-ratio; without it they are on ŵ's own scale.

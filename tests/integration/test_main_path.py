@@ -325,6 +325,31 @@ def test_vectors_of_known_densities(tmp_path, monkeypatch):
     assert np.load("w.npz")["weights"].shape == (4000,)
 
 
+def test_columns_of_other_units_do_not_outshout_one_another(tmp_path, monkeypatch):
+    """Incomes are right and ages are six years off: in euros squared nobody sees it, and the gate must."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, age in (("real", 40), ("generated", 46)):
+        rows = np.column_stack([rng.lognormal(10, 0.5, 3000), rng.normal(age, 10, 3000)])
+        np.save(f"{name}.npy", rows)
+        module("tools/cache_samples.py").main(["npz", f"{name}.npy", "--out", name])
+    options = ["experiment=vectors", "data.real=real", "data.generated=generated", "trainer.max_epochs=3", *QUICK]
+    _, objects = train(*options)
+    record = objects["record"]
+    assert record["verdict"] == "corrects"
+    assert "KID (standardised)" in record["reason"]
+    uniform, auto = (next(w for w in record["weightings"] if w["name"] == name) for name in ("uniform", "auto"))
+    # a difference of 0.6 standard deviations in one column
+    assert uniform["metrics"]["fid@standardised"]["value"] == pytest.approx(0.36, abs=0.15)
+    assert auto["metrics"]["fid@standardised"]["value"] < uniform["metrics"]["fid@standardised"]["value"] / 2
+    assert uniform["metrics"]["fid"]["se"] > 10 * 0.36  # in euros squared
+    # units come from rows that are not scored
+    datamodule = objects["datamodule"]
+    fitted, scored = datamodule.fitted_rows(0).rows, datamodule.splits["evaluation"][0].rows
+    assert not set(fitted.tolist()) & set(scored.tolist())
+    assert len(fitted) + len(scored) == 3000
+
+
 def test_a_column_of_features_as_input(own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = [

@@ -18,8 +18,8 @@ from torch import Tensor
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers import Imported
 from lfiw.data.importers.pixels import RANGES, Pixels, extremes, find_axes, find_range, in_blocks, rows_first
-from lfiw.data.table import RowArray, check_numbers
 from lfiw.errors import InputError, first_line, printable
+from lfiw.tensors import RowArray, check_numbers
 from lfiw.untrusted import Archive
 
 LABEL_KEYS = ("labels", "label", "targets", "y")

@@ -17,8 +17,8 @@ from lfiw.data.importers import BLOCK_ROWS, Imported
 from lfiw.data.importers.arrays import EXACT, Labels, read_labels, reader
 from lfiw.data.importers.columns import ARRAY, IMAGE, NUMBER, OTHER, Chosen, Field, choose_columns
 from lfiw.data.importers.folders import ImageFiles, surveyed
-from lfiw.data.table import to_tensor
 from lfiw.errors import InputError, first_line, printable
+from lfiw.tensors import to_tensor
 
 BATCH_ROWS = 1024  # decoded at once
 
@@ -219,7 +219,7 @@ def list_lengths(values: Any) -> np.ndarray:
 
 
 class ArrowVectors:
-    """Columns of a table as one array (`lfiw.data.table.RowArray`), read when it is sliced.
+    """Columns of a table as one array (`lfiw.tensors.RowArray`), read when it is sliced.
 
     Args:
         names: one column of numbers or arrays, or several of numbers, side by side.

@@ -20,8 +20,8 @@ from torchvision import datasets
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers import Imported
 from lfiw.data.importers.arrays import load_arrays
-from lfiw.data.table import to_tensor
 from lfiw.errors import InputError
+from lfiw.tensors import to_tensor
 
 
 def import_digits() -> Imported:

@@ -22,8 +22,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lfiw.data.importers import Imported
-from lfiw.data.table import to_tensor
 from lfiw.errors import InputError, first_line, printable
+from lfiw.tensors import to_tensor
 from lfiw.untrusted import Archive
 
 GRAY = {"1", "L"}  # Pillow's names for 8 bits per channel

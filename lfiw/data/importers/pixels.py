@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from lfiw.data.importers import BLOCK_ROWS
-from lfiw.data.table import RowArray, check_numbers, to_tensor
 from lfiw.errors import InputError
+from lfiw.tensors import RowArray, check_numbers, to_tensor
 
 CHANNELS = (1, 3, 4)
 LAYOUTS = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2)}  # → order of axes that gives (N, C, H, W)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from lfiw.data import SampleCache
 from lfiw.data.importers.arrays import load_arrays
-from lfiw.data.table import to_tensor
 from lfiw.errors import InputError
 from lfiw.files import replacing
 from lfiw.tasks.augmentation.omniglot import OmniglotDataModule
+from lfiw.tensors import to_tensor
 from lfiw.weighting.weights import FLOAT64, check_log_ratio, check_weights
 
 

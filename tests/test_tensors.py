@@ -8,7 +8,7 @@ import torch
 
 from lfiw import InputError
 from lfiw.data import TensorTable
-from lfiw.data.table import to_tensor
+from lfiw.tensors import to_tensor
 
 VALUES = np.random.default_rng(0).integers(0, 100, (4, 6))
 TYPES = ["?", "i1", "u1", ">i2", ">u2", "<i4", ">u4", ">i8", "u8", "f2", ">f2", "f4", ">f4", ">f8", "g", ">g"]
