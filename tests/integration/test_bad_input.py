@@ -73,7 +73,7 @@ def test_configuration(here, capfd, arguments, names):
         (["evaluation.weightings=[{name: uniform}]"], ["evaluation.weightings", "'uniform'"]),
         (["evaluation.weightings=[{name: a, flatten: -1}]"], ["flatten=-1"]),
         (["evaluation.weightings=[{name: a, clip: .nan}]"], ["clip=nan"]),
-        (["evaluation.extractors=[vgg]"], ["'vgg'", "pixels, hog, classifier"]),
+        (["evaluation.extractors=[vgg]"], ["'vgg'", "pixels, standardised, hog, classifier"]),
         (["evaluation.extractors=[]"], ["evaluation.extractors"]),
         (["evaluation.neighbours=-1"], ["evaluation.neighbours=-1"]),
         (["metrics.inception_score.classifier=pixels"], ["metrics.inception_score.classifier=pixels", "null"]),
