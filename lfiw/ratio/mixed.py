@@ -369,21 +369,24 @@ def check_scale(sides: Sequence[Tensor], std: Float[Tensor, " d"], dtype: torch.
     Raises:
         InputError: values that are NaN or infinite, or whose spread overflows or vanishes in their precision.
     """
-    by_feature = [values.double().transpose(0, 1).flatten(1) for values in sides]  # (d, _)
-    if not all(torch.isfinite(values).all() for values in by_feature):
+    if not dtype.is_floating_point:
+        return
+    if not all(torch.isfinite(values).all() for values in sides):
         raise InputError(f"column {name!r} has NaN or infinite values in the training rows: drop those")
     if not torch.isfinite(std).all():
         raise InputError(f"column {name!r}: the squares of its values overflow float64; divide them by a constant")
-    precision = dtype if dtype.is_floating_point else torch.float32
-    highest = torch.stack([values.amax(1) for values in by_feature]).amax(0)
-    lowest = torch.stack([values.amin(1) for values in by_feature]).amin(0)
-    spread = highest - lowest
-    varies = spread > 8 * torch.finfo(precision).eps * torch.maximum(highest.abs(), lowest.abs())
-    vanishes = (std < torch.finfo(precision).tiny) | (spread.square() < torch.finfo(torch.float64).tiny)
+    axes = (0, *range(2, sides[0].ndim))
+    highest, lowest = (
+        f(torch.stack([f(values, axes).double() for values in sides]), 0) for f in (torch.amax, torch.amin)
+    )
+    spread, size = highest - lowest, torch.maximum(highest.abs(), lowest.abs())
+    varies = spread > 8 * torch.finfo(dtype).eps * size
+    computed = torch.promote_types(dtype, torch.float32)  # half precision is computed in float32
+    vanishes = (std < torch.finfo(computed).tiny) | (spread.square() < torch.finfo(torch.float64).tiny)
     if (vanishing := varies & vanishes).any():
         worst = int(vanishing.int().argmax())
         raise InputError(
-            f"column {name!r}: number {worst} varies by {spread[worst].item():.3g} alone, too little for {precision}; "
+            f"column {name!r}: number {worst} varies by {spread[worst].item():.3g} alone, too little for {computed}; "
             "multiply it by a constant"
         )
 

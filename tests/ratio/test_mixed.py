@@ -286,3 +286,14 @@ def test_weights_come_with_the_training_rows_and_validation_rows_are_drawn_by_th
     # of two sides, systematic draws miss a value's share by at most two rows
     share = expected[expected == 3].sum() / expected.sum()
     assert (drawn == 3).double().mean() == pytest.approx(share.item(), abs=0.05)
+
+
+def test_half_precision_is_standardised_in_float32() -> None:
+    """A spread below the smallest normal number of float16 is none below that of float32."""
+    generator = torch.Generator().manual_seed(0)
+    real, generated = (2e-5 * torch.randn(200, 3, generator=generator) for _ in range(2))
+    tables = [TensorTable({"features/half": side.half()}, "half") for side in (real, generated)]
+    data = MixedDataModule(*tables, input="features/half")
+    data.setup()
+    spec = data.input_spec()
+    assert spec.std == pytest.approx([2e-5] * 3, rel=0.2)
