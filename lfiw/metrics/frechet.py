@@ -122,6 +122,7 @@ def frechet_distance_from_features(
         cross = rows @ few_root
         add_upper_product(gram, cross, cross)
     require_finite(gram)
+    require_digits(few_root.square().sum(), trace - few_root.square().sum())
     nuclear_norm = torch.linalg.eigvalsh(gram, UPLO="U").clamp(min=0).sqrt().sum()
     return squared_distance(a.mean - b.mean, trace, nuclear_norm)
 
@@ -308,6 +309,7 @@ class FrechetDistance(TwoSidedMetric):
         mean = getattr(self, f"{side}_sum")[weighting] / weight
         covariance = _mirror_upper(getattr(self, f"{side}_product")[weighting] / weight)
         size = covariance.trace()
+        require_square(mean, size)
         covariance = covariance.sub_(torch.outer(mean, mean)).div_(correction)
         if not torch.isfinite(covariance.sum()):
             raise LostScore(
@@ -372,6 +374,7 @@ def _weighted_sample(
     mean = columns.new_zeros(features.shape[1])
     for rows, weight in zip(features.split(_ROW_BLOCK), columns.split(_ROW_BLOCK), strict=True):
         mean += weight[:, 0] @ (rows.double() - centre)
+    require_square(mean, mean.square().sum())
     return _WeightedSample(features, centre, mean, (columns / correction).sqrt())
 
 
@@ -410,6 +413,7 @@ def _distance_from_root(
     congruent = root_a.new_zeros(root_a.shape[1], root_a.shape[1])
     add_upper_product(congruent, root_a, cov_b @ root_a)
     require_finite(congruent)
+    require_digits(root_a.square().sum(), cov_b.trace())
     trace_of_root = torch.linalg.eigvalsh(congruent, UPLO="U").clamp(min=0).sqrt().sum()
     trace = root_a.square().sum() + cov_b.trace()
     return squared_distance(mean_a - mean_b, trace, trace_of_root)
@@ -444,3 +448,17 @@ def _first_known(centres: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
 def require_finite(product: Tensor) -> None:
     if not torch.isfinite(product.sum()):
         raise LostScore("products of the features overflow float64: rescale the features")
+
+
+def require_square(mean: Float[Tensor, " d"], square: Float[Tensor, ""]) -> None:
+    """Requires that squares of rows are within float64's normal numbers; `mean` is 0 where all rows are the centre."""
+    number = torch.finfo(torch.float64)
+    if square < number.tiny / number.eps and mean.any():
+        raise LostScore("squares of the features underflow float64: rescale the features")
+
+
+def require_digits(first: Float[Tensor, ""], second: Float[Tensor, ""]) -> None:
+    """Requires that the product of two covariances, given their traces, is within float64's normal numbers."""
+    number = torch.finfo(torch.float64)
+    if first > 0 and second > 0 and first * second < number.tiny / number.eps:
+        raise LostScore("products of the features underflow float64: rescale the features")

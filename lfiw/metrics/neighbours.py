@@ -138,10 +138,14 @@ def about(centre: Float[Tensor, " d"], rows: Float[Tensor, "n d"], dtype: torch.
     """Centres rows, since products of smaller numbers lose fewer digits to cancellation.
 
     Raises:
-        LostScore: a squared distance may overflow.
+        LostScore: a squared distance may overflow, or vanishes.
     """
     centred = (rows.double() - centre).to(dtype)
-    norms = centred.double().square().sum(dim=1).to(dtype)
+    squares = centred.double().square().sum(dim=1)
+    number = torch.finfo(torch.float64)
+    if squares.amax() < number.tiny / number.eps and centred.any():
+        raise LostScore("squared distances of these features underflow float64: rescale the features")
+    norms = squares.to(dtype)
     if not torch.isfinite(4 * norms).all():
         raise LostScore(f"squared distances of these features overflow {dtype}: rescale the features")
     return Centred(rows, centred, norms)

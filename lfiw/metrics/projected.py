@@ -7,7 +7,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lfiw.metrics.frechet import FrechetReference, add_upper_product, require_finite, row_blocks, squared_distance
+from lfiw.metrics.frechet import (
+    FrechetReference,
+    add_upper_product,
+    require_digits,
+    require_finite,
+    row_blocks,
+    squared_distance,
+)
 from lfiw.metrics.weighted_metric import (
     check_features,
     check_same_width,
@@ -123,8 +130,10 @@ class ProjectedSample:
             LostScore: products overflowed.
         """
         require_finite(covariance)
+        of_reference = self.reference.root.square().sum()
+        require_digits(of_reference, trace)
         singular = torch.linalg.eigvalsh(covariance, UPLO="U").clamp(min=0).sqrt()
-        trace = trace + self.reference.root.square().sum()
+        trace = trace + of_reference
         return squared_distance(mean + self.offset, trace, singular.sum())
 
 

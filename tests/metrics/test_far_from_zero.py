@@ -22,6 +22,7 @@ from lfiw.metrics import (
 from lfiw.metrics.frechet import FrechetReference
 from lfiw.metrics.influence import frechet_contributions, kernel_contributions
 from lfiw.metrics.paper import PaperFrechetDistance
+from lfiw.metrics.projected import ProjectedSample
 from lfiw.ratio.mixed import MixedDataModule
 
 SHIFTS = (0.0, 1.0, 1e4, 1e6, 1e8)
@@ -220,3 +221,53 @@ def test_the_ratio_sees_standardised_vectors_wherever_they_lie(shift: float, sca
     offset = (far - near).mean(0)[moved]  # the mean is rounded at the values' distance from zero
     assert (offset.abs() <= 1e-6 + 4e-16 * shift / near_std[moved]).all()
     torch.testing.assert_close((far - offset)[:, moved] if moved.all() else near, near, rtol=2e-6, atol=2e-6)
+
+
+def streamed(real: Tensor, generated: Tensor) -> Tensor:
+    metric = FrechetDistance(3)
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+    return metric.compute()
+
+
+FRECHET = {
+    "streamed": streamed,
+    "from features": frechet_distance_from_features,
+    "from few": lambda real, generated: frechet_distance_from_features(real[:3].repeat(1, 2), generated.repeat(1, 2)),
+    "to a reference": lambda real, generated: FrechetReference(real).distance(generated),
+    "of a projected sample": lambda real, generated: ProjectedSample(FrechetReference(real), generated).distances(
+        torch.ones(len(generated), 1, dtype=torch.float64)
+    )[0],
+}
+
+
+@pytest.mark.parametrize("name", FRECHET)
+@pytest.mark.parametrize("scale", [1e-70, 1e-40, 1e40, 1e70])
+def test_a_distance_scales_with_the_square(name: str, scale: float) -> None:
+    real, generated = sides(0, 1)
+    goal = FRECHET[name](real, generated).item()
+    found = FRECHET[name](scale * real, scale * generated).item() / scale**2
+    # centred, few rows leave an eigenvalue of 0, whose root is that of rounding
+    assert found == pytest.approx(goal, rel=1e-7 if name == "from few" else 1e-9)
+
+
+@pytest.mark.parametrize("name", FRECHET)
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1e-100])
+def test_squares_that_vanish_are_no_distance_of_zero(name: str, scale: float) -> None:
+    real, generated = sides(0, 1)
+    with pytest.raises(LostScore, match="underflow float64: rescale the features"):
+        FRECHET[name](scale * real, scale * generated)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-160])
+def test_neighbours_whose_distances_vanish(scale: float) -> None:
+    real, generated = sides(0, 1)
+    with pytest.raises(LostScore, match="squared distances of these features underflow float64"):
+        precision_recall(scale * real, scale * generated)
+
+
+def test_equal_rows_are_no_underflow() -> None:
+    same = torch.full((20, 3), 0.1, dtype=torch.float64)
+    for name in ("streamed", "from features", "to a reference"):
+        assert FRECHET[name](same, same).item() == pytest.approx(0, abs=1e-30)
+    assert precision_recall(same, same)["precision"] == 1
