@@ -1,6 +1,6 @@
 """Arrays and lists of any origin as tensors: what is not numbers, or is masked, is refused by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -98,6 +98,11 @@ class RowArray(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+
+
+def in_blocks(array: RowArray, rows: int = 4096) -> Iterator[np.ndarray]:
+    """Yields an array's rows, some at a time."""
+    return (array[start : start + rows] for start in range(0, len(array), rows))
 
 
 def check_numbers(array: RowArray, name: str = "the array") -> None:

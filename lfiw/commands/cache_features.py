@@ -86,7 +86,8 @@ def import_features(options: argparse.Namespace, caches: "list[SampleCache]") ->
     import torch
 
     from lfiw.data.cache.shards import hash_file
-    from lfiw.data.importers.arrays import choose, load_arrays, precision_needed
+    from lfiw.data.importers.arrays import choose, load_arrays
+    from lfiw.data.precision import precision_needed
     from lfiw.tensors import to_tensor
 
     if len(caches) > 1:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from lfiw.data.precision import exact_float64
 from lfiw.data.table import Table, TensorTable
 from lfiw.errors import InputError
 from lfiw.tensors import as_tensor, to_tensor
@@ -175,7 +176,7 @@ def read_samples(samples: Any, name: str) -> Shaped[Tensor, "n ..."]:
     check_shape(values, name)
     if values.ndim == 4:
         return values if values.dtype == torch.uint8 else values.float()
-    return values if values.is_floating_point() and values.dtype.itemsize >= 4 else values.double()
+    return values if values.is_floating_point() and values.dtype.itemsize >= 4 else exact_float64(values, name)
 
 
 def check_shape(values: Tensor, name: str) -> None:
@@ -257,4 +258,4 @@ def numbers(series: Any, where: str) -> Float[np.ndarray, " n"]:
     values = series.to_numpy()
     if values.dtype.kind == "O":  # of a type with missing values, none of which is here
         values = values.astype(np.float64)
-    return to_tensor(values, where).double().numpy()
+    return exact_float64(to_tensor(values, where), where).numpy()

@@ -634,3 +634,18 @@ def test_rows_without_a_group_are_told(group: Any, message: str) -> None:
     groups = [group] * 5 + [float(i % 20) for i in range(95)]
     with pytest.raises(InputError, match=f"groups of real: {message}"):
         RatioEstimator(classifier=QUICK, folds=FOLDS).fit(*gaussians(100, 100), groups=(groups, None))
+
+
+@pytest.mark.parametrize("kind", ["i8", "u8"])
+def test_whole_numbers_that_float64_rounds_away_are_refused(kind: str) -> None:
+    """Identifiers, or nanoseconds since 1970 within a microsecond: differences of which float64 keeps nothing."""
+    random = np.random.default_rng(0)
+    real, generated = (2**60 + random.integers(0, most, (100, 2)).astype(kind) for most in (500, 400))
+    options: dict[str, Any] = {"classifier": QUICK, "folds": FOLDS}
+    with pytest.raises(InputError, match=r"real: number 0 of the vectors .* subtract \d+ from it on both sides"):
+        RatioEstimator(**options).fit(real, generated)
+    frames = [pd.DataFrame({"a": random.random(100), "id": side[:, 0]}) for side in (real, generated)]
+    with pytest.raises(InputError, match=r"real: column 'id': number 0 .* subtract"):
+        RatioEstimator(**options).fit(*frames)
+    RatioEstimator(**options).fit(real - 2**60, generated - 2**60)
+    RatioEstimator(**options).fit(2**20 * (real - 2**60), 2**20 * (generated - 2**60))  # exact, whatever their size

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers import Imported
-from lfiw.data.importers.pixels import RANGES, Pixels, extremes, find_axes, find_range, in_blocks, rows_first
+from lfiw.data.importers.pixels import RANGES, Pixels, extremes, find_axes, find_range, rows_first
+from lfiw.data.precision import precision_needed
 from lfiw.errors import InputError, first_line, printable
-from lfiw.tensors import RowArray, check_numbers
+from lfiw.tensors import RowArray, check_numbers, in_blocks
 from lfiw.untrusted import Archive
 
 LABEL_KEYS = ("labels", "label", "targets", "y")
@@ -76,8 +77,6 @@ def read_labels(name: str, array: np.ndarray, rows: int) -> Labels:
 
 SAMPLE_KEYS = ("images", "image", "vector", "samples", "sample", "x", "data", "arr_0")
 KEPT = ("log_ratio", "weight")  # of an export: columns of the cache, beside the samples
-PRECISION = 1e-6  # of a column's spread: rounding that vectors may suffer
-EXACT = 2**53  # whole numbers up to here are exact in float64
 HEADERS = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}  # bytes of their length
 MAX_HEADER_BYTES = 10_000  # as numpy's own limit
 OBJECTS = "holds pickled Python objects, which are never loaded"
@@ -286,37 +285,3 @@ def reader(samples: RowArray, layout: str | None, value_range: str | None) -> tu
 
 def as_float(block: np.ndarray, dtype: type[np.floating]) -> Tensor:
     return torch.from_numpy(block.astype(dtype))
-
-
-def precision_needed(samples: RowArray) -> type[np.floating]:
-    """Returns float32 where it rounds every column by at most a millionth of the column's spread, otherwise float64.
-
-    Raises:
-        InputError: float64 would round a column by more than that (whole numbers above 2⁵³, longdouble).
-    """
-    if np.can_cast(samples.dtype, np.float32):
-        return np.float32
-    (start,) = samples[0:1]
-    first = start.astype(np.float64)
-    largest, rounding, total, squares = (np.zeros(samples.shape[1]) for _ in range(4))
-    constant = np.ones(samples.shape[1], dtype=bool)
-    for block in in_blocks(samples):
-        wide = block.astype(np.float64)
-        largest = np.maximum(largest, np.abs(wide).max(0))
-        rounding = np.maximum(rounding, np.abs(wide - wide.astype(np.float32)).max(0))
-        constant &= (block == start).all(0)
-        shifted = wide - first  # squares of values far from zero would lose their spread
-        total += shifted.sum(0)
-        squares += np.square(shifted).sum(0)
-    mean = total / len(samples)
-    spread = np.sqrt(np.maximum(squares / len(samples) - mean**2, 0))
-    wider = samples.dtype.itemsize > 8 or (samples.dtype.kind in "iu" and largest.max() > EXACT)
-    if wider:
-        lost = ~constant & (np.finfo(np.float64).eps / 2 * largest > PRECISION * spread)
-        if lost.any():
-            j = int(lost.argmax())
-            raise InputError(
-                f"number {j} of the vectors lies near {first[j] + mean[j]:.6g} with a spread of about {spread[j]:.2g}, "
-                f"finer than float64 can hold there: subtract {start[j]} from it in both files, as {samples.dtype}"
-            )
-    return np.float32 if (rounding <= PRECISION * spread).all() else np.float64

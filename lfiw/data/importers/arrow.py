@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers import BLOCK_ROWS, Imported
-from lfiw.data.importers.arrays import EXACT, Labels, read_labels, reader
+from lfiw.data.importers.arrays import Labels, read_labels, reader
 from lfiw.data.importers.columns import ARRAY, IMAGE, NUMBER, OTHER, Chosen, Field, choose_columns
 from lfiw.data.importers.folders import ImageFiles, surveyed
+from lfiw.data.precision import EXACT
 from lfiw.errors import InputError, first_line, printable
 from lfiw.tensors import to_tensor
 

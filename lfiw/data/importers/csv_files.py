@@ -14,8 +14,9 @@ from torch import Tensor
 
 from lfiw.data.cache.shards import hash_file
 from lfiw.data.importers import BLOCK_ROWS, Imported
-from lfiw.data.importers.arrays import EXACT, Labels, read_labels, reader
+from lfiw.data.importers.arrays import Labels, read_labels, reader
 from lfiw.data.importers.columns import NUMBER, Chosen, Field, choose_columns, listed
+from lfiw.data.precision import EXACT
 from lfiw.errors import InputError, first_line, printable
 
 DELIMITERS = "\t;,|"  # in the order in which they are looked for: a comma may also stand in a number

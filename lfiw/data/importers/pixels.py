@@ -8,9 +8,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from lfiw.data.importers import BLOCK_ROWS
 from lfiw.errors import InputError
-from lfiw.tensors import RowArray, check_numbers, to_tensor
+from lfiw.tensors import RowArray, check_numbers, in_blocks, to_tensor
 
 CHANNELS = (1, 3, 4)
 LAYOUTS = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2)}  # → order of axes that gives (N, C, H, W)
@@ -208,7 +207,3 @@ def extremes(blocks: Iterator[np.ndarray]) -> tuple[float, float]:
         least, most = min(least, low), max(most, high)
         start += len(block)
     return least, most
-
-
-def in_blocks(values: RowArray) -> Iterator[np.ndarray]:
-    return (values[start : start + BLOCK_ROWS] for start in range(0, len(values), BLOCK_ROWS))
