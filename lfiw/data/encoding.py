@@ -16,6 +16,9 @@ from lfiw.tensors import as_tensor, to_tensor
 
 IMAGE, VECTOR = "image", "vector"  # names of the columns that hold samples
 MOST_CATEGORIES = 1000  # more are identifiers or free text
+BYTES, WHOLE = "images of bytes (uint8)", "floating-point images in 0 … 255"
+UNIT, SIGNED = "floating-point images in 0 … 1", "floating-point images in -1 … 1"
+PIXELS = (UNIT, SIGNED, WHOLE, BYTES)
 CATEGORICAL = ("category", "categorical", "enum")  # how the types of pandas and polars begin
 
 
@@ -31,10 +34,12 @@ class SampleEncoding:
     Args:
         shape: of one sample.
         columns: of a data frame, name → its categories in order; empty for a numeric one. If None, no data frame.
+        pixels: range of images, one of `PIXELS`. If None, another one, or no images.
     """
 
     shape: tuple[int, ...]
     columns: Mapping[str, tuple[str, ...]] | None = None
+    pixels: str | None = None
 
     @classmethod
     def of(cls, real: Any, generated: Any) -> "SampleEncoding":
@@ -53,7 +58,13 @@ class SampleEncoding:
             raise InputError(
                 f"real has samples of shape {shapes[0]}, generated of shape {shapes[1]}: they must be the same"
             )
-        return cls(shapes[0])
+        ranges = [pixel_range(side) for side in sides]
+        if None not in ranges and ranges[0] != ranges[1]:
+            raise InputError(
+                f"real has {ranges[0]}, generated {ranges[1]}: bring both to one range, for a classifier would tell "
+                "them apart by that alone"
+            )
+        return cls(shapes[0], pixels=ranges[0])
 
     @classmethod
     def of_frames(cls, real: Any, generated: Any) -> "SampleEncoding":
@@ -103,6 +114,11 @@ class SampleEncoding:
         if tuple(values.shape[1:]) != self.shape:
             features = f" ({self.shape[0]} features)" if len(self.shape) == 1 else ""
             raise InputError(f"{name} has shape {tuple(values.shape)}, expected {self._expected}{features}")
+        found = pixel_range(values)
+        # dark images in a wider range may look as if they were in 0 … 1
+        alike = {None, self.pixels} | ({UNIT} if self.pixels in (SIGNED, WHOLE) else set())
+        if self.pixels and found not in alike:
+            raise InputError(f"{name} has {found}, expected {self.pixels} as in fit")
         check_finite_samples(values, name)
         return values
 
@@ -130,14 +146,15 @@ class SampleEncoding:
     def state(self) -> dict[str, Any]:
         """Plain values from which `from_state` makes it again."""
         columns = None if self.columns is None else [[name, list(known)] for name, known in self.columns.items()]
-        return {"shape": list(self.shape), "columns": columns}
+        return {"shape": list(self.shape), "columns": columns, "pixels": self.pixels}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SampleEncoding":
         """The encoding whose `state()` this is."""
         columns = state["columns"]
         known = None if columns is None else {str(name): tuple(map(str, of)) for name, of in columns}
-        return cls(tuple(map(int, state["shape"])), known)
+        pixels = state.get("pixels")
+        return cls(tuple(map(int, state["shape"])), known, pixels if pixels in PIXELS else None)
 
 
 def as_tables(real: Any, generated: Any) -> tuple[Table, Table]:
@@ -177,6 +194,21 @@ def read_samples(samples: Any, name: str) -> Shaped[Tensor, "n ..."]:
     if values.ndim == 4:
         return values if values.dtype == torch.uint8 else values.float()
     return values if values.is_floating_point() and values.dtype.itemsize >= 4 else exact_float64(values, name)
+
+
+def pixel_range(values: Tensor) -> str | None:
+    """Returns which of `PIXELS` images have; none of vectors, and of other ranges, such as those of measurements."""
+    if values.ndim != 4 or not values.numel():
+        return None
+    if values.dtype == torch.uint8:
+        return BYTES
+    low, high = (limit.item() for limit in values.aminmax())
+    slack = 0.01
+    if high <= 1 + slack and low >= -slack:
+        return UNIT
+    if high <= 1 + slack and -1 - slack <= low < -0.5:
+        return SIGNED
+    return WHOLE if low >= -0.5 and 50 < high <= 255.5 else None
 
 
 def check_shape(values: Tensor, name: str) -> None:

@@ -435,8 +435,8 @@ def check_same_samples(first: Table, second: Table, column: str) -> None:
     both_vectors = len(a.shape) == 1 and a.dtype.is_floating_point and b.dtype.is_floating_point
     if a.shape != b.shape or (a.dtype != b.dtype and not both_vectors):
         raise InputError(
-            f"the two tables do not match in column {column!r}: {a.dtype} {tuple(a.shape)} in {first}, "
-            f"{b.dtype} {tuple(b.shape)} in {second}; a classifier would tell them apart by that alone"
+            f"the two tables do not match in column {column!r}: {a.dtype} {tuple(a.shape)} in {table_name(first)}, "
+            f"{b.dtype} {tuple(b.shape)} in {table_name(second)}; a classifier would tell them apart by that alone"
         )
     here, there = imported_columns(first), imported_columns(second)
     if column == VECTOR and here and there and here != there and len(here) > 1:

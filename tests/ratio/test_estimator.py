@@ -649,3 +649,60 @@ def test_whole_numbers_that_float64_rounds_away_are_refused(kind: str) -> None:
         RatioEstimator(**options).fit(*frames)
     RatioEstimator(**options).fit(real - 2**60, generated - 2**60)
     RatioEstimator(**options).fit(2**20 * (real - 2**60), 2**20 * (generated - 2**60))  # exact, whatever their size
+
+
+RANGES: dict[str, Any] = {
+    "bytes": lambda x: x,
+    "0 … 1": lambda x: (x / 255).astype("f4"),
+    "-1 … 1": lambda x: x / 127.5 - 1,
+    "0 … 255": lambda x: x.astype("f4"),
+}
+
+
+def pictures() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    sides = [random.integers(0, most, (60, 1, 6, 6)).astype("u1") for most in (256, 220)]
+    for side in sides:
+        side[0] = 0  # images may be dark
+        side[1, 0, 0, :2] = 0, 219
+    return sides
+
+
+@pytest.mark.parametrize("first", RANGES)
+@pytest.mark.parametrize("second", RANGES)
+def test_sides_in_two_ranges_are_told(first: str, second: str) -> None:
+    """A generator that ends in tanh beside images in 0 … 1: the range alone would tell them apart."""
+    real, generated = pictures()
+    ratio = RatioEstimator(classifier="linear", folds=2)
+    if first == second:
+        ratio.fit(RANGES[first](real), RANGES[second](generated))
+        return
+    with pytest.raises(InputError, match="bring both to one range"):
+        ratio.fit(RANGES[first](real), RANGES[second](generated))
+
+
+@pytest.mark.parametrize("fitted", RANGES)
+def test_later_samples_in_another_range_are_told(fitted: str, tmp_path: Path) -> None:
+    real, generated = (RANGES[fitted](side) for side in pictures())
+    RatioEstimator(classifier="linear", folds=2).fit(real, generated).save(tmp_path / "ratio")
+    ratio = RatioEstimator.load(tmp_path / "ratio")
+    assert ratio.encoding_.pixels is not None
+    new = pictures()[1]
+    wrong = [name for name in RANGES if name != fitted and not (name == "0 … 1" and fitted in ("-1 … 1", "0 … 255"))]
+    for name in wrong:
+        with pytest.raises(InputError, match=r"samples has .* as in fit"):
+            ratio.log_ratio(RANGES[name](new))
+    dark = RANGES[fitted](new[:1])
+    assert np.isfinite(ratio.log_ratio(dark)).all()
+
+
+def test_measurements_have_ranges_of_their_own() -> None:
+    """Energies in a calorimeter, latents of a diffusion model: no range of pictures, and none is asked for."""
+    random = np.random.default_rng(0)
+    for real, generated in (
+        (random.exponential(3, (60, 1, 4, 4)), random.exponential(4, (60, 1, 4, 4))),
+        (random.normal(size=(60, 4, 4, 4)), 1.2 * random.normal(size=(60, 4, 4, 4))),
+    ):
+        ratio = RatioEstimator(classifier="linear", folds=2).fit(real, generated)
+        assert ratio.encoding_.pixels is None
+        assert np.isfinite(ratio.log_ratio(5 * generated)).all()
