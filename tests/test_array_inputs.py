@@ -20,6 +20,7 @@ from lfiw import (
     sir,
     weighted_mean,
 )
+from lfiw.data import WeightedRows
 
 VALUES = np.random.default_rng(0).random(200)  # log-ratios, and weights
 
@@ -35,6 +36,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "kl_gain": lambda v: kl_gain(v, v)[0],
     "effective_sample_size": effective_sample_size,
     "sir": drawn,
+    "rows drawn by weight": lambda v: torch.tensor(list(WeightedRows(v, seed=1))),
     "weighted_mean": lambda v: weighted_mean(v, v).ratio_fixed.value,
     "weighted_mean of weights": lambda v: weighted_mean(v, weights=v, real=v).auto,
 }

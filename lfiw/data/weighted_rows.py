@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lfiw.data.batches import EpochBatches
 from lfiw.errors import InputError
+from lfiw.tensors import Vector, as_tensor
 from lfiw.weighting.resampling import drawn_by_weight
 from lfiw.weighting.weights import check_weights
 
@@ -25,7 +26,8 @@ class WeightedDraw:
         InputError: weights that are negative, not finite, or all zero (in one stratum, too); strata of other rows.
     """
 
-    def __init__(self, weights: Float[Tensor, " n"], strata: Int64[Tensor, " _"] | None = None) -> None:
+    def __init__(self, weights: Vector, strata: Vector | None = None) -> None:
+        weights, strata = as_tensor(weights, "weights"), None if strata is None else as_tensor(strata, "strata")
         check_weights(weights)
         self.weights = weights.double() if strata is None else weights_within(weights, strata)
         # along the cumulative weights, the rows of a stratum lie together
@@ -76,9 +78,9 @@ class WeightedRows(EpochBatches[int]):
 
     def __init__(
         self,
-        weights: Float[Tensor, " n"],
+        weights: Vector,
         *,
-        strata: Int64[Tensor, " _"] | None = None,
+        strata: Vector | None = None,
         num_rows: int | None = None,
         seed: int = 0,
         rank: int = 0,

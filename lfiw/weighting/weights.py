@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lfiw.errors import InputError
-from lfiw.tensors import Vector, as_tensor
+from lfiw.tensors import Vector, as_tensor, check_tensor
 from lfiw.weighting.strata import Strata
 
 MIN_VALUES = 25  # fewer leave a tail of less than five values, not enough for two parameters
@@ -288,6 +288,7 @@ def check_finite(values: Tensor, name: str) -> None:
 
 def check_log_ratio(log_ratio: Tensor) -> None:
     """Raises InputError unless `log_ratio` is a non-empty vector of finite numbers."""
+    check_tensor(log_ratio, "log_ratio")
     if log_ratio.ndim != 1 or log_ratio.numel() == 0:
         raise InputError(f"log_ratio: expected a non-empty vector (n,), got shape {tuple(log_ratio.shape)}")
     check_finite(log_ratio, "log_ratio")
@@ -295,6 +296,7 @@ def check_log_ratio(log_ratio: Tensor) -> None:
 
 def check_weights(weights: Tensor) -> None:
     """Raises InputError unless `weights` is a vector of finite, non-negative numbers, not all of them zero."""
+    check_tensor(weights, "weights")
     if weights.ndim != 1 or weights.numel() == 0:
         raise InputError(f"weights: expected a non-empty vector (n,), got shape {tuple(weights.shape)}")
     check_finite(weights, "weights")
