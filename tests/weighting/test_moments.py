@@ -69,3 +69,9 @@ def test_units_and_offsets_change_nothing(unit: float, offset: float) -> None:
     moved = match_moments(weights, unit * (real + offset), unit * (generated + offset))
     torch.testing.assert_close(moved, goal, rtol=1e-2, atol=1e-9)
     assert (goal.max() / goal.min()) > 10  # uniform weights, as without columns, would be far off
+
+
+def test_constant_columns_alone_leave_the_weights() -> None:
+    weights = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+    found = match_moments(weights, torch.ones(5, 2), torch.ones(3, 2))
+    torch.testing.assert_close(found, weights / 8)

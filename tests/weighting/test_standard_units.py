@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lfiw.weighting import standard_units
 from lfiw.weighting.standard_units import mean_and_scale, mean_and_spread
 
 
@@ -57,3 +58,11 @@ def test_one_row_is_constant() -> None:
     mean, spread = mean_and_spread(torch.tensor([[2.0, 5.0]], dtype=torch.float64))
     assert mean.tolist() == [2, 5]
     assert spread.tolist() == [0, 0]
+
+
+def test_columns_are_taken_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(50, 7)))
+    goal = mean_and_spread(x)
+    monkeypatch.setattr(standard_units, "MOST_NUMBERS", 120)
+    for found, expected in zip(mean_and_spread(x), goal, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
