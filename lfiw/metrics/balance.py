@@ -13,6 +13,7 @@ from torch import Tensor
 from lfiw.metrics.influence import Contributions, terms
 from lfiw.metrics.weighted_metric import check_same_width, normalised_columns, weight_columns
 from lfiw.weighting.diagnostics import half_width
+from lfiw.weighting.standard_units import mean_and_scale
 
 MOST_FOR_TREES = 50  # columns; with more, boosted trees are slow, and a linear classifier is no worse
 BINS = 64  # per column, for the trees
@@ -171,8 +172,8 @@ def second_classifier(is_wide: bool) -> HistGradientBoostingClassifier | Logisti
 
 def standardised(columns: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Returns columns of mean 0 and standard deviation 1; constant ones are 0."""
-    spread = columns.std(0)
-    return (columns - columns.mean(0)) / torch.where(spread > 0, spread, 1.0)
+    mean, scale = mean_and_scale(columns)
+    return (columns - mean) / scale
 
 
 def binned(columns: Float[Tensor, "n d"]) -> Int64[Tensor, "n d"]:
